@@ -1,0 +1,266 @@
+"""The things that flow. Frozen, picklable, and ignorant of how they are made.
+
+Units: pixels for every box. Two pixel spaces exist and are never mixed: *page* pixels (the picture an engine sees, after
+orient, deskew, crop and fit) and *source* pixels (the upright original: a picture after its EXIF turn, a PDF page at
+`PDF_DPI`). `Page.to_source` maps the first to the second. Engines speak page pixels; records hold source pixels.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from pipeline.job import Job
+
+PDF_DPI = 200  # the source pixels of a PDF page: what office scanners use, and enough for 8-point print
+Finish = Literal["stop", "length", "error"]
+Status = Literal["ok", "review", "failed"]
+
+ISSUES: dict[str, str] = {
+    "not_json": "The answer is not JSON.",
+    "truncated": "The answer was cut off before its end.",
+    "missing": "A required field has no value.",
+    "wrong_type": "The answer does not read as the field's type.",
+    "not_allowed": "The value reads well but the job does not allow it (options, pattern, range, decimals).",
+    "rule_failed": "A rule of the job does not hold.",
+    "unreadable": "A page of the document could not be read; the others were.",
+    "conflict": "Two parts of the document give different values.",
+    "unseen": "The value does not stand on the page.",
+    "doubtful": "The confidence is below the job's `review_below`.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """Left, top, width and height in pixels, x to the right and y down."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+    @property
+    def right(self) -> float:
+        return self.x + self.width
+
+    @property
+    def bottom(self) -> float:
+        return self.y + self.height
+
+    @staticmethod
+    def around(points: Iterable[tuple[float, float]]) -> "Box":
+        """The smallest upright box that holds all points."""
+        xs, ys = zip(*points, strict=True)
+        return Box(min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys))
+
+
+@dataclass(frozen=True, slots=True)
+class Affine:
+    """x' = a·x + b·y + c,  y' = d·x + e·y + f."""
+
+    a: float = 1.0
+    b: float = 0.0
+    c: float = 0.0
+    d: float = 0.0
+    e: float = 1.0
+    f: float = 0.0
+
+    def point(self, x: float, y: float) -> tuple[float, float]:
+        return self.a * x + self.b * y + self.c, self.d * x + self.e * y + self.f
+
+    def box(self, box: Box) -> Box:
+        """The upright box around the mapped corners."""
+        return Box.around(
+            self.point(x, y) for x in (box.x, box.right) for y in (box.y, box.bottom)
+        )
+
+    def after(self, first: "Affine") -> "Affine":
+        """The map that applies `first`, then this one."""
+        return Affine(
+            self.a * first.a + self.b * first.d,
+            self.a * first.b + self.b * first.e,
+            self.a * first.c + self.b * first.f + self.c,
+            self.d * first.a + self.e * first.d,
+            self.d * first.b + self.e * first.e,
+            self.d * first.c + self.e * first.f + self.f,
+        )
+
+    def inverse(self) -> "Affine":
+        """Raises ZeroDivisionError where the map is flat."""
+        det = self.a * self.e - self.b * self.d
+        a, b, d, e = self.e / det, -self.b / det, -self.d / det, self.a / det
+        return Affine(a, b, -(a * self.c + b * self.f), d, e, -(d * self.c + e * self.f))
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word or line of a text layer, in page pixels."""
+
+    text: str
+    box: Box
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A claimed file. `id` is the SHA-256 of its bytes in hex; `name` its path below inbox/<box>/."""
+
+    id: str
+    name: str
+    path: Path
+    inbox: str
+    received_at: datetime
+    size_bytes: int
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Page:
+    """One page as an engine sees it.
+
+    `image` is RGB, uint8, shape (height, width, 3); None where the engine asked for text only (`Wants.text_layer`) and the
+    page has a sound text layer. `words` holds that layer in page pixels, empty where there is none. `fault` says why the
+    page could not be read; then there is neither image nor words.
+    """
+
+    document: Document
+    number: int
+    width: int
+    height: int
+    to_source: Affine
+    image: NDArray[np.uint8] | None = None
+    words: tuple[Word, ...] = ()
+    fault: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wants:
+    """What an engine wants to be given. Picklable, so that pages are fitted where they are decoded."""
+
+    max_side_px: int = 4096
+    max_pixels: int = 16_000_000
+    min_pixels: int = 0
+    multiple_px: int = 1
+    window_pages: int = 4
+    text_layer: bool = False
+
+    def fit(self, width: int, height: int) -> tuple[int, int]:
+        """The size nearest to (width, height) that keeps the shape, the limits, and whole multiples of `multiple_px`."""
+        step = self.multiple_px
+        scale = min(1.0, self.max_side_px / max(width, height), (self.max_pixels / (width * height)) ** 0.5)
+        if width * height * scale * scale < self.min_pixels:
+            scale = (self.min_pixels / (width * height)) ** 0.5
+        wide, high = (max(step, round(side * scale / step) * step) for side in (width, height))
+        while wide * high > max(self.max_pixels, step * step) and max(wide, high) > step:
+            if wide >= high:
+                wide -= step
+            else:
+                high -= step
+        return min(wide, max(step, self.max_side_px // step * step)), min(high, max(step, self.max_side_px // step * step))
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Request:
+    """One question: a job put to some pages of one document.
+
+    `window` counts from 0: a long document is asked in `windows` parts, and only the pages of this part are here.
+    `schema` is the JSON schema of the answer, or None for free text. The model reads `system`, then the pages' pictures in
+    order, then `question`: so every question about the same pages shares all that stands before it.
+    """
+
+    document: Document
+    job: "Job"
+    pages: tuple[Page, ...]
+    system: str
+    question: str
+    schema: Mapping[str, Any] | None
+    max_new_tokens: int
+    window: int = 0
+    windows: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Where a value stands and what is printed there. In a Reply the box is in page pixels, in a Record in source pixels."""
+
+    page: int
+    box: Box | None
+    text: str
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Reply:
+    """What an engine answered. Keys of `evidence` and `confidence` are leaf paths (`total`, `lines[0].amount`)."""
+
+    request: Request
+    text: str
+    finish: Finish
+    error: str | None = None
+    prompt_tokens: int = 0
+    new_tokens: int = 0
+    logprobs: tuple[float, ...] = ()
+    evidence: Mapping[str, Evidence] = field(default_factory=dict)
+    confidence: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """Something to know about an answer. `path` is a leaf path, or "" for the whole record; `code` is one of ISSUES."""
+
+    code: str
+    path: str
+    message: str
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Record:
+    """One checked answer: a row of the table. `page` is its page for `per: page` jobs, else None.
+
+    `data` holds typed Python values (date, time, Decimal, int, float, bool, str, dict, list) or None. `error` is the
+    (code, detail) of a DocumentError; then data is empty and status is failed.
+    """
+
+    document: Document
+    job: str
+    page: int | None
+    pages: tuple[int, ...]
+    data: Mapping[str, Any]
+    confidence: Mapping[str, float]
+    evidence: Mapping[str, Evidence]
+    issues: tuple[Issue, ...]
+    error: tuple[str, str] | None
+    provenance: Mapping[str, Any]
+
+    @property
+    def status(self) -> Status:
+        if self.error is not None:
+            return "failed"
+        return "review" if self.issues else "ok"
+
+
+class Model(Protocol):
+    """What answers. Engines live in models/ and know nothing of inboxes, files or tables."""
+
+    name: str
+    wants: Wants
+
+    def refuses(self, job: "Job") -> str | None:
+        """Why this engine cannot answer the job (its documents then wait in the inbox), or None."""
+        ...
+
+    def answer(self, requests: Iterable[Request | None]) -> Iterator[Reply]:
+        """One reply a request, in any order, pulled as there is room and given as soon as ready.
+
+        None in `requests` means "nothing ready at this moment": an engine with work in hand goes on with it.
+        """
+        ...
+
+    def provenance(self) -> Mapping[str, str]:
+        """What to write into every record: engine, version, weights digest."""
+        ...
+
+    def close(self) -> None: ...
