@@ -60,6 +60,16 @@ class Box:
 
 
 @dataclass(frozen=True, slots=True)
+class Region:
+    """A part of the upright page, in fractions of its width and height (0..1), x to the right and y down."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True, slots=True)
 class Affine:
     """x' = a·x + b·y + c,  y' = d·x + e·y + f."""
 
@@ -115,6 +125,23 @@ class Document:
     inbox: str
     received_at: datetime
     size_bytes: int
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Sheet:
+    """A page on its way from the file to the engine; `documents` makes it, each step of `preprocess` gives a new one.
+
+    `width`, `height` and `words` are in the pixels of this moment, `to_source` leads from them to source pixels. `image` is
+    RGB, uint8, shape (height, width, 3), or None where the words say all. `fault` says why the page cannot be read.
+    """
+
+    number: int
+    width: int
+    height: int
+    to_source: Affine
+    image: NDArray[np.uint8] | None = None
+    words: tuple[Word, ...] = ()
+    fault: str | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
