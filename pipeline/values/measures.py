@@ -1,0 +1,126 @@
+"""Measured values: a number and a unit as printed ("1.2 MPa", "35 ℃", "12,5 kg", "3公斤"), brought to the unit that is asked.
+
+pint does the arithmetic, in exact decimals.
+"""
+
+import re
+from decimal import Decimal, localcontext
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from pipeline.values import Found, numbers
+from pipeline.values.texts import narrow
+
+if TYPE_CHECKING:
+    from pint import UnitRegistry
+
+_PRINTED: dict[str, str] = {
+    "℃": "degC", "°C": "degC", "ºC": "degC", "oC": "degC", "℉": "degF", "°F": "degF", "ºF": "degF", "摄氏度": "degC", "度": "degree",
+    "°": "degree", "%": "percent", "‰": "permille", "㎡": "m**2", "平方米": "m**2", "㎥": "m**3", "立方米": "m**3", "㎜": "mm", "㎝": "cm",
+    "㎞": "km", "㎏": "kg", "㎎": "mg", "㎖": "ml", "㎾": "kW", "㎑": "kHz", "㎒": "MHz", "㎫": "MPa", "㎪": "kPa", "μ": "micro",
+    "Ω": "ohm", "千克": "kg", "公斤": "kg", "克": "g", "吨": "tonne", "毫克": "mg", "毫升": "ml", "升": "l",
+    "毫米": "mm", "厘米": "cm", "千米": "km", "公里": "km", "米": "m", "兆帕": "MPa", "千帕": "kPa", "帕": "Pa", "伏": "V", "安": "A",
+    "千瓦": "kW", "瓦": "W", "赫兹": "Hz", "秒": "s", "分钟": "min", "小时": "h", "天": "day", "转/分": "rpm", "r/min": "rpm",
+    "U/min": "rpm", "1/min": "rpm", "tr/min": "rpm", "min-1": "rpm", "Std.": "h", "Stk": "count", "kgs": "kg", "KG": "kg", "KGS": "kg", "Kg": "kg",
+    "MM": "mm", "CM": "cm", "ML": "ml", "Mpa": "MPa", "mpa": "MPa", "MPA": "MPa", "Kpa": "kPa", "kpa": "kPa", "KPa": "kPa", "Bar": "bar",
+    "BAR": "bar", "PSI": "psi", "Lt": "l", "ltr": "l", "Liter": "l", "lbs": "lb", "LBS": "lb", "hrs": "h", "Hrs": "h", "Kw": "kW", "KW": "kW",
+    "Kwh": "kWh", "KWH": "kWh", "HZ": "Hz", "hz": "Hz", "rh": "percent", "%RH": "percent",
+}  # fmt: skip
+_NUMBER = r"[-+]?\s?(?:[0-9]+(?:[.,' ][0-9]+)*|[.,][0-9]+)"
+_UNIT = r"[^\s0-9.,;:()][^\s,;:()]{0,11}"
+_WHOLE = re.compile(rf"(?P<number>{_NUMBER})\s*(?P<unit>\D.*)?", re.DOTALL)
+_ANYWHERE = re.compile(rf"(?<![0-9A-Za-z.,:/])(?P<number>{_NUMBER})\s?(?P<unit>{_UNIT})")
+
+
+@lru_cache(maxsize=1)
+def _registry() -> "UnitRegistry[Any]":
+    from pint import UnitRegistry
+
+    return UnitRegistry(non_int_type=Decimal, autoconvert_offset_to_baseunit=True, cache_folder=None)
+
+
+@lru_cache(maxsize=1024)
+def unit(text: str) -> Any:
+    """The pint unit that a printed or written unit means ("℃", "kPa", "r/min"), or None where nobody knows it."""
+    import tokenize
+
+    from pint.errors import PintError
+
+    printed = text.strip()
+    named = _PRINTED.get(printed) or _PRINTED.get(printed.rstrip(".")) or printed.rstrip(".")
+    for sign, power in (("²", "**2"), ("³", "**3"), ("·", "*"), ("µ", "u"), ("μ", "u"), ("^", "**")):
+        named = named.replace(sign, power)
+    if not named or not re.fullmatch(r"[A-Za-z%_][A-Za-z0-9_%/* -]*", named):
+        return None
+    try:
+        return _registry().Unit("percent" if named == "%" else named)
+    except (
+        PintError,
+        tokenize.TokenError,
+        SyntaxError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        KeyError,
+        AssertionError,
+    ):
+        return None
+
+
+def convert(value: Decimal, printed: str, wanted: str) -> Decimal | None:
+    """The value in the wanted unit, to 12 significant digits; None where the units are unknown or measure other things."""
+    from pint.errors import PintError
+
+    source, target = unit(printed), unit(wanted)
+    if source is None or target is None or source.dimensionality != target.dimensionality:
+        return None
+    if source == target:
+        return value
+    try:
+        result = _registry().Quantity(value, source).to(target).magnitude
+    except (PintError, ArithmeticError):
+        return None
+    with localcontext() as context:
+        context.prec = 12
+        exact = +Decimal(result)
+    plain = exact.normalize()
+    return plain.quantize(Decimal(1)) if plain == plain.to_integral_value() and abs(plain) < 10**12 else plain
+
+
+def read(text: str, unit: str) -> tuple[Decimal, str] | None:
+    """The value in `unit` and the unit as printed, where the whole text is one measure; else None.
+
+    A bare number is taken in `unit` (forms print the unit in the heading), with "" as the printed unit.
+    """
+    plain = narrow(text).strip()
+    match = _WHOLE.fullmatch(plain)
+    if match is None:
+        return None
+    value = numbers.read(match["number"])
+    if value is None:
+        return None
+    printed = (match["unit"] or "").strip()
+    if not printed:
+        return value, ""
+    converted = convert(value, printed, unit)
+    return None if converted is None else (converted, printed)
+
+
+def find(text: str, unit: str) -> list[Found]:
+    """Every number in a line that is followed by a unit of the same kind as `unit`; values are (Decimal, unit as printed)."""
+    plain = narrow(text)
+    found = []
+    for match in _ANYWHERE.finditer(plain):
+        value = numbers.read(match["number"].replace("- ", "-"))
+        if value is None:
+            continue
+        printed = match["unit"]
+        while printed:
+            converted = convert(value, printed, unit)
+            if converted is not None:
+                end = match.start("unit") + len(printed)
+                quality = 1.0 if not plain[end : end + 1].isalpha() or "⺀" <= plain[end] <= "鿿" else 0.5
+                found.append(Found(match.start("number"), end, (converted, printed), quality))
+                break
+            printed = printed[:-1]
+    return found
