@@ -1,0 +1,94 @@
+"""The field types. A new one is a small file beside this one and a line in `FIELD_TYPES`.
+
+Leaf paths name single values. In a job: "total", "supplier.name", "lines.amount" (a column). In the data of one document
+rows are counted from 0: "lines[0].amount".
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Union
+
+from pydantic import Field as _Key
+
+from pipeline.fields.choice import ChoiceField
+from pipeline.fields.date import DateField
+from pipeline.fields.field import Closed, Coerced, Field, Problem, Region, Text, shown
+from pipeline.fields.group import GroupField, coerce_object, inner_words, is_empty, object_schema
+from pipeline.fields.list import ListField
+from pipeline.fields.measure import MeasureField
+from pipeline.fields.number import IntegerField, MoneyField, NumberField
+from pipeline.fields.text import TextField
+from pipeline.fields.time import TimeField
+from pipeline.fields.yesno import YesNoField
+
+FIELD_TYPES: dict[str, type[Field]] = {
+    "text": TextField,
+    "integer": IntegerField,
+    "number": NumberField,
+    "money": MoneyField,
+    "date": DateField,
+    "time": TimeField,
+    "yesno": YesNoField,
+    "choice": ChoiceField,
+    "measure": MeasureField,
+    "group": GroupField,
+    "list": ListField,
+}
+
+if TYPE_CHECKING:
+    AnyField = Field
+else:
+    AnyField = Annotated[Union[tuple(FIELD_TYPES.values())], _Key(discriminator="type")]
+
+for _nested in (GroupField, ListField):  # they hold fields of every type, themselves included
+    _nested.model_rebuild(_types_namespace={"AnyField": AnyField})
+
+
+def leaves(fields: Mapping[str, Field]) -> Iterator[tuple[str, Field]]:
+    """Every column path of a job with its leaf field, in the order of the job: ("lines.amount", MoneyField)."""
+    for name, field in fields.items():
+        for suffix, leaf in field.leaves():
+            yield name + suffix, leaf
+
+
+def leaf_values(fields: Mapping[str, Field], data: Mapping[str, Any]) -> Iterator[tuple[str, Field, Any]]:
+    """Every single value of one document: ("lines[0].amount", MoneyField, Decimal("9.90")). None where none was found."""
+    for name, field in fields.items():
+        for suffix, leaf, value in field.values(data.get(name)):
+            yield name + suffix, leaf, value
+
+
+def column(path: str) -> str:
+    """The column path of a leaf path: lines[2].amount → lines.amount."""
+    return re.sub(r"\[\d+\]", "", path)
+
+
+__all__ = [
+    "FIELD_TYPES",
+    "AnyField",
+    "ChoiceField",
+    "Closed",
+    "Coerced",
+    "DateField",
+    "Field",
+    "GroupField",
+    "IntegerField",
+    "ListField",
+    "MeasureField",
+    "MoneyField",
+    "NumberField",
+    "Problem",
+    "Region",
+    "Text",
+    "TextField",
+    "TimeField",
+    "YesNoField",
+    "coerce_object",
+    "column",
+    "inner_words",
+    "is_empty",
+    "leaf_values",
+    "leaves",
+    "object_schema",
+    "shown",
+]

@@ -1,0 +1,43 @@
+"""`date`: a day of the calendar."""
+
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pipeline.fields.field import Coerced, Field
+from pipeline.values import dates
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Order = Literal["DMY", "MDY", "YMD"]
+_ORDER_WORDS = {"DMY": "day before month", "MDY": "month before day", "YMD": "year, month, day"}
+
+
+class DateField(Field):
+    """`order` says how 03/04/2024 is meant; dates that can be read in one way only do not need it."""
+
+    NOUN: ClassVar[str] = "a date"
+
+    type: Literal["date"] = "date"
+    order: Order = "DMY"
+
+    def noun(self) -> str:
+        return f"a date, as printed ({_ORDER_WORDS[self.order]}) or as YYYY-MM-DD"
+
+    def _typed(self, answer: Any) -> Coerced:
+        if isinstance(answer, datetime):
+            return Coerced(answer.date())
+        if isinstance(answer, date):
+            return Coerced(answer)
+        if isinstance(answer, bool | dict | list):
+            return self.wrong(answer)
+        value = dates.read(str(answer), self.order)
+        return self.wrong(answer) if value is None else Coerced(value)
+
+    def arrow(self) -> "pa.DataType":
+        import pyarrow as pa
+
+        return pa.date32()
+
+    def example(self) -> str:
+        return {"DMY": "15/06/2024", "MDY": "06/15/2024", "YMD": "2024年6月15日"}[self.order]

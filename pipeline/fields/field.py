@@ -1,0 +1,145 @@
+"""What every field type has in common: the keys a person may write, and the four ways in which a field is read."""
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+
+from pydantic import BaseModel, ConfigDict, StringConstraints, model_validator
+from pydantic import Field as Key
+from typing_extensions import Annotated
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)]
+Fraction = Annotated[float, Key(ge=0, le=1)]
+PRINTED_LIMIT = 80  # characters that a printed number, date or measure may take in an answer
+
+# What people and engines write where nothing is: never a value of a typed field.
+_NOTHING = frozenset({"", "null", "none", "nil", "n/a", "n.a.", "-", "--", "---", "–", "—", "/", "无", "不详", "未填"})
+
+
+class Problem(NamedTuple):
+    """One thing wrong with an answer. `path_suffix` leads from the field down: "", ".name", "[0].amount"."""
+
+    code: str
+    message: str
+    path_suffix: str = ""
+
+
+class Coerced(NamedTuple):
+    """A typed value, or None (for groups a dict, for lists a list), and what was wrong on the way."""
+
+    value: Any
+    problems: tuple[Problem, ...] = ()
+
+
+class Closed(BaseModel):
+    """Frozen, and every unknown key is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Region(Closed):
+    """A part of the page, in fractions of its width and height, from the left and the top."""
+
+    left: Fraction
+    top: Fraction
+    width: Fraction
+    height: Fraction
+
+    @model_validator(mode="after")
+    def _inside(self) -> Self:
+        if self.width == 0 or self.height == 0:
+            raise ValueError("the region is empty: width and height must be more than 0")
+        if self.left + self.width > 1 + 1e-9 or self.top + self.height > 1 + 1e-9:
+            raise ValueError("the region leaves the page: left + width and top + height may be at most 1")
+        return self
+
+    def words(self) -> str:
+        left, top, right, bottom = (
+            round(100 * edge) for edge in (self.left, self.top, self.left + self.width, self.top + self.height)
+        )
+        return f"stands between {left}% and {right}% of the page's width, and {top}% and {bottom}% of its height"
+
+
+class Field(Closed):
+    """One thing to read off a page. Subclasses give a type; each lives in a file of its own."""
+
+    NOUN: ClassVar[str] = "value"  # what the prompt and the messages call it
+
+    type: str
+    required: bool = False
+    labels: tuple[Text, ...] = ()
+    hint: str = ""
+    region: Region | None = None
+
+    def words(self) -> str:
+        """What the prompt says about the field, without its name. Nested fields follow on indented lines."""
+        said = [self.noun()]
+        if self.labels:
+            said.append("printed near " + " or ".join(f'"{label}"' for label in self.labels))
+        if self.hint:
+            said.append(self.hint.strip())
+        if self.region:
+            said.append(self.region.words())
+        return "; ".join(said) + "".join(f"\n  {line}" for line in self._inner_words())
+
+    def noun(self) -> str:
+        return self.NOUN
+
+    def _inner_words(self) -> list[str]:
+        return []
+
+    def schema(self) -> dict[str, Any]:
+        """The JSON schema of the answer; null is always allowed where a single value stands."""
+        return {"type": ["string", "null"], "maxLength": PRINTED_LIMIT}
+
+    def coerce(self, answer: Any) -> Coerced:
+        """The typed value of an answer. Never raises; what cannot be read, or reads in two ways, is None with a Problem."""
+        if answer is None or (isinstance(answer, str) and answer.strip().casefold() in _NOTHING):
+            return self.nothing()
+        return self._typed(answer)
+
+    def nothing(self) -> Coerced:
+        """What stands in the data where the answer is null."""
+        return Coerced(None)
+
+    def _typed(self, answer: Any) -> Coerced:
+        raise TypeError(f"{type(self).__name__} does not say how to read an answer")
+
+    def missing(self, value: Any) -> Iterator[str]:
+        """The path suffixes of required values that are not there, the field's own first."""
+        if self.required and value is None:
+            yield ""
+
+    def leaves(self) -> "Iterator[tuple[str, Field]]":
+        """The suffixes and fields of the single values inside: "" for a leaf, ".name" below a group or list."""
+        yield "", self
+
+    def values(self, value: Any) -> "Iterator[tuple[str, Field, Any]]":
+        """As `leaves`, for the values that are really there: rows are counted, so ".amount" becomes "[0].amount"."""
+        yield "", self, value
+
+    def arrow(self) -> "pa.DataType":
+        """The type of the table's column."""
+        raise TypeError(f"{type(self).__name__} does not say how it is stored")
+
+    def example(self) -> Any:
+        """An answer as an engine might give it, in printed form."""
+        raise TypeError(f"{type(self).__name__} gives no example")
+
+    # --- what the subclasses say when an answer does not fit
+
+    def wrong(self, answer: Any, more: str = "") -> Coerced:
+        return Coerced(None, (Problem("wrong_type", f"{shown(answer)} does not read as {self.NOUN}{more}"),))
+
+    def refused(self, answer: Any, why: str) -> Coerced:
+        return Coerced(None, (Problem("not_allowed", f"{shown(answer)} {why}"),))
+
+
+def shown(answer: Any) -> str:
+    """An answer for a message: quoted, on one line, cut to what a person wants to see."""
+    text = re.sub(r"\s+", " ", answer if isinstance(answer, str) else str(answer))
+    text = text.encode("utf-8", "replace").decode()
+    return f'"{text[:60]}…"' if len(text) > 60 else f'"{text}"'

@@ -1,0 +1,113 @@
+"""`group`: fields that belong together, such as a supplier's name and number."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field as Key
+from pydantic import field_validator
+
+from pipeline.fields import names
+from pipeline.fields.field import Coerced, Field, Problem
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from pipeline.fields import AnyField
+
+
+class GroupField(Field):
+    """The value is always a dict with every key; where nothing was found its values are None."""
+
+    NOUN: ClassVar[str] = "a group"
+
+    type: Literal["group"] = "group"
+    fields: dict[str, "AnyField"] = Key(min_length=1)
+
+    @field_validator("fields")
+    @classmethod
+    def _named(cls, fields: dict[str, Field]) -> dict[str, Field]:
+        for name, fault in names.faults(fields):
+            raise ValueError(f"{name}: {fault}")
+        return fields
+
+    def noun(self) -> str:
+        return "an object with these keys"
+
+    def _inner_words(self) -> list[str]:
+        return inner_words(self.fields)
+
+    def schema(self) -> dict[str, Any]:
+        return object_schema(self.fields)
+
+    def nothing(self) -> Coerced:
+        return coerce_object(self.fields, {})
+
+    def _typed(self, answer: Any) -> Coerced:
+        if not isinstance(answer, dict):
+            return Coerced(self.nothing().value, self.wrong(answer).problems)
+        return coerce_object(self.fields, answer)
+
+    def missing(self, value: Any) -> Iterator[str]:
+        if self.required and is_empty(value):
+            yield ""
+        else:
+            yield from missing_inside(self.fields, value)
+
+    def leaves(self) -> Iterator[tuple[str, Field]]:
+        for name, field in self.fields.items():
+            for suffix, leaf in field.leaves():
+                yield f".{name}{suffix}", leaf
+
+    def values(self, value: Any) -> Iterator[tuple[str, Field, Any]]:
+        for name, field in self.fields.items():
+            for suffix, leaf, each in field.values((value or {}).get(name)):
+                yield f".{name}{suffix}", leaf, each
+
+    def arrow(self) -> "pa.DataType":
+        return struct(self.fields)
+
+    def example(self) -> Any:
+        return {name: field.example() for name, field in self.fields.items()}
+
+
+def inner_words(fields: Mapping[str, Field]) -> list[str]:
+    return [line for name, field in fields.items() for line in f"- {name}: {field.words()}".split("\n")]
+
+
+def object_schema(fields: Mapping[str, Field]) -> dict[str, Any]:
+    """Every key is required, so that the model must say null rather than leave something out."""
+    return {
+        "type": "object",
+        "properties": {name: field.schema() for name, field in fields.items()},
+        "required": list(fields),
+        "additionalProperties": False,
+    }
+
+
+def coerce_object(fields: Mapping[str, Field], answer: Mapping[str, Any]) -> Coerced:
+    """Keys that the job does not have are left aside: they are no answer to anything that was asked."""
+    data: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for name, field in fields.items():
+        data[name], found = field.coerce(answer.get(name))
+        problems += [Problem(code, message, f".{name}{suffix}") for code, message, suffix in found]
+    return Coerced(data, tuple(problems))
+
+
+def missing_inside(fields: Mapping[str, Field], value: Mapping[str, Any]) -> Iterator[str]:
+    for name, field in fields.items():
+        for suffix in field.missing(value.get(name)):
+            yield f".{name}{suffix}"
+
+
+def is_empty(value: Any) -> bool:
+    """Nothing was found: None, an empty list, or a dict of nothing."""
+    if isinstance(value, dict):
+        return all(is_empty(each) for each in value.values())
+    return value is None or value == []
+
+
+def struct(fields: Mapping[str, Field]) -> "pa.DataType":
+    import pyarrow as pa
+
+    return pa.struct([pa.field(name, field.arrow()) for name, field in fields.items()])

@@ -1,0 +1,151 @@
+"""`integer`, `number` and `money`: one way of reading, three ways of keeping."""
+
+import re
+import unicodedata
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+from pydantic import Field as Key
+from pydantic import model_validator
+
+from pipeline.fields.field import Coerced, Field
+from pipeline.values import numbers
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MONEY_DIGITS = 18  # decimal128(18, n): the widest that DuckDB and pandas keep in one machine word
+_TWO_WAYS = re.compile(r"(?<![\d.,])[1-9]\d{0,2}[.,]\d{3}(?![\d.,])")
+
+
+class Numeric(Field):
+    """A range that the value must lie in, and the sign between whole and fraction where the job knows it."""
+
+    minimum: Decimal | None = None
+    maximum: Decimal | None = None
+    decimal: Literal[",", "."] | None = None
+
+    @model_validator(mode="after")
+    def _range(self) -> Self:
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise ValueError(f"minimum ({self.minimum}) is more than maximum ({self.maximum})")
+        return self
+
+    def places(self) -> int | None:
+        """How many decimals the value may have; None where any number is right."""
+        return None
+
+    def _typed(self, answer: Any) -> Coerced:
+        value = self._number(answer)
+        if isinstance(value, Coerced):
+            return value
+        places = self.places()
+        if places is not None and value != round(value, places):
+            return self.refused(answer, "is not a whole number" if places == 0 else f"has more than {places} decimals")
+        if self.minimum is not None and value < self.minimum:
+            return self.refused(answer, f"is less than {self.minimum} (minimum)")
+        if self.maximum is not None and value > self.maximum:
+            return self.refused(answer, f"is more than {self.maximum} (maximum)")
+        return self._kept(value, answer)
+
+    def _number(self, answer: Any) -> Decimal | Coerced:
+        """The finite number that the answer says in one way only, small enough to calculate with; else what is wrong."""
+        if isinstance(answer, bool | dict | list):
+            return self.wrong(answer)
+        if isinstance(answer, str):
+            value = numbers.read(answer, self.decimal)
+            # Three digits after one sign: thousands where the field has no third decimal, else there are two ways.
+            room = self.places()
+            if value is not None and self.decimal is None and (room is None or room > 2) and self._reads_twice(answer):
+                return self.wrong(answer, ' in one way only; say decimal: "," or "." in the job')
+        else:
+            try:
+                value = Decimal(str(answer))
+            except InvalidOperation:
+                value = None
+        if value is None or not value.is_finite():
+            return self.wrong(answer)
+        if value and not -30 <= value.adjusted() <= 30:
+            return self.refused(answer, "is too large or too small to be a printed number")
+        return value
+
+    def _reads_twice(self, answer: str) -> bool:
+        return bool(_TWO_WAYS.search(unicodedata.normalize("NFKC", answer)))
+
+    def _kept(self, value: Decimal, answer: Any) -> Coerced:
+        raise TypeError(f"{type(self).__name__} does not say what it keeps")
+
+
+class IntegerField(Numeric):
+    NOUN: ClassVar[str] = "a whole number"
+
+    type: Literal["integer"] = "integer"
+
+    def places(self) -> int:
+        return 0
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": ["integer", "null"], "minimum": -(10**15), "maximum": 10**15}
+
+    def _kept(self, value: Decimal, answer: Any) -> Coerced:
+        if abs(value) >= 2**63:
+            return self.refused(answer, "is too large for a whole number")
+        return Coerced(int(value))
+
+    def arrow(self) -> "pa.DataType":
+        import pyarrow as pa
+
+        return pa.int64()
+
+    def example(self) -> str:
+        return "1,200"
+
+
+class NumberField(Numeric):
+    NOUN: ClassVar[str] = "a number"
+
+    type: Literal["number"] = "number"
+    decimals: int | None = Key(default=None, ge=0, le=12)
+
+    def places(self) -> int | None:
+        return self.decimals
+
+    def noun(self) -> str:
+        return "a number, as printed"
+
+    def _kept(self, value: Decimal, answer: Any) -> Coerced:
+        return Coerced(float(value))
+
+    def arrow(self) -> "pa.DataType":
+        import pyarrow as pa
+
+        return pa.float64()
+
+    def example(self) -> str:
+        return "12,5" if self.decimal == "," else "12.5"
+
+
+class MoneyField(Numeric):
+    NOUN: ClassVar[str] = "an amount of money"
+
+    type: Literal["money"] = "money"
+    decimals: int = Key(default=2, ge=0, le=6)
+
+    def places(self) -> int:
+        return self.decimals
+
+    def noun(self) -> str:
+        return "an amount of money, as printed"
+
+    def _kept(self, value: Decimal, answer: Any) -> Coerced:
+        if abs(value) >= Decimal(10) ** (MONEY_DIGITS - self.decimals):
+            return self.refused(answer, "is too large for an amount")
+        return Coerced(round(value, self.decimals) + Decimal(0))  # + 0 turns -0.00 into 0.00
+
+    def arrow(self) -> "pa.DataType":
+        import pyarrow as pa
+
+        return pa.decimal128(MONEY_DIGITS, self.decimals)
+
+    def example(self) -> str:
+        return "1.234,50 €" if self.decimal == "," else "1,234.50"

@@ -1,0 +1,81 @@
+"""`text`: words as printed."""
+
+import re
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field as Key
+from pydantic import field_validator
+
+from pipeline.fields.field import Coerced, Field
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Kind = Literal["", "name", "company", "address", "id", "phone", "email", "url"]
+
+# What a decoder's grammar cannot enforce (look-around, back references, word borders); such patterns are only checked after.
+_BEYOND_GRAMMAR = re.compile(r"\(\?(?!:)|\\[1-9bBAZ]|\*\?|\+\?|\?\?|\}\?|[*+?}]\+|(?<!\[)[\^$]")
+_UNPRINTED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u200b\u2060\ufeff\ud800-\udfff]")
+
+
+class TextField(Field):
+    """Words as printed; blanks are single, line breaks are kept. `pattern` is a regular expression for the whole value."""
+
+    NOUN: ClassVar[str] = "text"
+
+    type: Literal["text"] = "text"
+    kind: Kind = ""
+    pattern: str | None = None
+    max_length: int = Key(default=500, ge=1, le=20_000)
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, pattern: str | None) -> str | None:
+        try:
+            re.compile(pattern or "")
+        except (re.error, OverflowError) as fault:
+            raise ValueError(f"is not a regular expression: {fault}") from None
+        return pattern
+
+    def noun(self) -> str:
+        said = f"text ({self.kind})" if self.kind else "text"
+        return f"{said} of the form {self.pattern}" if self.pattern else said
+
+    def schema(self) -> dict[str, Any]:
+        found: dict[str, Any] = {"type": ["string", "null"], "maxLength": self.max_length}
+        if self.pattern and not _BEYOND_GRAMMAR.search(self.pattern):
+            found["pattern"] = f"^(?:{self.pattern})$"
+        return found
+
+    def coerce(self, answer: Any) -> Coerced:
+        if isinstance(answer, str) and answer.strip().casefold() not in ("", "null"):
+            return self._typed(answer)  # "None" and "-" can be what is printed
+        return super().coerce(answer)
+
+    def _typed(self, answer: Any) -> Coerced:
+        if isinstance(answer, bool | dict | list):
+            return self.wrong(answer)
+        text = tidy(str(answer))
+        if not text:
+            return Coerced(None)
+        if len(text) > self.max_length:
+            return self.refused(text, f"is longer than {self.max_length} characters (max_length)")
+        if self.pattern and not re.fullmatch(self.pattern, text):
+            text = re.sub(r"\s", "", text)  # blanks inside an identifier are only how it is set
+            if not re.fullmatch(self.pattern, text):
+                return self.refused(answer, f"does not have the form {self.pattern}")
+        return Coerced(text)
+
+    def arrow(self) -> "pa.DataType":
+        import pyarrow as pa
+
+        return pa.string()
+
+    def example(self) -> str | None:
+        return None if self.pattern else "Aurora Paper Ltd"[: self.max_length].strip()
+
+
+def tidy(text: str) -> str:
+    """Single blanks, no empty lines, nothing that cannot be printed or stored."""
+    lines = (re.sub(r"[^\S\n]+", " ", line).strip() for line in _UNPRINTED.sub("", text.replace("\r", "\n")).split("\n"))
+    return "\n".join(line for line in lines if line)

@@ -1,0 +1,151 @@
+"""A job: what to read from the documents of one inbox. One YAML file in jobs/."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, ConfigDict, ValidationError, field_validator, model_validator
+from pydantic import Field as Key
+from pydantic_core import PydanticCustomError
+
+from pipeline import rules, yamlfile
+from pipeline.errors import ConfigError, Fault
+from pipeline.fields import AnyField, Closed, Region, Text, names
+from pipeline.rules import Rule
+
+Step = Literal["orient", "deskew"]
+STEPS: tuple[Step, ...] = ("orient", "deskew")
+NAME = re.compile(r"[^\W_][\w-]{0,79}")
+ENDINGS = (".yaml", ".yml")
+
+
+def _named(name: Any) -> Any:
+    if isinstance(name, str) and not NAME.fullmatch(name):
+        raise ValueError(f'"{name}" cannot be a folder name everywhere; use letters, digits, - and _ (at most 80)')
+    return name
+
+
+def _rule(text: Any) -> Any:
+    if isinstance(text, str):
+        return rules.parse(text)
+    if isinstance(text, Rule):
+        return text
+    raise ValueError("must be one line of text; put it in quotes")
+
+
+FolderName = Annotated[str, BeforeValidator(_named)]
+
+
+class Job(Closed):
+    """Keys as in docs/jobs.md. Frozen and picklable; `digest` is the hash of all that changes an answer."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    name: FolderName
+    inbox: FolderName = ""
+    per: Literal["document", "page"] = "document"
+    role: Text = "You read scanned business documents with great care."
+    instructions: str = Key(default="", max_length=20_000)
+    preprocess: tuple[Step, ...] = STEPS
+    region: Region | None = None
+    fields: dict[str, AnyField] = Key(min_length=1)
+    tolerance: Decimal = Key(default=Decimal(0), ge=0)
+    rules: tuple[Annotated[Rule, BeforeValidator(_rule)], ...] = ()
+    window: int | None = Key(default=None, ge=1, le=1000)
+    review_below: float = Key(default=0.5, ge=0, le=1)
+    max_new_tokens: int | None = Key(default=None, ge=1, le=32_768)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_inbox(cls, given: Any) -> Any:
+        """The inbox is the job's name unless the job says otherwise."""
+        if isinstance(given, dict) and "name" in given and given.get("inbox") in (None, ""):
+            return {**given, "inbox": given["name"]}
+        return given
+
+    @field_validator("preprocess")
+    @classmethod
+    def _once(cls, steps: tuple[Step, ...]) -> tuple[Step, ...]:
+        if len(set(steps)) < len(steps):
+            raise ValueError("names a step twice")
+        return tuple(step for step in STEPS if step in steps)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        found: list[tuple[tuple[str | int, ...], str]] = [
+            (("fields", name), fault) for name, fault in names.faults(self.fields, top=True)
+        ]
+        if not found:
+            for index, rule in enumerate(self.rules):
+                found += [(("rules", index), fault) for fault in rules.faults(rule, self.fields)]
+        if found:
+            said = "; ".join(f"{yamlfile.spelled(place)}: {fault}" for place, fault in found)
+            raise PydanticCustomError("faults", "{said}", {"said": said, "faults": found})
+        return self
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 in hex. The same for jobs that read the same: comments, the order of keys, `name` and `inbox` do not count."""
+        told = {key: getattr(self, key) for key in type(self).model_fields if key not in ("name", "inbox")}
+        return hashlib.sha256(json.dumps(_canonical(told), sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+
+
+def _canonical(value: Any) -> Any:
+    """Plain JSON that is equal for equal jobs. Keys left at their default are left out, so new keys change no digest."""
+    if isinstance(value, Closed):
+        kept = {key: getattr(value, key) for key, info in type(value).model_fields.items()}
+        defaults = {key: info.default for key, info in type(value).model_fields.items()}
+        said = {key: _canonical(each) for key, each in kept.items() if key == "type" or each != defaults[key]}
+        return {key: each for key, each in said.items() if each is not None}
+    if isinstance(value, Mapping):
+        return [[key, _canonical(each)] for key, each in value.items()]  # the order of fields and options counts
+    if isinstance(value, Rule):
+        return value.text
+    if isinstance(value, Decimal):
+        return str(value.normalize())
+    return [_canonical(each) for each in value] if isinstance(value, tuple | list) else value
+
+
+def parse_job(raw: bytes, file: str = "job.yaml") -> Job:
+    """The job in a YAML text. Raises ConfigError with every fault."""
+    return _job(yamlfile.parse(raw, file))
+
+
+def _job(source: yamlfile.Source) -> Job:
+    data = {"name": Path(source.file).stem, **source.data}
+    try:
+        return Job.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(yamlfile.faults_of(error, source, Job)) from None
+
+
+def load_jobs(folder: Path, names: Sequence[str] = ()) -> list[Job]:
+    """The jobs of a folder, by name, or only those named. Raises ConfigError with all faults of all files."""
+    if not folder.is_dir():
+        raise ConfigError([Fault(str(folder), None, "", "is not a folder; jobs are YAML files in a folder")])
+    jobs: dict[str, tuple[Job, str]] = {}
+    faults: list[Fault] = []
+    for path in sorted(each for each in folder.iterdir() if each.suffix in ENDINGS and not each.name.startswith(".")):
+        try:
+            job = _job(yamlfile.read(path))
+        except ConfigError as error:
+            faults += error.faults
+            continue
+        if (first := jobs.setdefault(job.name.casefold(), (job, path.name))[1]) != path.name:
+            faults.append(Fault(str(path), None, "name", f'"{job.name}" is the name of the job in {first} too'))
+    if not jobs and not faults:
+        faults.append(Fault(str(folder), None, "", "holds no job; `run_batch.py new NAME` writes one"))
+    wanted = {name.casefold(): name for name in names}
+    if not faults:
+        known = [job.name for job, _ in jobs.values()]
+        for name in wanted.values():
+            if name.casefold() not in jobs:
+                faults.append(Fault(str(folder), None, name, yamlfile.unknown(name, known, "job")))
+    if faults:
+        raise ConfigError(faults)
+    return [job for key, (job, _) in sorted(jobs.items()) if not wanted or key in wanted]

@@ -1,0 +1,46 @@
+"""Settings: where and how fast. One YAML file in configs/, and what the command line overrides."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field as Key
+from pydantic import ValidationError
+
+from pipeline import yamlfile
+from pipeline.errors import ConfigError
+from pipeline.fields import Closed
+
+
+class Limits(Closed):
+    """What one document may cost. Beyond it the document fails with a reason, and the run goes on."""
+
+    file_mib: float = Key(default=512, gt=0)
+    pages: int = Key(default=5000, ge=1)
+    megapixels: float = Key(default=300, gt=0)
+    seconds: float = Key(default=120, gt=0)
+    memory_mib: int = Key(default=2048, ge=256)
+
+
+class Settings(Closed):
+    """Paths are taken from the folder in which the command is given. `workers` None means one a core."""
+
+    root: Path = Path("data")
+    jobs: Path = Path("jobs")
+    engine: Literal["auto", "ocr", "qwen_vl", "echo"] = "auto"
+    weights: Path = Path("models/Qwen2.5-VL-7B-Instruct")
+    vram_gib: float | None = Key(default=None, gt=0)
+    workers: int | None = Key(default=None, ge=1, le=1024)
+    limits: Limits = Limits()
+    settle_s: float = Key(default=2.0, ge=0)
+    poll: bool = False
+    rescan_s: float = Key(default=30.0, gt=0)
+
+
+def load_settings(path: Path | None, **overrides: Any) -> Settings:
+    """The settings of a file (None: the defaults); overrides that are None do not count. Raises ConfigError."""
+    source = yamlfile.read(path) if path else yamlfile.Source("settings", {}, {})
+    given = {key: value for key, value in overrides.items() if value is not None}
+    try:
+        return Settings.model_validate({**source.data, **given})
+    except ValidationError as error:
+        raise ConfigError(yamlfile.faults_of(error, source, Settings)) from None

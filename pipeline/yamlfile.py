@@ -1,0 +1,234 @@
+"""YAML with the line of every key, and faults that say where they stand and what would be right.
+
+Scalars are read as YAML 1.2 does: only true and false are yes and no (so `no: [No]` means what it says), dates and times
+stay text, 007 stays text, and 0.02 is an exact Decimal.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, ClassVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from pipeline.errors import ConfigError, Fault
+
+LIMIT_BYTES = 1 << 20
+LIMIT_VALUES = 20_000  # counted after aliases are followed: ten lines of YAML can otherwise mean a billion values
+LIMIT_DEPTH = 40
+Place = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a file says, and the line (from 1) of each place in it: ("fields", "total", "labels", 0)."""
+
+    file: str
+    data: dict[str, Any]
+    lines: Mapping[Place, int]
+
+    def line(self, place: Place) -> int | None:
+        """The line of the place, or of the nearest one around it."""
+        while place and place not in self.lines:
+            place = place[:-1]
+        return self.lines.get(place)
+
+    def fault(self, place: Place, message: str) -> Fault:
+        return Fault(self.file, self.line(place), spelled(place), message)
+
+
+class _Loader(yaml.SafeLoader):
+    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
+
+
+for _tag, _pattern, _first in (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?(0|[1-9][0-9]*)", list("-+0123456789")),
+    ("float", r"[-+]?(0|[1-9][0-9]*)?\.[0-9]+([eE][-+]?[0-9]{1,3})?", list("-+.0123456789")),
+    ("merge", r"<<", ["<"]),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first)
+
+
+def read(path: Path, name: str = "") -> Source:
+    """The mapping in the file. Raises ConfigError with every fault found; `name` is what faults call the file."""
+    file = name or str(path)
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise ConfigError([Fault(file, None, "", f"cannot be read: {error.strerror or error}")]) from None
+    return parse(raw, file)
+
+
+def parse(raw: bytes, file: str) -> Source:
+    """As `read`, from bytes."""
+    if len(raw) > LIMIT_BYTES:
+        raise ConfigError([Fault(file, None, "", f"is larger than {LIMIT_BYTES >> 10} KiB; that is no job or config")])
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise ConfigError([Fault(file, line, "", "is not UTF-8 text; save it as UTF-8")]) from None
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+        reader = _Reader(file)
+        data = reader.value(node, ()) if node else None
+    except yaml.YAMLError as error:
+        raise ConfigError([_syntax(error, file, text)]) from None
+    except RecursionError:
+        raise ConfigError([Fault(file, None, "", "is nested too deeply")]) from None
+    if data is None and not reader.faults:
+        raise ConfigError([Fault(file, None, "", "is empty")])
+    if not isinstance(data, dict) and not reader.faults:
+        reader.faults.append(Fault(file, 1, "", "must be a mapping of keys, one `key: value` a line"))
+    if reader.faults:
+        raise ConfigError(reader.faults)
+    return Source(file, data, reader.lines)
+
+
+class _Reader:
+    """Turns YAML nodes into plain values and remembers where each stood."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.faults: list[Fault] = []
+        self.lines: dict[Place, int] = {}
+        self._seen = 0
+
+    def value(self, node: yaml.Node, place: Place) -> Any:
+        self._seen += 1
+        if self._seen > LIMIT_VALUES or len(place) > LIMIT_DEPTH:
+            raise yaml.MarkedYAMLError(problem="says too much: aliases may not multiply", problem_mark=node.start_mark)
+        self.lines.setdefault(place, node.start_mark.line + 1)
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, place)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(each, (*place, index)) for index, each in enumerate(node.value)]
+        return self._scalar(node, place)
+
+    def _mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                self.faults.append(Fault(self.file, line, spelled(place), "a key must be a plain word"))
+                continue
+            name = key.value
+            if key.tag == "tag:yaml.org,2002:merge":
+                self.faults.append(Fault(self.file, line, "<<", "merging with << is not supported; write the keys out"))
+            elif name in found:
+                first = self.lines[(*place, name)]
+                self.faults.append(Fault(self.file, line, spelled((*place, name)), f"stands twice, first in line {first}"))
+            else:
+                self.lines[(*place, name)] = line
+                found[name] = self.value(value, (*place, name))
+        return found
+
+    def _scalar(self, node: yaml.Node, place: Place) -> Any:
+        text: str = node.value
+        match node.tag.rpartition(":")[2]:
+            case "null":
+                return None
+            case "bool":
+                return text.casefold() == "true"
+            case "int":
+                return int(text) if len(text) <= 30 else text
+            case "float":
+                return Decimal(text)
+            case "str":
+                return text
+        self.faults.append(Fault(self.file, node.start_mark.line + 1, spelled(place), f"the tag {node.tag} has no meaning here"))
+        return None
+
+
+def _syntax(error: yaml.YAMLError, file: str, text: str) -> Fault:
+    mark = getattr(error, "problem_mark", None)
+    line = mark.line + 1 if mark else None
+    if isinstance(error, yaml.reader.ReaderError):
+        line = text[: error.position].count("\n") + 1
+        return Fault(file, line, "", f"has a character that YAML does not allow (code {int(error.character)})")
+    problem = getattr(error, "problem", None) or "is not YAML"
+    shown = text.splitlines()[mark.line] if mark and mark.line < len(text.splitlines()) else ""
+    if "\t" in shown[: len(shown) - len(shown.lstrip())] or "'\\t'" in problem:
+        return Fault(file, line, "", "has a tab where blanks belong; indent with blanks")
+    return Fault(file, line, "", problem)
+
+
+def spelled(place: Place) -> str:
+    """("fields", "total", "labels", 0) → fields.total.labels[0]"""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).removeprefix(".")
+
+
+def faults_of(error: ValidationError, source: Source, model: type[BaseModel]) -> list[Fault]:
+    """What pydantic found, in words for the person who wrote the file.
+
+    A validator may report several places at once with PydanticCustomError("faults", …, {"faults": [(place, message)]}).
+    """
+    found: list[Fault] = []
+    for item in error.errors(include_url=False):
+        place, keys = _place(item["loc"], source.data, model)
+        context = item.get("ctx", {})
+        if item["type"] == "faults":
+            found += [source.fault((*place, *inner), message) for inner, message in context["faults"]]
+        elif item["type"] == "extra_forbidden":
+            found.append(source.fault(place, unknown(str(place[-1]) if place else "", keys, "key")))
+        else:
+            found.append(source.fault(place, _message(item["type"], context, item["msg"], item.get("input"))))
+    return found
+
+
+def unknown(word: str, allowed: Sequence[str], what: str) -> str:
+    """ "unknown key; did you mean labels?", or all that is allowed where nothing is near."""
+    from rapidfuzz import process
+
+    near = process.extractOne(word.casefold(), allowed, score_cutoff=70)
+    if near:
+        return f"unknown {what}; did you mean {near[0]}?"
+    return f"unknown {what}; allowed: {', '.join(allowed)}" if allowed else f"unknown {what}"
+
+
+def _place(loc: Sequence[str | int], data: Any, model: type[BaseModel]) -> tuple[Place, list[str]]:
+    """Where in the file pydantic's `loc` points, without the names of union members; and the keys known there."""
+    place: list[str | int] = []
+    keys = list(model.model_fields)
+    for index, part in enumerate(loc):
+        last = index == len(loc) - 1
+        if isinstance(data, dict) and part in data and not (last is False and data.get("type") == part and loc[index + 1] in data):
+            place.append(part)
+            data = data[part]
+        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
+            place.append(part)
+            data = data[part]
+        elif last and part not in ("[key]",) and not (isinstance(data, dict) and data.get("type") == part):
+            place.append(part)  # a key that should be there and is not
+    return tuple(place), keys
+
+
+def _message(kind: str, context: Mapping[str, Any], message: str, given: Any) -> str:
+    if kind == "missing":
+        return "is missing"
+    if kind == "union_tag_not_found":
+        return "needs a type, such as `type: text`"
+    if kind == "union_tag_invalid":
+        allowed = [word.strip(" '") for word in str(context["expected_tags"]).split(",")]
+        return f'"{context["tag"]}": ' + unknown(str(context["tag"]), allowed, "type")
+    if kind == "literal_error":
+        allowed = [word.strip(" '") for word in re.split(r",| or ", str(context["expected"]))]
+        return f'"{given}" is not allowed; ' + unknown(str(given), allowed, "word").replace("unknown word; ", "")
+    if kind in ("tuple_type", "list_type"):
+        return "must be a list, such as [first, second]"
+    if kind in ("dict_type", "model_type", "model_attributes_type"):
+        return "must be a mapping of keys"
+    if kind == "string_type":
+        return f"must be text; put it in quotes: '{str(given).lower() if isinstance(given, bool) else given}'"
+    if kind == "bool_parsing" or kind == "bool_type":
+        return "must be true or false"
+    return message.removeprefix("Value error, ").removeprefix("Input ")
+
+
+def each_fault(errors: Iterator[ConfigError]) -> list[Fault]:
+    return [fault for error in errors for fault in error.faults]
