@@ -1,0 +1,316 @@
+"""The account of one run: what was taken, what became of it, and what a person should look at.
+
+`Account` gathers entries while the run goes on and writes `runs/<time>.json` and `runs/<time>.html` at its end. What was
+*taken* is counted when a document is claimed and what became of it when it is settled, so that the sum can fail and say so.
+
+The JSON object (`to_dict`), version 1: `scanmill` (1), `kind` ("run"), `engine`, `started_at`, `finished_at` (local time
+with its offset), `counts` (as `summary`), `jobs` (records of each job by status), `faults` and `notes` (sentences), and
+`documents`, each with `document_id` (SHA-256), `name`, `inbox`, `outcome`, `jobs`, `pages`, `seconds`, `settled_at`,
+`error` ({code, detail, cause, cure} or null), `issues` ([{job, code, path, message}], at most 20) and `issues_total`,
+`confidence` (the lowest of its values, or null), `records` and `moved_to` (paths as given, meant to be below the root).
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pipeline import webpage
+from pipeline.errors import DOCUMENT_ERRORS
+from pipeline.types import Document, Issue, Record, Status
+from pipeline.webpage import THUMBNAIL_BYTES
+from pipeline.webpage import thumbnail as thumbnail
+
+Outcome = Literal["done", "failed", "duplicate", "given back"]
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+STATUSES: tuple[Status, ...] = get_args(Status)
+
+VERSION = 1
+THUMBNAILS = 100  # in one report
+ISSUES_KEPT = 20  # of one document: enough to see what is wrong; the record holds them all
+CARDS, ROWS, SLOWEST, PLOT_BINS = 100, 2000, 8, 60  # what the page shows; the JSON beside it holds everything
+
+
+def _now() -> datetime:
+    return datetime.now().astimezone()
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What became of one document. `answers` is a (job, status) for every record; `seconds` from claim to settling.
+
+    `error` is the (code, detail) of its DocumentError. `issues` are (job, Issue), at most `ISSUES_KEPT` of `issues_total`.
+    """
+
+    document_id: str
+    name: str
+    inbox: str
+    outcome: Outcome
+    answers: tuple[tuple[str, Status], ...] = ()
+    pages: int = 0
+    seconds: float = 0.0
+    settled_at: datetime = field(default_factory=_now)
+    error: tuple[str, str] | None = None
+    issues: tuple[tuple[str, Issue], ...] = ()
+    issues_total: int = 0
+    confidence: float | None = None
+    thumbnail: bytes | None = None
+    records: tuple[str, ...] = ()
+    moved_to: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        document: Document,
+        outcome: Outcome,
+        records: Sequence[Record] = (),
+        *,
+        pages: int = 0,
+        seconds: float = 0.0,
+        error: tuple[str, str] | None = None,
+        thumbnail: bytes | None = None,
+        record_paths: Iterable[Path | str] = (),
+        moved_to: Path | str | None = None,
+    ) -> "Entry":
+        """The entry of a document with its records. Without `error`, the error of the first failed record counts."""
+        issues = [(record.job, issue) for record in records for issue in record.issues]
+        return cls(
+            document_id=document.id,
+            name=document.name,
+            inbox=document.inbox,
+            outcome=outcome,
+            answers=tuple((record.job, record.status) for record in records),
+            pages=pages,
+            seconds=seconds,
+            error=error or next((record.error for record in records if record.error), None),
+            issues=tuple(issues[:ISSUES_KEPT]),
+            issues_total=len(issues),
+            confidence=min((value for record in records for value in record.confidence.values()), default=None),
+            thumbnail=thumbnail,
+            records=tuple(str(path) for path in record_paths),
+            moved_to=None if moved_to is None else str(moved_to),
+        )
+
+    @property
+    def needs_a_look(self) -> bool:
+        return self.outcome == "failed" or self.error is not None or any(status != "ok" for _, status in self.answers)
+
+    def to_dict(self) -> dict[str, Any]:
+        jobs: dict[str, dict[str, int]] = {}
+        for job, status in self.answers:
+            jobs.setdefault(job, dict.fromkeys(STATUSES, 0))[status] += 1
+        error = None
+        if self.error is not None:
+            code, detail = self.error
+            known = DOCUMENT_ERRORS.get(code)
+            error = {
+                "code": code,
+                "detail": detail,
+                "cause": known.cause if known else "",
+                "cure": known.cure if known else "",
+            }
+        return {
+            "document_id": self.document_id,
+            "name": self.name,
+            "inbox": self.inbox,
+            "outcome": self.outcome,
+            "jobs": jobs,
+            "pages": self.pages,
+            "seconds": round(self.seconds, 3),
+            "settled_at": self.settled_at.astimezone().isoformat(timespec="milliseconds"),
+            "error": error,
+            "issues": [
+                {"job": job, "code": issue.code, "path": issue.path, "message": issue.message}
+                for job, issue in self.issues
+            ],
+            "issues_total": max(self.issues_total, len(self.issues)),
+            "confidence": None if self.confidence is None else round(self.confidence, 4),
+            "records": list(self.records),
+            "moved_to": self.moved_to,
+        }
+
+
+@dataclass(slots=True)
+class Account:
+    """What happened in one run. `take` at every claim, `add` when its document is settled, `finish` at the end.
+
+    `engine` is the line that says which engine reads and why; `notes` are sentences for the person who reads the report.
+    """
+
+    engine: str
+    jobs: tuple[str, ...] = ()
+    started_at: datetime = field(default_factory=_now)
+    finished_at: datetime | None = None
+    notes: list[str] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
+    _open: Counter[tuple[str, str]] = field(default_factory=Counter)
+    _taken: int = 0
+    _pictures: int = 0
+    _stem: str | None = None
+
+    def take(self, inbox: str, name: str) -> None:
+        """A document was claimed out of `inbox`."""
+        self._taken += 1
+        self._open[inbox, name] += 1
+
+    def add(self, entry: Entry) -> None:
+        """A document was settled. Its thumbnail is kept where it will be shown, so that memory stays bounded."""
+        self._open[entry.inbox, entry.name] -= 1
+        if not self._open[entry.inbox, entry.name]:
+            del self._open[entry.inbox, entry.name]
+        if entry.thumbnail is not None:
+            if entry.needs_a_look and self.wants_thumbnails and len(entry.thumbnail) <= THUMBNAIL_BYTES:
+                self._pictures += 1
+            else:
+                entry = replace(entry, thumbnail=None)
+        self.entries.append(entry)
+
+    @property
+    def wants_thumbnails(self) -> bool:
+        """Whether the report has room for one more picture."""
+        return self._pictures < THUMBNAILS
+
+    def finish(self) -> None:
+        self.finished_at = _now()
+
+    @property
+    def seconds(self) -> float:
+        """The length of the run, or its length so far."""
+        return max(0.0, ((self.finished_at or _now()) - self.started_at).total_seconds())
+
+    def summary(self) -> dict[str, Any]:
+        """The counts: taken, done, failed, duplicate, given_back; pages; records by status; seconds, pages_per_second."""
+        outcomes = Counter(entry.outcome for entry in self.entries)
+        statuses = Counter(status for entry in self.entries for _, status in entry.answers)
+        pages, seconds = sum(entry.pages for entry in self.entries), self.seconds
+        return {
+            "taken": self._taken,
+            **{outcome.replace(" ", "_"): outcomes[outcome] for outcome in OUTCOMES},
+            "pages": pages,
+            "records": {status: statuses[status] for status in STATUSES},
+            "seconds": round(seconds, 3),
+            "pages_per_second": round(pages / seconds, 3) if seconds > 0 else 0.0,
+        }
+
+    def by_job(self) -> dict[str, dict[str, int]]:
+        """How many records of each job are ok, in review and failed."""
+        jobs: dict[str, dict[str, int]] = {job: dict.fromkeys(STATUSES, 0) for job in self.jobs}
+        for entry in self.entries:
+            for job, status in entry.answers:
+                jobs.setdefault(job, dict.fromkeys(STATUSES, 0))[status] += 1
+        return jobs
+
+    def faults(self) -> list[str]:
+        """What does not add up, in sentences; empty when taken = done + failed + duplicate + given back, one by one."""
+        counts = Counter(entry.outcome for entry in self.entries)
+        parts = [(counts[outcome], outcome) for outcome in OUTCOMES]
+        found = []
+        if self._taken != len(self.entries):
+            total = " + ".join(f"{count} {outcome}" for count, outcome in parts)
+            found.append(f"{self._taken} documents were taken, but {total} make {len(self.entries)}.")
+        for (inbox, name), rest in self._open.items():
+            place = webpage.words(f"{inbox}/{name}")
+            found.append(
+                f"{place} was taken, and nothing is known of its end."
+                if rest > 0
+                else f"{place} was settled, but never taken."
+            )
+        for entry in self.entries:
+            if entry.outcome == "failed" and entry.error is None:
+                found.append(f"{webpage.words(f'{entry.inbox}/{entry.name}')} failed, and no reason was kept.")
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON; the keys are told at the head of this module."""
+        return {
+            "scanmill": VERSION,
+            "kind": "run",
+            "engine": self.engine,
+            "started_at": self.started_at.astimezone().isoformat(timespec="milliseconds"),
+            "finished_at": (self.finished_at or _now()).astimezone().isoformat(timespec="milliseconds"),
+            "counts": self.summary(),
+            "jobs": self.by_job(),
+            "faults": self.faults(),
+            "notes": list(self.notes),
+            "documents": [entry.to_dict() for entry in self.entries],
+        }
+
+    def write(self, root: Path) -> tuple[Path, Path]:
+        """Writes runs/<time>.json and .html below `root` (again under the same names when asked again). Raises StorageError.
+
+        The time is local and when the run began. One run at a time holds a root, so a name that is free stays free.
+        """
+        folder = root / "runs"
+        if self._stem is None:
+            time = self.started_at.astimezone().strftime("%Y-%m-%d_%H-%M-%S")
+            stems = (time if count == 1 else f"{time}_{count}" for count in range(1, 1_000_000))
+            self._stem = next(
+                s for s in stems if not any((folder / f"{s}{end}").exists() for end in (".json", ".html"))
+            )
+        as_json, as_html = folder / f"{self._stem}.json", folder / f"{self._stem}.html"
+        webpage.write(as_json, json.dumps(self.to_dict(), ensure_ascii=False, indent=1) + "\n")
+        webpage.write(as_html, report(self, root, as_json.name))
+        return as_json, as_html
+
+
+def pace(account: Account, bins: int | None = None) -> list[float]:
+    """Pages a second over the run, in `bins` equal parts of its time; a document's pages are spread over its own seconds."""
+    seconds = account.seconds
+    bins = bins or min(PLOT_BINS, max(6, len(account.entries) // 3))
+    width, pages = seconds / bins, [0.0] * bins
+    for entry in account.entries if seconds > 0 else ():
+        end = min(max((entry.settled_at - account.started_at).total_seconds(), 1e-9), seconds)
+        begin = min(max(0.0, end - entry.seconds), end - 1e-9)
+        for place in range(max(0, int(begin / width)), min(bins, int(end / width) + 1)):
+            inside = min(end, (place + 1) * width) - max(begin, place * width)
+            pages[place] += entry.pages * max(0.0, inside) / (end - begin) / width
+    return pages
+
+
+def report(account: Account, root: Path, json_name: str = "") -> str:
+    """The account as one HTML page for <root>/runs/: what needs a person first, everything after it."""
+    folder = root / "runs"
+
+    def shown(entry: Entry) -> Mapping[str, Any]:
+        return {
+            "entry": entry,
+            **entry.to_dict(),
+            "status": _worst(entry),
+            "thumbnail": entry.thumbnail,
+            "original": webpage.link(root / entry.moved_to, folder) if entry.moved_to else "",
+            "record_links": [webpage.link(root / path, folder) for path in entry.records],
+        }
+
+    order = {"failed": 0, "review": 1}
+    doubtful = sorted(
+        (entry for entry in account.entries if entry.needs_a_look),
+        key=lambda entry: (order.get(_worst(entry), 2), 1.0 if entry.confidence is None else entry.confidence),
+    )
+    slowest = sorted((entry for entry in account.entries if entry.seconds > 0), key=lambda entry: -entry.seconds)
+    return webpage.render(
+        "report.html",
+        {
+            "counts": account.summary(),
+            "account": account,
+            "faults": account.faults(),
+            "jobs": account.by_job(),
+            "json_name": json_name,
+            "pace": pace(account),
+            "doubtful_total": len(doubtful),
+            "doubtful": [shown(entry) for entry in doubtful[:CARDS]],
+            "slowest": [shown(entry) for entry in slowest[:SLOWEST]],
+            "documents": [shown(entry) for entry in account.entries[:ROWS]],
+        },
+    )
+
+
+def _worst(entry: Entry) -> str:
+    """The word that stands for a document: its outcome, or `review`/`failed` where one of its records is."""
+    if entry.outcome == "failed" or any(status == "failed" for _, status in entry.answers):
+        return "failed"
+    if any(status == "review" for _, status in entry.answers):
+        return "review"
+    return "ok" if entry.outcome == "done" else entry.outcome

@@ -1,0 +1,146 @@
+"""HTML pages that people read afterwards: the run's report and the accuracy page.
+
+All that comes from file names and documents is hostile. Text is escaped by jinja2 (autoescape is on and never off); names
+also lose what could change the order or the look of the words around them; links are relative and percent-encoded, so
+that no name can become a scheme. A page needs nothing but itself: no script, no font, no picture from elsewhere.
+"""
+
+import base64
+import io
+import os
+import re
+import unicodedata
+from collections.abc import Mapping
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote_from_bytes
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import StorageError
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+THUMBNAIL_BYTES = 12 * 1024
+_TURNS_TEXT = re.compile("[\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
+
+
+def visible(text: object) -> str:
+    """`text` with every control, direction mark and lone surrogate written out, as in `inv⟨202E⟩fdp.exe`.
+
+    A surrogate that stands for a byte of a file name that is not UTF-8 becomes that byte: `⟨FF⟩`.
+    """
+
+    def spell(character: str) -> str:
+        point = ord(character)
+        if 0xDC80 <= point <= 0xDCFF:
+            return f"⟨{point - 0xDC00:02X}⟩"
+        hidden = unicodedata.category(character) in ("Cc", "Cs") or _TURNS_TEXT.match(character) is not None
+        return f"⟨{point:04X}⟩" if hidden else character
+
+    return "".join(map(spell, str(text)))
+
+
+def words(text: object) -> str:
+    """As `visible`, for whole sentences: line breaks and tabs are blanks, as HTML shows them."""
+    return visible(re.sub(r"[\r\n\t]+", " ", str(text)))
+
+
+def sentence(text: object) -> "Markup":
+    """As `words`, with what stands between backticks set as code."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(words(text)))))
+
+
+def link(target: PurePath | str, start: PurePath | str) -> str:
+    """A relative, percent-encoded address from the folder `start` to `target`; "" where there is none.
+
+    Both are paths below the same folder (or both absolute). Even `javascript:alert(1)` is a file name here: its colon is
+    encoded, and the address begins with `./` or `../`.
+    """
+    try:
+        address = quote_from_bytes(os.fsencode(Path(os.path.relpath(target, start)).as_posix()), safe="/")
+    except ValueError:  # another drive, a NUL, or a surrogate that stands for no byte
+        return ""
+    return address if address.startswith("../") else f"./{address}"
+
+
+def picture(jpeg: bytes) -> str:
+    """A JPEG as a data address, for `src`."""
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
+
+
+def thumbnail(image: NDArray[np.uint8], side_px: int = 280) -> bytes:
+    """A small JPEG of a page (RGB, uint8, height × width × 3), at most `THUMBNAIL_BYTES` long and `side_px` on a side."""
+    from PIL import Image
+
+    small = Image.fromarray(np.ascontiguousarray(image)).convert("RGB")
+    while True:
+        small.thumbnail((side_px, side_px), Image.Resampling.BOX, reducing_gap=2.0)
+        for quality in (70, 50, 30):
+            buffer = io.BytesIO()
+            small.save(buffer, "JPEG", quality=quality, optimize=True)
+            if buffer.tell() <= THUMBNAIL_BYTES:
+                return buffer.getvalue()
+        side_px = side_px * 3 // 4
+
+
+def span(seconds: float) -> str:
+    """A time span as people say it: `0.4 s`, `12 s`, `3 min 05 s`, `7 h 12 min`."""
+    if seconds < 9.95:
+        return f"{max(seconds, 0.0):.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def percent(share: float | None) -> str:
+    """`0.968` as `96.8%`; a dash where there is none."""
+    return "–" if share is None else f"{100 * share:.1f}%"
+
+
+def render(template: str, values: Mapping[str, Any]) -> str:
+    """The page `template` (a file beside this module) filled with `values`. A missing value is an error, not a gap."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        visible=visible, words=words, sentence=sentence, picture=picture, span=span, percent=percent
+    )
+    return environment.get_template(template).render(values)
+
+
+def write(path: Path, text: str) -> None:
+    """Puts `text` at `path` in one step: a reader sees the old file or the whole new one. Raises StorageError.
+
+    A lone surrogate is written as `\\udcff`: in JSON that is the very same string.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        passing = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            with open(passing, "wb") as file:
+                file.write(text.encode("utf-8", "backslashreplace"))
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(passing, path)
+        except BaseException:
+            passing.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise StorageError(
+            f"{path} cannot be written: {error.strerror or error}. Check the disk and the rights."
+        ) from error
