@@ -1,0 +1,275 @@
+"""Guarded processes: a time limit, a memory limit, recycling, and a crash that costs one task.
+
+Each worker (worker.py) is a fresh Python started by `subprocess` and joined to the parent by one socket pair
+(channel.py). Nothing is inherited, `__main__` is not run again, and a worker dies with its parent: at end-of-file when
+it is idle, by PR_SET_PDEATHSIG on Linux when it is busy.
+"""
+
+import contextlib
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+from pipeline.channel import Message, receive, send
+from pipeline.worker import NO_MEMORY, NO_START, READY, TASK, VALUE, WorkerError
+
+START_SECONDS = 120.0  # for `start`: a cold disk may take half a minute for the models
+_BOOT = """
+import sys
+sys.path[:] = sys.argv[3:]
+from pipeline.worker import serve
+serve(int(sys.argv[1]), int(sys.argv[2]))
+"""
+
+
+class WorkerTooSlow(WorkerError):
+    """The task ran past the pool's limit of seconds; its worker was killed."""
+
+
+class WorkerOutOfMemory(WorkerError):
+    """The task wanted more than the pool's limit of memory."""
+
+
+class WorkerDied(WorkerError):
+    """The worker went away during the task: a segmentation fault, a kill by the system, an exit."""
+
+
+class Task:
+    """One call given to a pool. It is finished once `Pool.wait` has returned it."""
+
+    def __init__(self, number: int, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        self.number = number
+        self._call: tuple[Callable[..., Any], tuple[Any, ...]] | None = (function, args)  # kept until it is answered
+        self._answer: Message | WorkerError | None = None
+
+    @property
+    def finished(self) -> bool:
+        return self._answer is not None
+
+    def result(self) -> Any:
+        """What the function returned. Raises what it raised, or a WorkerError."""
+        match self._answer:
+            case None:
+                raise WorkerError("the task is not finished: wait for it first")
+            case WorkerError():
+                raise self._answer
+            case Message(kind=kind) if kind == VALUE:
+                return self._answer.load()
+            case message:
+                raise message.load()
+
+
+@dataclass(eq=False)
+class _Worker:
+    process: subprocess.Popen[bytes]
+    channel: socket.socket
+    since: float  # when it was started, later when the task at hand began
+    ready: bool = False
+    given: int = 0
+    tasks: deque[Task] = field(default_factory=deque)  # the first is at hand, the others wait in the channel
+
+
+class Pool:
+    """`size` worker processes that run importable functions. For one thread of the parent: the one that made it.
+
+    A task has `seconds` from its start; its worker may map `memory_mib` more than it held when it was ready, and is
+    replaced after `recycle` tasks. `start` is called once in each new worker; what it raises becomes the result of the
+    task that meets it. `ahead` tasks wait in each busy worker's channel, so that it need not wait for the parent; give
+    0 where tasks take long.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        seconds: float,
+        memory_mib: int,
+        recycle: int = 500,
+        start: Callable[[], None] | None = None,
+        ahead: int = 1,
+    ) -> None:
+        self.size, self._seconds, self._recycle, self._ahead = size, seconds, recycle, ahead
+        self._setup = (start, memory_mib)
+        self._selector = selectors.DefaultSelector()
+        self._workers: list[_Worker] = []
+        self._unstarted: deque[Message | WorkerError] = deque()  # why workers did not start: each fails one task
+        self._queue: deque[Task] = deque()
+        self._finished: list[Task] = []
+        self._count = 0
+        for _ in range(size):
+            self._hire()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def in_flight(self) -> int:
+        """Tasks submitted and not yet returned by `wait`."""
+        return len(self._queue) + len(self._finished) + sum(len(worker.tasks) for worker in self._workers)
+
+    @property
+    def room(self) -> int:
+        """How many more tasks keep the workers busy without waiting in the parent."""
+        return max(0, self.size * (1 + self._ahead) - self.in_flight)
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        return tuple(worker.process.pid for worker in self._workers)
+
+    def submit(self, function: Callable[..., Any], *args: Any) -> Task:
+        """Give `function(*args)` to a worker, or to the queue. Never waits. The function is sent by its import path."""
+        self._count += 1
+        task = Task(self._count, function, args)
+        self._queue.append(task)
+        self._feed()
+        return task
+
+    def wait(self, timeout_s: float | None = None) -> list[Task]:
+        """The tasks that have finished, in the order in which they did; returns once there is one.
+
+        Empty when `timeout_s` has passed (0: only look), or when nothing is in flight.
+        """
+        until = None if timeout_s is None else time.monotonic() + timeout_s
+        while not self._finished and self.in_flight:
+            now = time.monotonic()
+            ends = [self._deadline(worker) for worker in self._workers] + ([] if until is None else [until])
+            for key, _ in self._selector.select(max(0.0, min(ends) - now) if ends else None):
+                self._hear(key.data)
+            for worker in [worker for worker in self._workers if self._deadline(worker) <= time.monotonic()]:
+                what = f"the task took longer than {self._seconds:g} s" if worker.ready else "a worker did not start"
+                self._dismiss(worker, WorkerTooSlow(what))
+            self._feed()
+            if until is not None and time.monotonic() >= until:
+                break
+        finished, self._finished = self._finished, []
+        return finished
+
+    def close(self) -> None:
+        """Kill the workers. Tasks in flight finish with WorkerDied."""
+        for task in self._queue:
+            task._answer, task._call = WorkerDied("the pool was closed"), None
+        self._queue.clear()
+        for worker in list(self._workers):
+            for task in worker.tasks:
+                task._answer, task._call = WorkerDied("the pool was closed"), None
+            worker.tasks.clear()
+            self._part(worker)
+        self._selector.close()
+
+    def _deadline(self, worker: _Worker) -> float:
+        if not worker.ready:
+            return worker.since + START_SECONDS
+        return worker.since + self._seconds if worker.tasks else float("inf")
+
+    def _hire(self) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = subprocess.Popen(
+                [sys.executable, "-c", _BOOT, str(theirs.fileno()), str(os.getpid()), *sys.path],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                process_group=0,  # Ctrl-C is for the parent to decide on; and killing takes grandchildren along
+                env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},  # one process, one core
+            )
+        worker = _Worker(process, ours, time.monotonic())
+        self._workers.append(worker)
+        self._selector.register(ours, selectors.EVENT_READ, worker)
+        send(ours, TASK, 0, self._setup)
+
+    def _part(self, worker: _Worker) -> None:
+        """Kill it and forget it; the tasks that only waited in its channel go back to the head of the queue."""
+        self._selector.unregister(worker.channel)
+        self._workers.remove(worker)
+        worker.channel.close()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(worker.process.pid, signal.SIGKILL)
+        worker.process.kill()
+        worker.process.wait()
+        self._queue.extendleft(reversed(worker.tasks))
+
+    def _dismiss(self, worker: _Worker, error: Message | WorkerError) -> None:
+        """Part with a worker whose task at hand, or whose start, failed."""
+        if worker.ready:
+            self._finish(worker.tasks.popleft(), error)
+        else:
+            self._unstarted.append(error)
+        self._part(worker)
+
+    def _finish(self, task: Task, answer: Message | WorkerError) -> None:
+        task._answer, task._call = answer, None
+        self._finished.append(task)
+
+    def _feed(self) -> None:
+        while self._unstarted and self._queue:
+            self._finish(self._queue.popleft(), self._unstarted.popleft())
+        for worker in [worker for worker in self._workers if worker.ready and not worker.tasks]:
+            if worker.given >= self._recycle or worker.process.poll() is not None:  # killed while idle: nobody's fault
+                self._part(worker)
+        while len(self._workers) + len(self._unstarted) < self.size:
+            self._hire()
+        while self._queue:
+            free = [worker for worker in self._workers if worker.given < self._recycle]
+            if not free:
+                return
+            worker = min(free, key=lambda worker: (len(worker.tasks), not worker.ready))
+            if len(worker.tasks) > self._ahead:
+                return
+            task = self._queue.popleft()
+            try:
+                send(worker.channel, TASK, task.number, task._call)
+            except OSError:  # it died just now: `wait` will hear of it, and find the task among the worker's
+                pass
+            except Exception as error:  # noqa: BLE001 - arguments that cannot be pickled are the task's own fault
+                self._finish(task, WorkerError(f"the task cannot be sent to a worker: {error}"))
+                continue
+            if not worker.tasks and worker.ready:
+                worker.since = time.monotonic()
+            worker.tasks.append(task)
+            worker.given += 1
+
+    def _hear(self, worker: _Worker) -> None:
+        try:
+            message = receive(worker.channel)
+        except OSError:
+            message = None
+        match message:
+            case None if worker.tasks or not worker.ready:
+                self._dismiss(worker, WorkerDied(_last_words(worker.process)))
+            case None:
+                self._part(worker)
+            case Message(kind=kind) if kind == READY:
+                worker.ready, worker.since = True, time.monotonic()
+            case Message(kind=kind) if kind == NO_START:
+                self._dismiss(worker, message)
+            case Message(kind=kind) if kind == NO_MEMORY:
+                self._dismiss(worker, WorkerOutOfMemory(str(message.load())))
+            case Message():
+                worker.since = time.monotonic()
+                self._finish(worker.tasks.popleft(), message)
+
+
+def _last_words(process: subprocess.Popen[bytes]) -> str:
+    try:
+        code = process.wait(timeout=5)
+    except subprocess.TimeoutExpired:
+        return "the worker closed its channel"
+    if code >= 0:
+        return f"the worker exited with {code}"
+    name = signal.Signals(-code).name
+    return f"the worker was ended by {name}" + (", most likely because memory ran out" if name == "SIGKILL" else "")
