@@ -1,10 +1,10 @@
 """The account of one run: what was taken, what became of it, and what a person should look at.
 
-`Account` gathers entries while the run goes on and writes `runs/<time>.json` and `runs/<time>.html` at its end. What was
-*taken* is counted when a document is claimed and what became of it when it is settled, so that the sum can fail and say so.
+`Account` gathers entries while the run goes on and writes `runs/<time>.json` and `runs/<time>.html` at its end. What
+was *taken* is counted when a document is claimed, and what became of it when it is settled: so the sum can fail.
 
-The JSON object (`to_dict`), version 1: `scanmill` (1), `kind` ("run"), `engine`, `started_at`, `finished_at` (local time
-with its offset), `counts` (as `summary`), `jobs` (records of each job by status), `faults` and `notes` (sentences), and
+The JSON object (`to_dict`), version 1: `scanmill` (1), `kind` ("run"), `engine`, `started_at`, `finished_at` (local
+time with its offset), `counts` (as `summary`), `jobs` (records of each job by status), `faults`, `notes` (sentences),
 `documents`, each with `document_id` (SHA-256), `name`, `inbox`, `outcome`, `jobs`, `pages`, `seconds`, `settled_at`,
 `error` ({code, detail, cause, cure} or null), `issues` ([{job, code, path, message}], at most 20) and `issues_total`,
 `confidence` (the lowest of its values, or null), `records` and `moved_to` (paths as given, meant to be below the root).
@@ -18,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pipeline import webpage
+from pipeline import disk, webpage
 from pipeline.errors import DOCUMENT_ERRORS
 from pipeline.types import Document, Issue, Record, Status
 from pipeline.webpage import THUMBNAIL_BYTES
@@ -42,7 +42,7 @@ def _now() -> datetime:
 class Entry:
     """What became of one document. `answers` is a (job, status) for every record; `seconds` from claim to settling.
 
-    `error` is the (code, detail) of its DocumentError. `issues` are (job, Issue), at most `ISSUES_KEPT` of `issues_total`.
+    `error` is the (code, detail) of its DocumentError; `issues` are (job, Issue), the first `ISSUES_KEPT` of all.
     """
 
     document_id: str
@@ -137,7 +137,7 @@ class Entry:
 class Account:
     """What happened in one run. `take` at every claim, `add` when its document is settled, `finish` at the end.
 
-    `engine` is the line that says which engine reads and why; `notes` are sentences for the person who reads the report.
+    `engine` is the line that says which engine reads and why; `notes` are sentences for the reader of the report.
     """
 
     engine: str
@@ -182,7 +182,7 @@ class Account:
         return max(0.0, ((self.finished_at or _now()) - self.started_at).total_seconds())
 
     def summary(self) -> dict[str, Any]:
-        """The counts: taken, done, failed, duplicate, given_back; pages; records by status; seconds, pages_per_second."""
+        """taken, done, failed, duplicate, given_back, pages, records by status, seconds and pages_per_second."""
         outcomes = Counter(entry.outcome for entry in self.entries)
         statuses = Counter(status for entry in self.entries for _, status in entry.answers)
         pages, seconds = sum(entry.pages for entry in self.entries), self.seconds
@@ -239,11 +239,12 @@ class Account:
         }
 
     def write(self, root: Path) -> tuple[Path, Path]:
-        """Writes runs/<time>.json and .html below `root` (again under the same names when asked again). Raises StorageError.
+        """Writes runs/<time>.json and .html below `root`, again under the same names when asked again.
 
-        The time is local and when the run began. One run at a time holds a root, so a name that is free stays free.
+        Raises StorageError. The time is local and when the run began. One run at a time holds a root, so a name that is
+        free stays free.
         """
-        folder = root / "runs"
+        folder = disk.folder(root, "runs")
         if self._stem is None:
             time = self.started_at.astimezone().strftime("%Y-%m-%d_%H-%M-%S")
             stems = (time if count == 1 else f"{time}_{count}" for count in range(1, 1_000_000))
@@ -251,13 +252,15 @@ class Account:
                 s for s in stems if not any((folder / f"{s}{end}").exists() for end in (".json", ".html"))
             )
         as_json, as_html = folder / f"{self._stem}.json", folder / f"{self._stem}.html"
-        webpage.write(as_json, json.dumps(self.to_dict(), ensure_ascii=False, indent=1) + "\n")
-        webpage.write(as_html, report(self, root, as_json.name))
+        # A lone surrogate (a byte of a name that is not UTF-8) becomes \udcff: in JSON that is the very same string.
+        told = json.dumps(self.to_dict(), ensure_ascii=False, indent=1).encode("utf-8", "backslashreplace")
+        disk.write_whole(root, as_json, told + b"\n")
+        disk.write_whole(root, as_html, report(self, root, as_json.name).encode())
         return as_json, as_html
 
 
 def pace(account: Account, bins: int | None = None) -> list[float]:
-    """Pages a second over the run, in `bins` equal parts of its time; a document's pages are spread over its own seconds."""
+    """Pages a second over the run, in `bins` equal parts; a document's pages are spread over its own seconds."""
     seconds = account.seconds
     bins = bins or min(PLOT_BINS, max(6, len(account.entries) // 3))
     width, pages = seconds / bins, [0.0] * bins

@@ -1,8 +1,9 @@
 """HTML pages that people read afterwards: the run's report and the accuracy page.
 
-All that comes from file names and documents is hostile. Text is escaped by jinja2 (autoescape is on and never off); names
-also lose what could change the order or the look of the words around them; links are relative and percent-encoded, so
-that no name can become a scheme. A page needs nothing but itself: no script, no font, no picture from elsewhere.
+All that comes from file names and documents is hostile. Text is escaped by jinja2 (autoescape is on and never off);
+names also lose what could change the order or the look of the words around them; links are relative and
+percent-encoded, so that no name can become a scheme. A page needs nothing but itself: no script, no font, no picture
+from elsewhere.
 """
 
 import base64
@@ -17,8 +18,6 @@ from urllib.parse import quote_from_bytes
 
 import numpy as np
 from numpy.typing import NDArray
-
-from pipeline.errors import StorageError
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -58,8 +57,8 @@ def sentence(text: object) -> "Markup":
 def link(target: PurePath | str, start: PurePath | str) -> str:
     """A relative, percent-encoded address from the folder `start` to `target`; "" where there is none.
 
-    Both are paths below the same folder (or both absolute). Even `javascript:alert(1)` is a file name here: its colon is
-    encoded, and the address begins with `./` or `../`.
+    Both are paths below the same folder (or both absolute). Even `javascript:alert(1)` is a file name here: its colon
+    is encoded, and the address begins with `./` or `../`.
     """
     try:
         address = quote_from_bytes(os.fsencode(Path(os.path.relpath(target, start)).as_posix()), safe="/")
@@ -74,7 +73,7 @@ def picture(jpeg: bytes) -> str:
 
 
 def thumbnail(image: NDArray[np.uint8], side_px: int = 280) -> bytes:
-    """A small JPEG of a page (RGB, uint8, height × width × 3), at most `THUMBNAIL_BYTES` long and `side_px` on a side."""
+    """A JPEG of a page (RGB, uint8, height × width × 3) of at most `THUMBNAIL_BYTES`, and `side_px` on a side."""
     from PIL import Image
 
     small = Image.fromarray(np.ascontiguousarray(image)).convert("RGB")
@@ -107,7 +106,10 @@ def percent(share: float | None) -> str:
 
 
 def render(template: str, values: Mapping[str, Any]) -> str:
-    """The page `template` (a file beside this module) filled with `values`. A missing value is an error, not a gap."""
+    """The page `template` (a file beside this module) filled with `values`. A missing value is an error, not a gap.
+
+    A lone surrogate cannot be stored as UTF-8; one that slipped through is written as `\\udcff`.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -120,27 +122,5 @@ def render(template: str, values: Mapping[str, Any]) -> str:
     environment.filters.update(
         visible=visible, words=words, sentence=sentence, picture=picture, span=span, percent=percent
     )
-    return environment.get_template(template).render(values)
-
-
-def write(path: Path, text: str) -> None:
-    """Puts `text` at `path` in one step: a reader sees the old file or the whole new one. Raises StorageError.
-
-    A lone surrogate is written as `\\udcff`: in JSON that is the very same string.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        passing = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            with open(passing, "wb") as file:
-                file.write(text.encode("utf-8", "backslashreplace"))
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(passing, path)
-        except BaseException:
-            passing.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise StorageError(
-            f"{path} cannot be written: {error.strerror or error}. Check the disk and the rights."
-        ) from error
+    page = environment.get_template(template).render(values)
+    return page.encode("utf-8", "backslashreplace").decode("utf-8")
