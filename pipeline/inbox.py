@@ -1,0 +1,231 @@
+"""Files on their way: dropped in inbox/, claimed into working/<run>/, ended in done/, failed/ or duplicate/.
+
+Where a file lies is all that is known about it, so a killed run leaves nothing to repair: `recover` shows what it had
+claimed. Nothing is ever overwritten and no link is ever followed. On a folder shared by several machines the claiming
+rename lets exactly one of them win.
+"""
+
+import errno
+import hashlib
+import os
+import stat
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import simplejson
+
+from pipeline import disk
+from pipeline.boxes import ERROR_SUFFIX, Boxes, Dropped, signature
+from pipeline.errors import DOCUMENT_ERRORS, DocumentError
+from pipeline.types import Document
+
+Where = Literal["done", "failed", "duplicate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A document that now belongs to `run`. `error` says why it cannot even be opened: it is to be finished as failed.
+
+    The id of such a document is made from its box and name, since there are no bytes to make it from.
+    """
+
+    document: Document
+    run: str
+    error: DocumentError | None = None
+
+
+class Inbox:
+    """The files of one root, as one run moves them. `boxes` looks, the methods move."""
+
+    def __init__(
+        self,
+        root: Path,
+        run: str,
+        settle_s: float = 2.0,
+        now: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.root, self.run = root, disk.child(run)
+        self.boxes = Boxes(root, settle_s, now, clock)
+        self._now = now
+        self._numbers: dict[Path, int] = {}  # the next " (n)" to try, so that the 10,000th scan.pdf is quick too
+        self._recovered: list[str] = []
+
+    def make(self, boxes: Iterable[str]) -> None:
+        """Makes the folder of each box where it is missing; the root must be there. Raises StorageError."""
+        for box in boxes:
+            disk.folder(self.root, "inbox", box)
+
+    # ---- claiming
+    def claims(self, boxes: Iterable[str]) -> Iterator[Claim]:
+        """One scan, each entry claimed when it is asked for."""
+        for dropped in self.boxes.scan(boxes):
+            if claim := self.claim(dropped):
+                yield claim
+
+    def claim(self, dropped: Dropped) -> Claim | None:
+        """Moves it into working/<run>/, or None: somebody else took it, or it is being written again.
+
+        Raises StorageError where the root cannot be written; what only this file refuses is noted in `boxes.stuck`.
+        """
+        *inner, name = dropped.name.split("/")
+        try:
+            if signature(os.lstat(dropped.path)) != dropped.signature:
+                return None
+            place = disk.folder(self.root, "working", self.run, dropped.box, *inner)
+            target = next(place / free for _, free in disk.free_names(name) if not os.path.lexists(place / free))
+            os.rename(dropped.path, target)
+        except OSError as error:
+            if not os.path.lexists(dropped.path):
+                return None
+            alone = error.errno in (errno.EACCES, errno.EPERM, errno.EXDEV, errno.ENAMETOOLONG, errno.EBUSY)
+            if not alone or not os.access(self.root / "working" / self.run, os.W_OK):
+                raise disk.storage_error(error, self.root / "working") from error
+            self.boxes.stick(dropped.path, error)
+            return None
+        claim = _opened(target, dropped.box, dropped.name, self.run)
+        if claim is None:
+            self._put_back(target, dropped.box, dropped.name)
+        return claim
+
+    def recover(self, alive: Callable[[str], bool]) -> Iterator[Claim]:
+        """What dead runs had claimed: each is to be finished or given back, before the first scan."""
+        with disk.storing(self.root / "working"):
+            runs = sorted(os.listdir(self.root / "working")) if (self.root / "working").is_dir() else []
+        for run in runs:
+            if run == self.run or alive(run):
+                continue
+            self._recovered.append(run)
+            top = self.root / "working" / run
+            for path in sorted(_files(top)):
+                box, _, name = str(path.relative_to(top)).partition("/")
+                if name and (claim := _opened(path, box, name, run)):
+                    yield claim
+
+    # ---- ending
+    def finish(self, document: Document, where: Where, error: DocumentError | None = None) -> Path:
+        """Moves a claimed document to its end and returns its new place. `error` goes with failed, and only there.
+
+        A document that somebody took out of working/ meanwhile is finished all the same. Raises StorageError.
+        """
+        if (where == "failed") != (error is not None):
+            raise ValueError("failed documents have an error, and no others have")
+        day = [datetime.fromtimestamp(self._now()).date().isoformat()] if where == "done" else []
+        *inner, name = document.name.split("/")
+        place = disk.folder(self.root, where, document.inbox, *day, *inner)
+        if error is None:
+            return self._move(document.path, place, name)
+        note = simplejson.dumps(self._note(document, error), indent=1, ensure_ascii=False) + "\n"
+        return self._move(document.path, place, name, note.encode("utf-8", "backslashreplace"))
+
+    def give_back(self, document: Document) -> Path:
+        """Moves a claimed document back into its box: nothing was decided about it. Raises StorageError."""
+        return self._put_back(document.path, document.inbox, document.name)
+
+    def retry(self, boxes: Iterable[str] | None = None) -> list[str]:
+        """Moves what failed back into its box and drops the notes; returns "box/name" of each. None: every box."""
+        top = self.root / "failed"
+        with disk.storing(top):
+            found = sorted(os.listdir(top)) if top.is_dir() else []
+            moved = []
+            for box in found if boxes is None else [box for box in boxes if box in found]:
+                for path in sorted(_files(top / box)):
+                    if path.name.lower().endswith(ERROR_SUFFIX):
+                        continue
+                    name = str(path.relative_to(top / box))
+                    moved.append(str(self._put_back(path, box, name).relative_to(self.root / "inbox")))
+                for note in _files(top / box):
+                    note.unlink()
+                _prune(top / box)
+        return moved
+
+    def close(self) -> None:
+        """Removes the empty folders of this run and of those that it recovered."""
+        for run in (self.run, *self._recovered):
+            _prune(self.root / "working" / run)
+
+    def _put_back(self, path: Path, box: str, name: str) -> Path:
+        *inner, last = name.split("/")
+        return self._move(path, disk.folder(self.root, "inbox", box, *inner), last)
+
+    def _move(self, source: Path, place: Path, name: str, note: bytes | None = None) -> Path:
+        """Under the first free name. The note is written first: nothing lies in failed/ without a reason."""
+        start = self._numbers.get(place / name, 1)
+        for number, free in disk.free_names(name, start, len(ERROR_SUFFIX) if note else 0):
+            target = place / free
+            with disk.storing(target):
+                if note is not None:
+                    if os.path.lexists(target):
+                        continue
+                    disk.write_whole(self.root, place / (free + ERROR_SUFFIX), note)
+                try:
+                    if not disk.move(source, target):
+                        continue
+                except FileNotFoundError:
+                    if os.path.lexists(source):
+                        raise
+            if number > 1:
+                self._numbers[place / name] = number + 1
+            return target
+        raise AssertionError("there is always a next number")
+
+    def _note(self, document: Document, error: DocumentError) -> dict[str, str]:
+        known = DOCUMENT_ERRORS[error.code]
+        return {
+            "file": document.name,
+            "code": error.code,
+            "what": known.cause,
+            "where": f"inbox/{document.inbox}/{document.name}",
+            "detail": error.detail,
+            "what_to_do": known.cure,
+            "when": datetime.fromtimestamp(self._now()).astimezone().isoformat(timespec="seconds"),
+            "run": self.run,
+        }
+
+
+def _opened(path: Path, box: str, name: str, run: str) -> Claim | None:
+    """The claim with its document's id; None where the file is still being written."""
+    digest = hashlib.sha256(os.fsencode(f"{box}\0{name}")).hexdigest()
+    size, received, error = 0, datetime.now(UTC), None
+    try:
+        found = os.lstat(path)
+        with suppress(ValueError, OverflowError, OSError):  # a time beyond the calendar
+            received = min(received, datetime.fromtimestamp(found.st_mtime, UTC))
+        if not stat.S_ISREG(found.st_mode):
+            raise DocumentError("not_a_file", _kind(found.st_mode))
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            read = hashlib.file_digest(file, "sha256").hexdigest()
+            if signature(os.fstat(file.fileno())) != signature(found):
+                return None
+        digest, size = read, found.st_size
+    except DocumentError as fault:
+        error = fault
+    except FileNotFoundError:
+        error = DocumentError("vanished")
+    except OSError as fault:
+        error = DocumentError("not_readable", fault.strerror or str(fault))
+    return Claim(Document(digest, name, path, box, received, size), run, error)
+
+
+def _kind(mode: int) -> str:
+    kinds = {stat.S_IFLNK: "a link", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
+
+
+def _files(top: Path) -> Iterator[Path]:
+    """Everything below that is not a folder; links are not followed."""
+    for place, _, names in os.walk(top):
+        links = [name for name in _ if os.path.islink(os.path.join(place, name))]
+        yield from (Path(place, name) for name in (*names, *links))
+
+
+def _prune(top: Path) -> None:
+    """Removes the folders that are empty, from the inside out, `top` among them."""
+    for place, _, _ in os.walk(top, topdown=False):
+        with suppress(OSError):
+            os.rmdir(place)
