@@ -14,7 +14,7 @@ from pipeline.values.texts import is_cjk, narrow
 _SHAPES = str.maketrans("0125i8|", "olzslbl")
 
 
-class _Squeezed(NamedTuple):
+class Squeezed(NamedTuple):
     """A text without its blanks: folded letters, the same with look-alikes made one, and where each stood."""
 
     folded: str
@@ -23,19 +23,20 @@ class _Squeezed(NamedTuple):
 
 
 @lru_cache(maxsize=4096)
-def _squeeze(text: str) -> _Squeezed:
+def squeeze(text: str) -> Squeezed:
+    """The narrow text (see `texts.narrow`) without blanks and punctuation."""
     places = tuple(i for i, char in enumerate(text) if char.isalnum() or char == "|")
     folded = "".join((text[i].casefold() or text[i])[0] for i in places)
-    return _Squeezed(folded, folded.translate(_SHAPES), places)
+    return Squeezed(folded, folded.translate(_SHAPES), places)
 
 
 def slack(label: str) -> int:
     """How many wrong letters a label of this length may have (its squeezed length counts)."""
-    length = len(_squeeze(narrow(label)).folded)
+    length = len(squeeze(narrow(label)).folded)
     return 0 if length < 5 or is_cjk(label) else 1 if length < 9 else 2
 
 
-def _border(text: str, at: int) -> bool:
+def border(text: str, at: int) -> bool:
     """Whether a word may start at `at`: at a blank or sign, a change of case, or a change from letter to digit."""
     if at <= 0 or at >= len(text):
         return True
@@ -51,9 +52,9 @@ def find(text: str, label: str) -> Found | None:
     Quality is 1 for an exact match, 0.95 where look-alikes were made equal, lower by the share of wrong letters.
     """
     plain = narrow(text)
-    wanted = _squeeze(narrow(label))
+    wanted = squeeze(narrow(label))
     length = len(wanted.shape)
-    given = _squeeze(plain)
+    given = squeeze(plain)
     if not length or len(given.shape) < length - 2:
         return None
     free = is_cjk(label)
@@ -62,7 +63,7 @@ def find(text: str, label: str) -> Found | None:
     at = given.shape.find(wanted.shape)
     while at >= 0:
         end = at + length
-        if free or (_border(plain, given.places[at]) and _border(plain, given.places[end - 1] + 1)):
+        if free or (border(plain, given.places[at]) and border(plain, given.places[end - 1] + 1)):
             if given.folded[at:end] == wanted.folded:
                 return _found(text, given, at, end, 1.0)
             looks_alike = looks_alike or _found(text, given, at, end, 0.95)
@@ -73,12 +74,12 @@ def find(text: str, label: str) -> Found | None:
     return _nearly(text, plain, given, wanted.shape, allowed)
 
 
-def _found(text: str, given: _Squeezed, start: int, end: int, quality: float) -> Found:
+def _found(text: str, given: Squeezed, start: int, end: int, quality: float) -> Found:
     first, last = given.places[start], given.places[end - 1] + 1
     return Found(first, last, text[first:last], quality)
 
 
-def _nearly(text: str, plain: str, given: _Squeezed, wanted: str, allowed: int) -> Found | None:
+def _nearly(text: str, plain: str, given: Squeezed, wanted: str, allowed: int) -> Found | None:
     """The best place with at most `allowed` wrong letters."""
     from rapidfuzz import fuzz
     from rapidfuzz.distance import Levenshtein
@@ -88,11 +89,11 @@ def _nearly(text: str, plain: str, given: _Squeezed, wanted: str, allowed: int) 
         return None
     best: Found | None = None
     for start in range(len(given.shape)):
-        if not _border(plain, given.places[start]):
+        if not border(plain, given.places[start]):
             continue
         for end in range(start + max(3, length - 1), min(len(given.shape), start + length + 1) + 1):
             wrong = Levenshtein.distance(given.shape[start:end], wanted, score_cutoff=allowed)
-            if wrong > allowed or not _border(plain, given.places[end - 1] + 1):
+            if wrong > allowed or not border(plain, given.places[end - 1] + 1):
                 continue
             quality = 0.95 - wrong / length
             if best is None or quality > best.quality:
