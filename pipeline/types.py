@@ -7,7 +7,7 @@ orient, deskew, crop and fit) and *source* pixels (the upright original: a pictu
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -113,6 +113,11 @@ class Word:
 
     text: str
     box: Box
+
+    def scaled(self, x: float, y: float) -> "Word":
+        """The same word on a page that is `x` times as wide and `y` times as high."""
+        box = self.box
+        return Word(self.text, Box(box.x * x, box.y * y, box.width * x, box.height * y))
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +253,8 @@ class Record:
     """One checked answer: a row of the table. `page` is its page for `per: page` jobs, else None.
 
     `data` holds typed Python values (date, time, Decimal, int, float, bool, str, dict, list) or None. `error` is the
-    (code, detail) of a DocumentError; then data is empty and status is failed.
+    (code, detail) of a DocumentError; then data is empty and status is failed. `day` and `processed_at` are set by the
+    store when it commits: the local day on which the bytes were first read, and when this answer was written.
     """
 
     document: Document
@@ -261,6 +267,8 @@ class Record:
     issues: tuple[Issue, ...]
     error: tuple[str, str] | None
     provenance: Mapping[str, Any]
+    day: date | None = None
+    processed_at: datetime | None = None
 
     @property
     def status(self) -> Status:

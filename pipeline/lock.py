@@ -1,0 +1,136 @@
+"""One run a root at a time: a lock that dies with its process.
+
+The lock is `flock` on <root>/.lock, with a note inside for people. On a share where flock is refused, or holds on one
+machine only, two runs may meet; the claiming rename (inbox.py) still gives each file to one of them, and `alive` keeps
+one machine from taking back what another is working on.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import socket
+import time
+import weakref
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from pipeline import disk
+from pipeline.errors import BusyError
+
+_NAME = ".lock"
+_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+FOREIGN_S = 24 * 3600.0  # a run of another machine that touched nothing for a day is taken for dead
+
+
+def run_name(started: datetime) -> str:
+    """A name for a run that sorts by time and says whose it is: 2026-11-22T031500.123-scanhost-4711."""
+    return f"{started:%Y-%m-%dT%H%M%S}.{started.microsecond // 1000:03}-{_host()}-{os.getpid()}"
+
+
+class RootLock:
+    """Holds a root for one run: `with RootLock(root, run):`. Entering raises BusyError, or StorageError.
+
+    `exclusive` is False where the disk knows no locks; the run then goes on, guarded by its renames alone.
+    """
+
+    def __init__(self, root: Path, run: str) -> None:
+        self.root, self.run = root, run
+        self.exclusive = False
+        self._handle: int | None = None
+
+    def __enter__(self) -> Self:
+        place = self.root / _NAME
+        with disk.storing(self.root):
+            handle = os.open(place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.exclusive = True
+        except BlockingIOError:
+            os.close(handle)
+            raise BusyError(_busy(self.root, holder(self.root))) from None
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                os.close(handle)
+                raise disk.storage_error(error, place) from error
+        self._handle = handle
+        _forget_in_children(self)
+        note = {"pid": os.getpid(), "host": _host(), "since": _now(), "run": self.run}
+        self._write(json.dumps(note, ensure_ascii=False) + "\n")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._handle is not None:
+            try:
+                self._write("")
+            finally:
+                os.close(self._handle)  # the file stays: removing it would let two runs lock two files of one name
+                self._handle, self.exclusive = None, False
+
+    def alive(self, run: str) -> bool:
+        """Whether another run may still be at work, seen from inside this lock.
+
+        A run of this machine is dead, since this lock is held. One of another machine is believed to live until its
+        folder in working/ has not changed for a day: not every share carries a lock across machines.
+        """
+        if run == self.run or not self.exclusive:
+            return True
+        if f"-{_host()}-" in run or run.count("-") < 4:
+            return False
+        try:
+            places = [place for place, _, _ in os.walk(self.root / "working" / run)]
+            touched = max((os.stat(place).st_mtime for place in places), default=0.0)
+        except FileNotFoundError:
+            return True  # it just changed
+        return time.time() - touched < FOREIGN_S
+
+    def _write(self, text: str) -> None:
+        if self._handle is None:
+            return
+        with disk.storing(self.root / _NAME):
+            os.ftruncate(self._handle, 0)
+            os.pwrite(self._handle, text.encode(), 0)
+
+    def _forget(self) -> None:
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+
+def holder(root: Path) -> dict[str, Any]:
+    """The note of the run that holds the root: pid, host, since, run. Empty where none does, or it is just starting."""
+    try:
+        note = json.loads((root / _NAME).read_text("utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return note if isinstance(note, dict) else {}
+
+
+def _busy(root: Path, note: dict[str, Any]) -> str:
+    who = "another run"
+    if note:
+        who = f"run {note.get('run')} (process {note.get('pid')} on {note.get('host')}, since {note.get('since')})"
+    return f"{root} is being worked on by {who}. Wait until it is done, or stop it there first."
+
+
+def _forget_in_children(lock: RootLock) -> None:
+    """A forked worker shares the lock's handle, and would hold the root after its parent was killed."""
+    known = weakref.ref(lock)
+
+    def forget() -> None:
+        if (here := known()) is not None:
+            here._forget()
+
+    os.register_at_fork(after_in_child=forget)
+
+
+def _host() -> str:
+    return "".join(letter if letter.isalnum() or letter == "_" else "_" for letter in socket.gethostname()) or "host"
+
+
+def _now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="seconds")

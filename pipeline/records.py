@@ -1,0 +1,131 @@
+"""Record ↔ JSON, for people and programs: plain keys, exact decimals, every byte of a file name kept.
+
+```json
+{"document": {"id", "name", "inbox", "received_at", "size_bytes"}, "job", "page", "day", "status", "processed_at", "pages",
+ "data": {…}, "fields": {"lines[0].amount": {"confidence", "page", "box": [x, y, width, height], "printed"}},
+ "issues": [{"code", "path", "message"}], "error": {"code", "detail", "cause", "cure"} or null, "provenance": {…}}
+```
+Boxes are in source pixels. Dates and times are ISO 8601, amounts are numbers with every digit that was read. A byte of a
+name that is not UTF-8 is written as the escape \\udcXX, which Python's own json reads back into the same name.
+"""
+
+from collections.abc import Mapping
+from datetime import date, datetime, time
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import simplejson
+
+from pipeline.errors import DOCUMENT_ERRORS
+from pipeline.types import Box, Document, Evidence, Issue, Record
+
+if TYPE_CHECKING:
+    from pipeline.job import Job
+
+
+def to_json(record: Record) -> str:
+    """The record as UTF-8 text that ends in a line feed. Raises TypeError for values that no field type gives."""
+    document = record.document
+    content = {
+        "document": {
+            "id": document.id,
+            "name": document.name,
+            "inbox": document.inbox,
+            "received_at": document.received_at,
+            "size_bytes": document.size_bytes,
+        },
+        "job": record.job,
+        "page": record.page,
+        "day": record.day,
+        "status": record.status,
+        "processed_at": record.processed_at,
+        "pages": record.pages,
+        "data": record.data,
+        "fields": {path: _leaf(record, path) for path in dict.fromkeys((*record.confidence, *record.evidence))},
+        "issues": [{"code": issue.code, "path": issue.path, "message": issue.message} for issue in record.issues],
+        "error": record.error and _error(*record.error),
+        "provenance": record.provenance,
+    }
+    text = simplejson.dumps(content, indent=1, ensure_ascii=False, use_decimal=True, ignore_nan=True, default=_plain)
+    return text.encode("utf-8", "backslashreplace").decode() + "\n"
+
+
+def from_json(text: str, job: "Job | None" = None) -> Record:
+    """The record; with its job, data holds the types of the job's fields, and what no longer fits them is None.
+
+    Without a job dates and times stay text and every number with a point is a Decimal. `document.path` is empty: where the
+    original lies now is not written here. Raises ValueError, KeyError or TypeError where the text is no record.
+    """
+    content = simplejson.loads(text, use_decimal=True)
+    given, leaves = content["document"], content["fields"]
+    document = Document(
+        given["id"],
+        given["name"],
+        Path(),
+        given["inbox"],
+        datetime.fromisoformat(given["received_at"]),
+        given["size_bytes"],
+    )
+    return Record(
+        document=document,
+        job=content["job"],
+        page=content["page"],
+        pages=tuple(content["pages"]),
+        data=content["data"] if job is None else _typed(content["data"], job),
+        confidence={path: float(leaf["confidence"]) for path, leaf in leaves.items() if leaf["confidence"] is not None},
+        evidence={path: _evidence(leaf) for path, leaf in leaves.items() if leaf["page"] is not None},
+        issues=tuple(Issue(**issue) for issue in content["issues"]),
+        error=content["error"] and (content["error"]["code"], content["error"]["detail"]),
+        provenance=content["provenance"],
+        day=content["day"] and date.fromisoformat(content["day"]),
+        processed_at=content["processed_at"] and datetime.fromisoformat(content["processed_at"]),
+    )
+
+
+def _leaf(record: Record, path: str) -> dict[str, Any]:
+    seen = record.evidence.get(path)
+    box = seen and seen.box
+    return {
+        "confidence": record.confidence.get(path),
+        "page": seen and seen.page,
+        "box": box and [box.x, box.y, box.width, box.height],
+        "printed": seen and seen.text,
+    }
+
+
+def _evidence(leaf: Mapping[str, Any]) -> Evidence:
+    box = leaf["box"] and Box(*(float(side) for side in leaf["box"]))
+    return Evidence(leaf["page"], box, leaf["printed"])
+
+
+def _error(code: str, detail: str) -> dict[str, str]:
+    known = DOCUMENT_ERRORS.get(code)
+    return {
+        "code": code,
+        "detail": detail,
+        "cause": known.cause if known else "",
+        "cure": known.cure if known else "",
+    }
+
+
+def _typed(data: Mapping[str, Any], job: "Job") -> dict[str, Any]:
+    from pipeline.columns import fitted
+
+    if not data:
+        return {}
+    return {name: fitted(data.get(name), field.arrow()) for name, field in job.fields.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, date | time):  # datetime is a date
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, tuple | set | frozenset):
+        return list(value)
+    if hasattr(value, "item"):  # a numpy scalar from an engine's confidence
+        return value.item()
+    raise TypeError(f"{type(value).__name__} has no place in a record: {value!r}")
