@@ -128,7 +128,7 @@ def write_whole(root: Path, target: Path, data: bytes) -> None:
 def sweep(root: Path, older_s: float = 3600.0) -> int:
     """Removes temporary files that a killed run left. `older_s` spares those of a run on another machine."""
     removed = 0
-    with suppress(FileNotFoundError), storing(root / _SCRATCH):
+    with storing(root / _SCRATCH), suppress(FileNotFoundError):
         for entry in list(os.scandir(root / _SCRATCH)):
             if time.time() - entry.stat(follow_symlinks=False).st_mtime >= older_s:
                 os.unlink(entry.path)

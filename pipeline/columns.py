@@ -1,0 +1,176 @@
+"""The table's columns: their types, and a record as one row of exactly those types.
+
+Bookkeeping first, then the job's fields, then `confidence` and `evidence` in the shape of the fields (a number and a
+place a leaf), issues, error and provenance. A value that a column cannot hold, because the job changed since it was
+read, is null in the table; the record keeps it.
+"""
+
+import hashlib
+import math
+from collections.abc import Mapping
+from datetime import date, datetime, time
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any
+
+from pipeline.disk import printable
+from pipeline.fields import Field
+from pipeline.types import Evidence, Record
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from pipeline.job import Job
+
+JOB_KEY, DIGEST_KEY = b"scanmill.job", b"scanmill.columns"  # in the metadata of every Parquet file
+_BITS = {"int8": 7, "int16": 15, "int32": 31, "int64": 63}
+
+
+def schema(job: "Job") -> "pa.Schema":
+    """The columns of a job's table, with the job's name and a digest of the columns in the metadata."""
+    import pyarrow as pa
+
+    moment, text = pa.timestamp("us", tz="UTC"), pa.string()
+    place = pa.struct(
+        [("page", pa.int32()), *((side, pa.float64()) for side in ("x", "y", "width", "height")), ("text", text)]
+    )
+    columns = pa.schema(
+        [
+            ("document_id", text),
+            ("source", text),
+            ("page", pa.int32()),
+            ("pages", pa.list_(pa.int32())),
+            ("status", text),
+            ("received_at", moment),
+            ("processed_at", moment),
+            *((name, field.arrow()) for name, field in job.fields.items()),
+            ("confidence", _mirror(job.fields, pa.float64())),
+            ("evidence", _mirror(job.fields, place)),
+            ("issues", pa.list_(pa.struct([("code", text), ("path", text), ("message", text)]))),
+            ("error", pa.struct([("code", text), ("detail", text)])),
+            ("engine", text),
+            ("job_digest", text),
+            ("run", text),
+        ]
+    )
+    said = "\n".join(f"{column.name}: {column.type}" for column in columns)
+    return columns.with_metadata(
+        {JOB_KEY: job.name.encode(), DIGEST_KEY: hashlib.sha256(said.encode()).hexdigest().encode()}
+    )
+
+
+def row(record: Record, fields: Mapping[str, Field], columns: "pa.Schema") -> dict[str, Any]:
+    """The record as Python values that fit `columns`."""
+    evidence = {path: _place(seen) for path, seen in record.evidence.items()}
+    values: dict[str, Any] = {
+        "document_id": record.document.id,
+        "source": record.document.name,
+        "page": record.page,
+        "pages": record.pages,
+        "status": record.status,
+        "received_at": record.document.received_at,
+        "processed_at": record.processed_at,
+        **{name: record.data.get(name) for name in fields},
+        "confidence": _mirrored(fields, record.data, record.confidence, ""),
+        "evidence": _mirrored(fields, record.data, evidence, ""),
+        "issues": [{"code": issue.code, "path": issue.path, "message": issue.message} for issue in record.issues],
+        "error": record.error and {"code": record.error[0], "detail": record.error[1]},
+        **{name: record.provenance.get(name) for name in ("engine", "job_digest", "run")},
+    }
+    return {column.name: fitted(values[column.name], column.type) for column in columns}
+
+
+def fitted(value: Any, kind: "pa.DataType") -> Any:
+    """The value, typed or as JSON gives it, as a column of this type holds it; None where it cannot.
+
+    Text stays text, but a lone surrogate (a byte of a file name) becomes U+FFFD: columns are UTF-8.
+    """
+    import pyarrow.types as kinds
+
+    if value is None:
+        return None
+    if kinds.is_struct(kind):
+        return (
+            {each.name: fitted(value.get(each.name), each.type) for each in kind}
+            if isinstance(value, Mapping)
+            else None
+        )
+    if kinds.is_list(kind):
+        return [fitted(each, kind.value_type) for each in value] if isinstance(value, list | tuple) else None
+    if kinds.is_string(kind):
+        return printable(value) if isinstance(value, str) else None
+    if kinds.is_boolean(kind):
+        return value if isinstance(value, bool) else None
+    if kinds.is_date(kind) or kinds.is_time(kind) or kinds.is_timestamp(kind):
+        type_ = date if kinds.is_date(kind) else time if kinds.is_time(kind) else datetime
+        return _moment(value, type_)
+    return _number(value, kind)
+
+
+def _moment(value: Any, type_: type[date] | type[time]) -> Any:
+    if isinstance(value, str):
+        try:
+            return type_.fromisoformat(value)
+        except ValueError:
+            return None
+    if type_ is date and isinstance(value, datetime):
+        return value.date()
+    if type_ is time and isinstance(value, time):
+        return value.replace(microsecond=0, tzinfo=None)
+    return value if isinstance(value, type_) else None
+
+
+def _number(value: Any, kind: "pa.DataType") -> Any:
+    import pyarrow.types as kinds
+
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal) or not math.isfinite(value):
+        return None
+    if kinds.is_floating(kind):
+        return float(value)
+    if kinds.is_integer(kind):
+        whole = int(value)
+        return whole if whole == value and abs(whole) < 2 ** _BITS[str(kind)] else None
+    try:
+        exact = Decimal(str(value)) if isinstance(value, float) else Decimal(value)
+        kept = exact.quantize(Decimal(1).scaleb(-kind.scale))
+    except InvalidOperation:
+        return None
+    return kept if kept == exact and len(kept.as_tuple().digits) <= kind.precision else None
+
+
+def _place(seen: Evidence) -> dict[str, Any]:
+    place: dict[str, Any] = {"page": seen.page, "text": seen.text}
+    if seen.box is not None:
+        place |= {"x": seen.box.x, "y": seen.box.y, "width": seen.box.width, "height": seen.box.height}
+    return place
+
+
+def _mirror(fields: Mapping[str, Field], leaf: "pa.DataType") -> "pa.DataType":
+    """The shape of the fields, with `leaf` for every single value. A job and a group have at least one field each."""
+    import pyarrow as pa
+
+    def of(field: Field) -> "pa.DataType":
+        inner: Mapping[str, Field] = getattr(field, "fields", {})
+        shape = _mirror(inner, leaf) if inner else leaf
+        return pa.list_(shape) if field.type == "list" else shape
+
+    return pa.struct([(name, of(field)) for name, field in fields.items()])
+
+
+def _mirrored(fields: Mapping[str, Field], data: Any, known: Mapping[str, Any], prefix: str) -> dict[str, Any] | None:
+    """What is known a leaf path, in the shape of `_mirror`: a list has as many rows as its data."""
+    if not known:
+        return None
+    data = data if isinstance(data, Mapping) else {}
+    shaped: dict[str, Any] = {}
+    for name, field in fields.items():
+        path, value = prefix + name, data.get(name)
+        inner: Mapping[str, Field] = getattr(field, "fields", {})
+        if field.type == "list":
+            rows = value if isinstance(value, list | tuple) else ()
+            shaped[name] = [
+                _mirrored(inner, each, known, f"{path}[{index}].") if inner else known.get(f"{path}[{index}]")
+                for index, each in enumerate(rows)
+            ]
+        else:
+            shaped[name] = _mirrored(inner, value, known, f"{path}.") if inner else known.get(path)
+    return shaped

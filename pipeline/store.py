@@ -1,0 +1,188 @@
+"""The JSON records: written first, whole or not at all. They are the truth; tables are made from them.
+
+`<root>/records/<job>/<id>.json` holds the answer about a whole document, `<id>.p0003.json` the one about page 3. All
+records of a document and a job are committed together, page 1 last: where page 1's record of some run lies, all lie.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from itertools import groupby
+from os import replace as rename
+from os import scandir
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline import disk
+from pipeline.errors import StorageError
+from pipeline.records import from_json, to_json
+from pipeline.types import Record, Status
+
+if TYPE_CHECKING:
+    from pipeline.job import Job
+
+_ID = re.compile(r"[0-9a-f]{64}")
+_FILE = re.compile(r"([0-9a-f]{64})(?:\.p(\d{4,}))?\.json")
+_DAY = re.compile(rb'\n "day": "(\d{4}-\d\d-\d\d)"')
+_HEAD_BYTES = 16384  # holds all that stands before "day", whose longest part is the document's name
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What stands on record about a document: from when, from which run, and under which form of the job.
+
+    `status` is failed where any page failed, else review where any is to be reviewed.
+    """
+
+    job_digest: str
+    run: str
+    day: date
+    status: Status
+
+
+class Store:
+    """The records of one root. `durable` waits for the disk, so that even a power cut leaves whole files only."""
+
+    def __init__(
+        self, root: Path, durable: bool = True, now: Callable[[], datetime] = lambda: datetime.now().astimezone()
+    ) -> None:
+        self.root, self.durable = root, durable
+        self._now = now
+        self._unsynced: set[Path] = set()
+
+    def commit(self, records: Sequence[Record]) -> list[Record]:
+        """Writes all records of one document and one job; returns them with `day` and `processed_at`.
+
+        They replace what an earlier run wrote about the document, and keep its day. Records are either one without a
+        page, or pages from 1 on. Raises StorageError; earlier pages may then be partly replaced, but page 1 still names
+        the earlier run.
+        """
+        first = min(records, key=lambda record: record.page or 0)
+        if {(each.document.id, each.job) for each in records} != {(first.document.id, first.job)}:
+            raise ValueError("one commit holds the records of one document and one job")
+        if sorted(each.page or 0 for each in records) != list(range(first.page or 0, len(records) + (first.page or 0))):
+            raise ValueError("a document has one record, or one for each page from 1 on")
+        if first.page not in (None, 1):
+            raise ValueError("the record of page 1 is missing")
+        place = disk.folder(self.root, "records", first.job)
+        old = self._lying(first.job, first.document.id)
+        day, now = self._day(old) or self._now().date(), self._now()
+        written = [replace(each, day=day, processed_at=each.processed_at or now) for each in records]
+        moves = [(self._write(each), self._path(each.job, each.document.id, each.page)) for each in written]
+        moves.sort(key=lambda move: move[1] == self._path(first.job, first.document.id, first.page))
+        with disk.storing(place):
+            for source, target in moves:
+                if target == moves[-1][1] and len(moves) > 1 and self.durable:
+                    disk.sync_folder(place)  # the other pages before the first
+                rename(source, target)
+            self._unsynced.add(place)
+            for path in sorted(set(old) - {target for _, target in moves}, reverse=True):
+                path.unlink(missing_ok=True)
+        return written
+
+    def sync(self) -> None:
+        """Waits until every commit would outlive a power cut: to be done before a document leaves working/."""
+        while self._unsynced:
+            place = next(iter(self._unsynced))
+            with disk.storing(place):
+                if self.durable:
+                    disk.sync_folder(place)
+            self._unsynced.discard(place)
+
+    def known(self, job: str, document_id: str) -> Known | None:
+        """What the last whole commit wrote; None where there is none, or where a file of it is damaged."""
+        try:
+            records = self._newest(self._lying(job, document_id))
+        except StorageError:
+            return None
+        if not records:
+            return None
+        first = records[0]
+        if first.day is None:
+            return None
+        status = max((record.status for record in records), key=("ok", "review", "failed").index)
+        return Known(str(first.provenance.get("job_digest")), str(first.provenance.get("run")), first.day, status)
+
+    def answered(self, job: "Job", document_id: str) -> bool:
+        """Whether these bytes were read under the job as it now is. What failed was not: it is tried again."""
+        known = self.known(job.name, document_id)
+        return known is not None and known.job_digest == job.digest and known.status != "failed"
+
+    def written_by(self, run: str, job: "Job", document_id: str) -> list[Record]:
+        """The document's records when that run committed all of them, else none. Raises StorageError."""
+        records = self._newest(self._lying(job.name, document_id), job)
+        return records if records and records[0].provenance.get("run") == run else []
+
+    def days(self, job: "Job") -> Iterator[tuple[date, Iterator[Record]]]:
+        """Every day of the job with its records, read as they are asked for. Raises StorageError for a damaged file."""
+        place = self.root / "records" / disk.child(job.name)
+        by_day: dict[date, list[str]] = {}
+        with disk.storing(place):
+            if place.is_dir():
+                for entry in scandir(place):
+                    if _FILE.fullmatch(entry.name):
+                        by_day.setdefault(self._day([place / entry.name]) or date.min, []).append(entry.name)
+        for day in sorted(by_day):
+            names = sorted(by_day[day])
+            if day == date.min:
+                raise _damaged(place / names[0], "it has no day")
+            yield day, self._of(place, names, job)
+
+    def _of(self, place: Path, names: list[str], job: "Job") -> Iterator[Record]:
+        for _, group in groupby(names, key=lambda name: name[:64]):
+            yield from self._newest([place / name for name in group], job)
+
+    def _newest(self, paths: Sequence[Path], job: "Job | None" = None) -> list[Record]:
+        """The records of one document in the order of pages, without what an unfinished or older commit left."""
+        records = [_read(path, job) for path in paths]
+        whole = [record for record in records if record.page is None]
+        pages = sorted((record for record in records if record.page is not None), key=lambda record: record.page or 0)
+        if not pages or pages[0].page != 1:
+            return whole
+        if whole and _moment(whole[0]) >= _moment(pages[0]):
+            return whole
+        return pages
+
+    def _lying(self, job: str, document_id: str) -> list[Path]:
+        """The record files of a document, found without listing the folder."""
+        paths = [path] if (path := self._path(job, document_id, None)).exists() else []
+        page = 1
+        while (path := self._path(job, document_id, page)).exists():
+            paths.append(path)
+            page += 1
+        return paths
+
+    def _path(self, job: str, document_id: str, page: int | None) -> Path:
+        if not _ID.fullmatch(document_id):
+            raise ValueError(f"{document_id!r} is not a document id (64 hex digits)")
+        suffix = "" if page is None else f".p{page:04}"
+        return self.root / "records" / disk.child(job) / f"{document_id}{suffix}.json"
+
+    def _write(self, record: Record) -> Path:
+        return disk.write_scratch(self.root, "json", to_json(record).encode(), self.durable)
+
+    def _day(self, paths: Sequence[Path]) -> date | None:
+        for path in paths:
+            with suppress(FileNotFoundError), open(path, "rb") as file:
+                if found := _DAY.search(file.read(_HEAD_BYTES)):
+                    return date.fromisoformat(found[1].decode())
+        return None
+
+
+def _read(path: Path, job: "Job | None") -> Record:
+    with disk.storing(path):
+        content = path.read_bytes()
+    try:
+        return from_json(content.decode(), job)
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, f"{type(error).__name__} {error}") from error
+
+
+def _damaged(path: Path, why: str) -> StorageError:
+    return StorageError(f"{path} is not a whole record ({why}). Delete it, and drop its document again.")
+
+
+def _moment(record: Record) -> float:
+    return record.processed_at.timestamp() if record.processed_at else 0.0

@@ -1,0 +1,172 @@
+"""The Parquet table of a job, made from its records: one file a day, one row a record, rewritten as a whole.
+
+Files appear under `<root>/results/<job>/` by a rename only, and nothing else lies there, so pandas, DuckDB and Polars
+read the folder at any moment. Flushing after every commit and making the table again from the records give the same
+rows in the same order: by `received_at`, then `document_id`, then `page`.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import date
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline import disk
+from pipeline.columns import DIGEST_KEY, row, schema
+from pipeline.types import Record
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from pipeline.job import Job
+
+Days = Iterable[tuple[date, Iterable[Record]]]
+SHARE = 20  # at most one part in 20 of a run's time goes into rewriting the day's file
+CHUNK = 500  # records held as Python objects while a day is made again
+ORDER = [("received_at", "ascending"), ("document_id", "ascending"), ("page", "ascending")]
+
+
+class Table:
+    """One job's table. `tables` says how many tables share the run's time for flushing."""
+
+    def __init__(self, root: Path, job: "Job", tables: int = 1, clock: Callable[[], float] = time.monotonic) -> None:
+        self.root, self.job, self.tables = root, job, tables
+        self.folder = root / "results" / disk.child(job.name)
+        self.schema = schema(job)
+        self._clock = clock
+        self._pending: dict[str, Sequence[Record]] = {}
+        self._flushed_at, self._took_s = clock(), 0.0
+
+    def add(self, records: Sequence[Record]) -> None:
+        """All records of one document, as committed: they replace the document's rows at the next flush."""
+        for record in records:
+            if record.day is None or record.document.id != records[0].document.id:
+                raise ValueError("a table takes the committed records of one document at a time")
+        if records:
+            self._pending[records[0].document.id] = records
+
+    def due(self) -> bool:
+        """Whether a flush now keeps within its share of the run's time."""
+        return bool(self._pending) and self._clock() - self._flushed_at >= SHARE * self.tables * self._took_s
+
+    def flush(self) -> None:
+        """Merges what was added into the files of its days. Raises StorageError; what was added is then kept."""
+        if not self._pending:
+            return
+        started = self._clock()
+        days: dict[date, list[Record]] = {}
+        for records in self._pending.values():
+            for record in records:
+                if record.day is not None:
+                    days.setdefault(record.day, []).append(record)
+        ready = [(self._written(day, self._merged(day, records)), self._path(day)) for day, records in days.items()]
+        self._publish(ready)
+        self._pending.clear()
+        self._flushed_at = self._clock()
+        self._took_s = self._flushed_at - started
+
+    def ensure(self, days: Days) -> bool:
+        """At the start of a run: makes the table again where its columns are not those of the job; True if it did.
+
+        `days` is `Store.days(job)`, read only when needed. Temporary files of killed runs are removed.
+        """
+        disk.sweep(self.root)
+        files = list(self._files())
+        if files and all(self._fits(path) for path in files):
+            return False
+        self.rebuild(days)
+        return True
+
+    def rebuild(self, days: Days) -> int:
+        """Makes every file of the table again from the records; returns the number of rows. Raises StorageError.
+
+        The new files are all written before the first is put in place, so readers meet old and new columns side by side
+        for a few milliseconds only. Files of days without a record go.
+        """
+        ready: list[tuple[Path, Path]] = []
+        rows = 0
+        for day, records in days:
+            table = self._concatenated(list(self._chunks(records)))
+            rows += table.num_rows
+            ready.append((self._written(day, table), self._path(day)))
+        keep = {target for _, target in ready}
+        gone = [path for path in self._files() if path not in keep]
+        self._publish(ready)
+        with disk.storing(self.folder):
+            for path in gone:
+                path.unlink(missing_ok=True)
+        self._pending.clear()
+        return rows
+
+    def _merged(self, day: date, records: Iterable[Record]) -> "pa.Table":
+        """The day's rows without those of the pending documents, and the new rows."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        parts = list(self._chunks(records))
+        path = self._path(day)
+        if path.exists():
+            rows = self._read(path)
+            again = pc.is_in(rows["document_id"], value_set=pa.array(sorted(self._pending), pa.string()))
+            parts.insert(0, rows.filter(pc.invert(again)))
+        return self._concatenated(parts)
+
+    def _chunks(self, records: Iterable[Record]) -> Iterator["pa.Table"]:
+        import pyarrow as pa
+
+        each = iter(records)
+        while some := list(islice(each, CHUNK)):
+            rows = [row(record, self.job.fields, self.schema) for record in some]
+            yield pa.Table.from_pylist(rows, schema=self.schema)
+
+    def _concatenated(self, parts: list["pa.Table"]) -> "pa.Table":
+        import pyarrow as pa
+
+        return pa.concat_tables([*parts, self.schema.empty_table()]).sort_by(ORDER).combine_chunks()
+
+    def _read(self, path: Path) -> "pa.Table":
+        import pyarrow.parquet as pq
+
+        with disk.storing(path), open(path, "rb") as file:
+            return pq.read_table(file, schema=self.schema).replace_schema_metadata(self.schema.metadata)
+
+    def _fits(self, path: Path) -> bool:
+        """Whether the file is whole and has the columns of the job."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            with open(path, "rb") as file:
+                found = pq.read_schema(file)
+        except (OSError, pa.ArrowInvalid):
+            return False
+        return bool((found.metadata or {}).get(DIGEST_KEY) == self.schema.metadata[DIGEST_KEY])
+
+    def _written(self, day: date, table: "pa.Table") -> Path:
+        import pyarrow.parquet as pq
+
+        place = disk.scratch(self.root, f"{self.job.name[:40]}-{day}.parquet")
+        with disk.storing(place), open(place, "xb") as file:
+            pq.write_table(table, file, compression="zstd")
+            file.flush()
+            os.fsync(file.fileno())
+        return place
+
+    def _publish(self, ready: Sequence[tuple[Path, Path]]) -> None:
+        if not ready:
+            return
+        disk.folder(self.root, "results", self.job.name)
+        with disk.storing(self.folder):
+            for source, target in ready:
+                os.replace(source, target)
+            disk.sync_folder(self.folder)
+
+    def _path(self, day: date) -> Path:
+        return self.folder / f"{day.isoformat()}.parquet"
+
+    def _files(self) -> Iterator[Path]:
+        with disk.storing(self.folder):
+            found = sorted(self.folder.glob("*.parquet"))
+        yield from found
