@@ -15,8 +15,9 @@ from pydantic_core import PydanticCustomError
 
 from pipeline import rules, yamlfile
 from pipeline.errors import ConfigError, Fault
-from pipeline.fields import AnyField, Closed, Region, Text, names
+from pipeline.fields import FIELD_TYPES, AnyField, Closed, PageRegion, Text, names
 from pipeline.rules import Rule
+from pipeline.types import Region
 
 Step = Literal["orient", "deskew"]
 STEPS: tuple[Step, ...] = ("orient", "deskew")
@@ -52,7 +53,7 @@ class Job(Closed):
     role: Text = "You read scanned business documents with great care."
     instructions: str = Key(default="", max_length=20_000)
     preprocess: tuple[Step, ...] = STEPS
-    region: Region | None = None
+    region: PageRegion | None = None
     fields: dict[str, AnyField] = Key(min_length=1)
     tolerance: Decimal = Key(default=Decimal(0), ge=0)
     rules: tuple[Annotated[Rule, BeforeValidator(_rule)], ...] = ()
@@ -90,13 +91,13 @@ class Job(Closed):
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 in hex. The same for jobs that read the same: comments, the order of keys, `name` and `inbox` do not count."""
+        """SHA-256 in hex, equal for jobs that read alike: comments, the order of keys, `name`, `inbox` do not count."""
         told = {key: getattr(self, key) for key in type(self).model_fields if key not in ("name", "inbox")}
         return hashlib.sha256(json.dumps(_canonical(told), sort_keys=True, ensure_ascii=True).encode()).hexdigest()
 
 
 def _canonical(value: Any) -> Any:
-    """Plain JSON that is equal for equal jobs. Keys left at their default are left out, so new keys change no digest."""
+    """Plain JSON, equal for equal jobs. Keys at their default are left out, so that new keys change no digest."""
     if isinstance(value, Closed):
         kept = {key: getattr(value, key) for key, info in type(value).model_fields.items()}
         defaults = {key: info.default for key, info in type(value).model_fields.items()}
@@ -106,6 +107,8 @@ def _canonical(value: Any) -> Any:
         return [[key, _canonical(each)] for key, each in value.items()]  # the order of fields and options counts
     if isinstance(value, Rule):
         return value.text
+    if isinstance(value, Region):
+        return [value.left, value.top, value.width, value.height]
     if isinstance(value, Decimal):
         return str(value.normalize())
     return [_canonical(each) for each in value] if isinstance(value, tuple | list) else value
@@ -121,7 +124,16 @@ def _job(source: yamlfile.Source) -> Job:
     try:
         return Job.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(yamlfile.faults_of(error, source, Job)) from None
+        raise ConfigError(yamlfile.faults_of(error, source, _keys_at)) from None
+
+
+def _keys_at(place: yamlfile.Place, around: Mapping[str, Any]) -> list[str]:
+    if not place:
+        return list(Job.model_fields)
+    if place[-1] == "region":
+        return ["left", "top", "width", "height"]
+    kind = FIELD_TYPES.get(str(around.get("type")))
+    return list(kind.model_fields) if kind else []
 
 
 def load_jobs(folder: Path, names: Sequence[str] = ()) -> list[Job]:

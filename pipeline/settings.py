@@ -1,5 +1,6 @@
 """Settings: where and how fast. One YAML file in configs/, and what the command line overrides."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,4 +44,8 @@ def load_settings(path: Path | None, **overrides: Any) -> Settings:
     try:
         return Settings.model_validate({**source.data, **given})
     except ValidationError as error:
-        raise ConfigError(yamlfile.faults_of(error, source, Settings)) from None
+        raise ConfigError(yamlfile.faults_of(error, source, _keys_at)) from None
+
+
+def _keys_at(place: yamlfile.Place, around: Mapping[str, Any]) -> list[str]:
+    return list((Limits if place == ("limits",) else Settings).model_fields)

@@ -1,18 +1,18 @@
 """YAML with the line of every key, and faults that say where they stand and what would be right.
 
-Scalars are read as YAML 1.2 does: only true and false are yes and no (so `no: [No]` means what it says), dates and times
-stay text, 007 stays text, and 0.02 is an exact Decimal.
+Scalars are read as YAML 1.2 does: only true and false are yes and no (so `no: [No]` means what it says), dates and
+times stay text, 007 stays text, and 0.02 is an exact Decimal.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from pipeline.errors import ConfigError, Fault
 
@@ -41,7 +41,7 @@ class Source:
 
 
 class _Loader(yaml.SafeLoader):
-    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
+    yaml_implicit_resolvers = {}  # noqa: RUF012 - pyyaml's way: add_implicit_resolver fills each class's own
 
 
 for _tag, _pattern, _first in (
@@ -73,20 +73,20 @@ def parse(raw: bytes, file: str) -> Source:
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         raise ConfigError([Fault(file, line, "", "is not UTF-8 text; save it as UTF-8")]) from None
+    reader = _Reader(file)
     try:
         node = yaml.compose(text, Loader=_Loader)
-        reader = _Reader(file)
         data = reader.value(node, ()) if node else None
     except yaml.YAMLError as error:
         raise ConfigError([_syntax(error, file, text)]) from None
     except RecursionError:
         raise ConfigError([Fault(file, None, "", "is nested too deeply")]) from None
-    if data is None and not reader.faults:
-        raise ConfigError([Fault(file, None, "", "is empty")])
-    if not isinstance(data, dict) and not reader.faults:
-        reader.faults.append(Fault(file, 1, "", "must be a mapping of keys, one `key: value` a line"))
     if reader.faults:
         raise ConfigError(reader.faults)
+    if data is None:
+        raise ConfigError([Fault(file, None, "", "is empty")])
+    if not isinstance(data, dict):
+        raise ConfigError([Fault(file, 1, "", "must be a mapping of keys, one `key: value` a line")])
     return Source(file, data, reader.lines)
 
 
@@ -122,7 +122,9 @@ class _Reader:
                 self.faults.append(Fault(self.file, line, "<<", "merging with << is not supported; write the keys out"))
             elif name in found:
                 first = self.lines[(*place, name)]
-                self.faults.append(Fault(self.file, line, spelled((*place, name)), f"stands twice, first in line {first}"))
+                self.faults.append(
+                    Fault(self.file, line, spelled((*place, name)), f"stands twice, first in line {first}")
+                )
             else:
                 self.lines[(*place, name)] = line
                 found[name] = self.value(value, (*place, name))
@@ -141,7 +143,9 @@ class _Reader:
                 return Decimal(text)
             case "str":
                 return text
-        self.faults.append(Fault(self.file, node.start_mark.line + 1, spelled(place), f"the tag {node.tag} has no meaning here"))
+        self.faults.append(
+            Fault(self.file, node.start_mark.line + 1, spelled(place), f"the tag {node.tag} has no meaning here")
+        )
         return None
 
 
@@ -163,19 +167,24 @@ def spelled(place: Place) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).removeprefix(".")
 
 
-def faults_of(error: ValidationError, source: Source, model: type[BaseModel]) -> list[Fault]:
+KeysAt = Callable[[Place, Mapping[str, Any]], Iterable[str]]
+
+
+def faults_of(error: ValidationError, source: Source, keys_at: KeysAt) -> list[Fault]:
     """What pydantic found, in words for the person who wrote the file.
 
-    A validator may report several places at once with PydanticCustomError("faults", …, {"faults": [(place, message)]}).
+    `keys_at` gives the keys that may stand at a place in a mapping there. A validator may report several places at once
+    with PydanticCustomError("faults", …, {"faults": [(place, message)]}).
     """
     found: list[Fault] = []
     for item in error.errors(include_url=False):
-        place, keys = _place(item["loc"], source.data, model)
+        place, around = _place(item["loc"], source.data)
         context = item.get("ctx", {})
         if item["type"] == "faults":
             found += [source.fault((*place, *inner), message) for inner, message in context["faults"]]
         elif item["type"] == "extra_forbidden":
-            found.append(source.fault(place, unknown(str(place[-1]) if place else "", keys, "key")))
+            allowed = [key for key in keys_at(place[:-1], around) if key not in around]
+            found.append(source.fault(place, unknown(str(place[-1]), allowed, "key")))
         else:
             found.append(source.fault(place, _message(item["type"], context, item["msg"], item.get("input"))))
     return found
@@ -191,21 +200,25 @@ def unknown(word: str, allowed: Sequence[str], what: str) -> str:
     return f"unknown {what}; allowed: {', '.join(allowed)}" if allowed else f"unknown {what}"
 
 
-def _place(loc: Sequence[str | int], data: Any, model: type[BaseModel]) -> tuple[Place, list[str]]:
-    """Where in the file pydantic's `loc` points, without the names of union members; and the keys known there."""
+def _place(loc: Sequence[str | int], data: Any) -> tuple[Place, Mapping[str, Any]]:
+    """Where in the file pydantic's `loc` points, without the names of union members; and the mapping around its end."""
     place: list[str | int] = []
-    keys = list(model.model_fields)
+    around: Mapping[str, Any] = {}
     for index, part in enumerate(loc):
-        last = index == len(loc) - 1
-        if isinstance(data, dict) and part in data and not (last is False and data.get("type") == part and loc[index + 1] in data):
-            place.append(part)
-            data = data[part]
+        if part == "[key]":  # pydantic's own word for "the key itself"
+            continue
+        if isinstance(data, dict):
+            is_tag = data.get("type") == part and (index + 1 < len(loc) or part not in data)
+            if is_tag:
+                continue
+            around = data
+            data = data.get(str(part))
         elif isinstance(data, list) and isinstance(part, int) and part < len(data):
-            place.append(part)
             data = data[part]
-        elif last and part not in ("[key]",) and not (isinstance(data, dict) and data.get("type") == part):
-            place.append(part)  # a key that should be there and is not
-    return tuple(place), keys
+        else:
+            continue  # inside a value that the file wrote in another form, such as options as a list
+        place.append(part)
+    return tuple(place), around
 
 
 def _message(kind: str, context: Mapping[str, Any], message: str, given: Any) -> str:
@@ -228,7 +241,3 @@ def _message(kind: str, context: Mapping[str, Any], message: str, given: Any) ->
     if kind == "bool_parsing" or kind == "bool_type":
         return "must be true or false"
     return message.removeprefix("Value error, ").removeprefix("Input ")
-
-
-def each_fault(errors: Iterator[ConfigError]) -> list[Fault]:
-    return [fault for error in errors for fault in error.faults]

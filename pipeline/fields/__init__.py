@@ -1,7 +1,7 @@
 """The field types. A new one is a small file beside this one and a line in `FIELD_TYPES`.
 
-Leaf paths name single values. In a job: "total", "supplier.name", "lines.amount" (a column). In the data of one document
-rows are counted from 0: "lines[0].amount".
+Leaf paths name single values. In a job: "total", "supplier.name", "lines.amount" (a column). In the data of one
+document rows are counted from 0: "lines[0].amount".
 """
 
 import re
@@ -12,7 +12,7 @@ from pydantic import Field as _Key
 
 from pipeline.fields.choice import ChoiceField
 from pipeline.fields.date import DateField
-from pipeline.fields.field import Closed, Coerced, Field, Problem, Region, Text, shown
+from pipeline.fields.field import Closed, Coerced, Field, PageRegion, Problem, Text, shown
 from pipeline.fields.group import GroupField, coerce_object, inner_words, is_empty, object_schema
 from pipeline.fields.list import ListField
 from pipeline.fields.measure import MeasureField
@@ -38,7 +38,7 @@ FIELD_TYPES: dict[str, type[Field]] = {
 if TYPE_CHECKING:
     AnyField = Field
 else:
-    AnyField = Annotated[Union[tuple(FIELD_TYPES.values())], _Key(discriminator="type")]
+    AnyField = Annotated[Union[tuple(FIELD_TYPES.values())], _Key(discriminator="type")]  # noqa: UP007 - made from the table
 
 for _nested in (GroupField, ListField):  # they hold fields of every type, themselves included
     _nested.model_rebuild(_types_namespace={"AnyField": AnyField})
@@ -52,7 +52,7 @@ def leaves(fields: Mapping[str, Field]) -> Iterator[tuple[str, Field]]:
 
 
 def leaf_values(fields: Mapping[str, Field], data: Mapping[str, Any]) -> Iterator[tuple[str, Field, Any]]:
-    """Every single value of one document: ("lines[0].amount", MoneyField, Decimal("9.90")). None where none was found."""
+    """Every single value of one document: ("lines[0].amount", MoneyField, Decimal("9.90")), or None."""
     for name, field in fields.items():
         for suffix, leaf, value in field.values(data.get(name)):
             yield name + suffix, leaf, value
@@ -77,8 +77,8 @@ __all__ = [
     "MeasureField",
     "MoneyField",
     "NumberField",
+    "PageRegion",
     "Problem",
-    "Region",
     "Text",
     "TextField",
     "TimeField",

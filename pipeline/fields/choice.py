@@ -45,7 +45,9 @@ class ChoiceField(Field):
         for option, words in self.options.items():
             for word in (option, *words):
                 if seen.setdefault(_fold(word), option) != option:
-                    raise ValueError(f'"{word}" means {seen[_fold(word)]} and {option}; blanks and capitals do not count')
+                    raise ValueError(
+                        f'"{word}" means {seen[_fold(word)]} and {option}; blanks and capitals do not count'
+                    )
         return self
 
     def noun(self) -> str:
@@ -54,7 +56,7 @@ class ChoiceField(Field):
         )
         return f"{'those that hold of' if self.many else 'one of'}: {listed}"
 
-    def schema(self) -> dict[str, Any]:
+    def _schema(self) -> dict[str, Any]:
         if self.many:
             each = {"type": "string", "enum": list(self.options)}
             return {"type": "array", "items": each, "maxItems": len(self.options)}
@@ -78,7 +80,11 @@ class ChoiceField(Field):
             return self.wrong(answer)
         marked = ticked(answer) if isinstance(answer, str) else None
         if marked is not None and len(marked) != 1:
-            return self.refused(answer, f"ticks {len(marked)} of the options, one is asked for") if marked else Coerced(None)
+            return (
+                self.refused(answer, f"ticks {len(marked)} of the options, one is asked for")
+                if marked
+                else Coerced(None)
+            )
         option = self._option(marked[0] if marked else str(answer))
         return Coerced(option) if option else self.refused(answer, f"is not one of {', '.join(self.options)}")
 

@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, model_validator
 from pydantic import Field as Key
-from typing_extensions import Annotated
+
+from pipeline.types import Region
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,27 +41,32 @@ class Closed(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Region(Closed):
-    """A part of the page, in fractions of its width and height, from the left and the top."""
+class _RegionKeys(Closed):
+    model_config = ConfigDict(extra="forbid", frozen=True, from_attributes=True)
 
     left: Fraction
     top: Fraction
-    width: Fraction
-    height: Fraction
+    width: Annotated[float, Key(gt=0, le=1)]
+    height: Annotated[float, Key(gt=0, le=1)]
 
     @model_validator(mode="after")
     def _inside(self) -> Self:
-        if self.width == 0 or self.height == 0:
-            raise ValueError("the region is empty: width and height must be more than 0")
         if self.left + self.width > 1 + 1e-9 or self.top + self.height > 1 + 1e-9:
             raise ValueError("the region leaves the page: left + width and top + height may be at most 1")
         return self
 
-    def words(self) -> str:
-        left, top, right, bottom = (
-            round(100 * edge) for edge in (self.left, self.top, self.left + self.width, self.top + self.height)
-        )
-        return f"stands between {left}% and {right}% of the page's width, and {top}% and {bottom}% of its height"
+
+if TYPE_CHECKING:
+    PageRegion = Region
+else:
+    PageRegion = Annotated[_RegionKeys, AfterValidator(lambda keys: Region(**dict(keys)))]
+
+
+def region_words(region: Region) -> str:
+    """Where to look, for the prompt."""
+    edges = (region.left, region.left + region.width, region.top, region.top + region.height)
+    left, right, top, bottom = (round(100 * edge) for edge in edges)
+    return f"stands between {left}% and {right}% of the page's width, and {top}% and {bottom}% of its height"
 
 
 class Field(Closed):
@@ -72,7 +78,7 @@ class Field(Closed):
     required: bool = False
     labels: tuple[Text, ...] = ()
     hint: str = ""
-    region: Region | None = None
+    region: PageRegion | None = None
 
     def words(self) -> str:
         """What the prompt says about the field, without its name. Nested fields follow on indented lines."""
@@ -82,7 +88,7 @@ class Field(Closed):
         if self.hint:
             said.append(self.hint.strip())
         if self.region:
-            said.append(self.region.words())
+            said.append(region_words(self.region))
         return "; ".join(said) + "".join(f"\n  {line}" for line in self._inner_words())
 
     def noun(self) -> str:
@@ -91,12 +97,15 @@ class Field(Closed):
     def _inner_words(self) -> list[str]:
         return []
 
-    def schema(self) -> dict[str, Any]:
+    def schema(self) -> dict[str, Any]:  # type: ignore[override]  # pydantic's own has been deprecated since 2.0
         """The JSON schema of the answer; null is always allowed where a single value stands."""
+        return self._schema()
+
+    def _schema(self) -> dict[str, Any]:
         return {"type": ["string", "null"], "maxLength": PRINTED_LIMIT}
 
     def coerce(self, answer: Any) -> Coerced:
-        """The typed value of an answer. Never raises; what cannot be read, or reads in two ways, is None with a Problem."""
+        """The typed value of an answer. Never raises; what does not read in one way is None with a Problem."""
         if answer is None or (isinstance(answer, str) and answer.strip().casefold() in _NOTHING):
             return self.nothing()
         return self._typed(answer)

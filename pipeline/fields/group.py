@@ -36,7 +36,7 @@ class GroupField(Field):
     def _inner_words(self) -> list[str]:
         return inner_words(self.fields)
 
-    def schema(self) -> dict[str, Any]:
+    def _schema(self) -> dict[str, Any]:
         return object_schema(self.fields)
 
     def nothing(self) -> Coerced:

@@ -52,7 +52,7 @@ class ListField(Field):
     def _inner_words(self) -> list[str]:
         return inner_words(self.fields)
 
-    def schema(self) -> dict[str, Any]:
+    def _schema(self) -> dict[str, Any]:
         each = self.item.schema() if self.item else object_schema(self.fields)
         return {"type": "array", "items": each, "maxItems": self.max_items}
 

@@ -1,5 +1,6 @@
 """`measure`: a number with its unit, kept in the unit that the job asks for."""
 
+import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -7,9 +8,12 @@ from pydantic import field_validator
 
 from pipeline.fields.field import Coerced, Text
 from pipeline.fields.number import Numeric
+from pipeline.values import measures
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+_NUMBER_AND_UNIT = re.compile(r"\s*([-+]?\s*[\d.,'’ ]*\d)\s*(.*?)\s*", re.DOTALL)
 
 
 class MeasureField(Numeric):
@@ -23,21 +27,28 @@ class MeasureField(Numeric):
     @field_validator("unit")
     @classmethod
     def _known(cls, unit: str) -> str:
-        from pipeline.values import measures
-
-        if measures.read(f"1 {unit}", unit) is None:
-            raise ValueError(f'"{unit}" is not a unit that Scanmill knows; write it as in kPa, mm, °C, kg, kWh, m³/h, %')
+        if measures.unit(unit) is None:
+            raise ValueError(
+                f'"{unit}" is not a unit that Scanmill knows; write it as in kPa, mm, °C, kg, kWh, m**3/h, %'
+            )
         return unit
 
     def noun(self) -> str:
         return f"a number with its unit as printed (in {self.unit} if no unit is printed)"
 
     def _number(self, answer: Any) -> Decimal | Coerced:
-        from pipeline.values import measures
-
-        if isinstance(answer, str) and (found := measures.read(answer, self.unit)) is not None:
-            answer = found[0]
-        return super()._number(answer)
+        printed = ""
+        if isinstance(answer, str) and (parts := _NUMBER_AND_UNIT.fullmatch(answer)):
+            number, printed = parts[1], parts[2]
+        else:
+            number = answer
+        value = super()._number(number)
+        if isinstance(value, Coerced):
+            return (
+                value if number == answer else self.wrong(answer, value.problems[0].message.partition("a measure")[2])
+            )
+        converted = measures.convert(value, printed, self.unit) if printed else value
+        return self.wrong(answer, f" that can be given in {self.unit}") if converted is None else converted
 
     def _kept(self, value: Decimal, answer: Any) -> Coerced:
         return Coerced(float(value))

@@ -49,7 +49,7 @@ class Numeric(Field):
         return self._kept(value, answer)
 
     def _number(self, answer: Any) -> Decimal | Coerced:
-        """The finite number that the answer says in one way only, small enough to calculate with; else what is wrong."""
+        """The finite number that the answer says, in one way only and small enough to reckon with; or what is wrong."""
         if isinstance(answer, bool | dict | list):
             return self.wrong(answer)
         if isinstance(answer, str):
@@ -84,7 +84,7 @@ class IntegerField(Numeric):
     def places(self) -> int:
         return 0
 
-    def schema(self) -> dict[str, Any]:
+    def _schema(self) -> dict[str, Any]:
         return {"type": ["integer", "null"], "minimum": -(10**15), "maximum": 10**15}
 
     def _kept(self, value: Decimal, answer: Any) -> Coerced:

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 Kind = Literal["", "name", "company", "address", "id", "phone", "email", "url"]
 
-# What a decoder's grammar cannot enforce (look-around, back references, word borders); such patterns are only checked after.
+# What a decoder's grammar cannot enforce (look-around, back references, word borders): only checked afterwards.
 _BEYOND_GRAMMAR = re.compile(r"\(\?(?!:)|\\[1-9bBAZ]|\*\?|\+\?|\?\?|\}\?|[*+?}]\+|(?<!\[)[\^$]")
 _UNPRINTED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u200b\u2060\ufeff\ud800-\udfff]")
 
 
 class TextField(Field):
-    """Words as printed; blanks are single, line breaks are kept. `pattern` is a regular expression for the whole value."""
+    """Words as printed: single blanks, line breaks kept. `pattern` is a regular expression for the whole value."""
 
     NOUN: ClassVar[str] = "text"
 
@@ -41,7 +41,7 @@ class TextField(Field):
         said = f"text ({self.kind})" if self.kind else "text"
         return f"{said} of the form {self.pattern}" if self.pattern else said
 
-    def schema(self) -> dict[str, Any]:
+    def _schema(self) -> dict[str, Any]:
         found: dict[str, Any] = {"type": ["string", "null"], "maxLength": self.max_length}
         if self.pattern and not _BEYOND_GRAMMAR.search(self.pattern):
             found["pattern"] = f"^(?:{self.pattern})$"
@@ -77,5 +77,7 @@ class TextField(Field):
 
 def tidy(text: str) -> str:
     """Single blanks, no empty lines, nothing that cannot be printed or stored."""
-    lines = (re.sub(r"[^\S\n]+", " ", line).strip() for line in _UNPRINTED.sub("", text.replace("\r", "\n")).split("\n"))
+    lines = (
+        re.sub(r"[^\S\n]+", " ", line).strip() for line in _UNPRINTED.sub("", text.replace("\r", "\n")).split("\n")
+    )
     return "\n".join(line for line in lines if line)

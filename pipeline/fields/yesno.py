@@ -39,7 +39,7 @@ class YesNoField(Field):
             said += f"; false where it says {' or '.join(self.no)}"
         return said
 
-    def schema(self) -> dict[str, Any]:
+    def _schema(self) -> dict[str, Any]:
         return {"type": ["boolean", "null"]}
 
     def coerce(self, answer: Any) -> Coerced:
