@@ -1,0 +1,139 @@
+"""From a file to its pages: what it is by its content, how many pages it has, and each page as a `Sheet`.
+
+Meant to run in a guarded worker: decoders are the part of the program that meets hostile bytes.
+"""
+
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from pipeline import pdf, pictures
+from pipeline.errors import DocumentError
+from pipeline.types import Affine, Sheet
+
+HEAD_BYTES = 1024  # a PDF may have junk before its header; readers look for it in the first 1024 bytes
+HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+MAGIC: tuple[tuple[bytes, str], ...] = (
+    (b"\xff\xd8\xff", "jpeg"),
+    (b"\x89PNG\r\n\x1a\n", "png"),
+    (b"II*\x00", "tiff"),
+    (b"MM\x00*", "tiff"),
+    (b"II+\x00", "tiff"),
+    (b"MM\x00+", "tiff"),
+    (b"GIF87a", "gif"),
+    (b"GIF89a", "gif"),
+    (b"BM", "bmp"),
+)
+LIKELY = {  # what people drop that is not a document, named so that the reason is clear
+    b"PK\x03\x04": "it looks like a ZIP or an office file",
+    b"\xd0\xcf\x11\xe0": "it looks like an old office file",
+    b"<": "it looks like a web page or XML",
+    b"{": "it looks like JSON",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much of a file is read at most. `passwords` are tried on encrypted PDFs, after the empty one."""
+
+    file_mib: float = 512
+    pages: int = 5000
+    megapixels: float = 300
+    passwords: tuple[str, ...] = ()
+
+
+class Opened(Protocol):
+    """An open file: its pages one by one, in any order."""
+
+    @property
+    def total(self) -> int: ...
+
+    def sheet(
+        self, number: int, need: Callable[[int, int], tuple[int, int]], text_only: bool, max_pixels: int
+    ) -> Sheet: ...
+
+
+def sniff(path: Path) -> str:
+    """What the file is: pdf, jpeg, png, tiff, webp, bmp, gif or heic, by its content and never by its name.
+
+    Raises DocumentError(empty | unsupported | not_a_file | not_readable | vanished).
+    """
+    with _file_faults():
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise DocumentError("not_a_file")
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    if not head:
+        raise DocumentError("empty")
+    for magic, kind in MAGIC:
+        if head.startswith(magic):
+            return kind
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "webp"
+    if head[4:8] == b"ftyp":
+        size = min(int.from_bytes(head[:4], "big"), len(head))
+        brands = {head[8:12], *(head[at : at + 4] for at in range(16, size, 4))}
+        if brands & HEIF_BRANDS and not brands & {b"avif", b"avis"}:
+            return "heic"
+    if b"%PDF-" in head:
+        return "pdf"
+    raise DocumentError("unsupported", next((words for start, words in LIKELY.items() if head.startswith(start)), ""))
+
+
+@contextmanager
+def _file_faults() -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise DocumentError("vanished") from None
+    except PermissionError:
+        raise DocumentError("not_readable") from None
+
+
+@contextmanager
+def opened(path: Path, bounds: Bounds) -> Iterator[Opened]:
+    """The file, open, with its number of pages known and within bounds.
+
+    Raises DocumentError(empty | unsupported | broken | encrypted | no_pages | too_large | too_many_pages | not_a_file |
+    not_readable | vanished).
+    """
+    kind = sniff(path)
+    with _file_faults():
+        size = path.stat().st_size
+        if size > bounds.file_mib * 2**20:
+            raise DocumentError("too_large", f"{size / 2**20:.0f} MiB; at most {bounds.file_mib:g} are read")
+        with pdf.opened(path, bounds.passwords) if kind == "pdf" else pictures.opened(path, kind) as document:
+            if document.total == 0:
+                raise DocumentError("no_pages")
+            if document.total > bounds.pages:
+                raise DocumentError("too_many_pages", f"{document.total} pages; at most {bounds.pages} are read")
+            yield document
+
+
+def sheets(
+    document: Opened,
+    bounds: Bounds,
+    first: int = 1,
+    count: int | None = None,
+    need: Callable[[int, int], tuple[int, int]] = lambda width, height: (width, height),
+    text_only: bool = False,
+) -> Iterator[Sheet]:
+    """The pages `first` … `first + count - 1` (all that follow, where count is None) as far as the file has them.
+
+    `need(width, height)`, both in source pixels, says how large the picture should be: decoders save work where it is
+    smaller than the file's, and give no less. `text_only`: pages with a sound text layer come without picture. A page
+    that cannot be read has a `fault`; where that is every page of the document, its first DocumentError is raised.
+    """
+    last = document.total if count is None else min(document.total, first + count - 1)
+    errors = []
+    for number in range(first, last + 1):
+        try:
+            yield document.sheet(number, need, text_only, int(bounds.megapixels * 1e6))
+        except DocumentError as error:
+            errors.append(error)
+            yield Sheet(number, 0, 0, Affine(), fault=error.detail)
+    if len(errors) == document.total:
+        raise errors[0]

@@ -1,0 +1,121 @@
+"""Pages of documents, decoded and prepared in guarded workers, a bounded number of windows at a time.
+
+One task of a worker opens a file, decodes a window of its pages and prepares each; so only finished pages travel, and a
+file that makes its decoder crash, hang or swallow memory costs one task.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from pipeline import documents, preprocess
+from pipeline.errors import DocumentError
+from pipeline.types import Document, Page, Region, Sheet, Wants
+from pipeline.worker import WorkerError
+from pipeline.workers import Pool, Task, WorkerOutOfMemory, WorkerTooSlow
+
+WINDOWS_PER_WORKER = 2  # one at work, one that waits or is done
+
+
+class Limits(Protocol):
+    """What `settings.Limits` says of files; the limits of time and memory are the pool's."""
+
+    @property
+    def file_mib(self) -> float: ...
+    @property
+    def pages(self) -> int: ...
+    @property
+    def megapixels(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to prepare pages. `steps` out of "orient" and "deskew"; `region` in fractions of the upright page."""
+
+    steps: tuple[str, ...]
+    region: Region | None
+    wants: Wants
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """Some pages in a row, out of the document's `total_pages`. Empty where they begin behind the last one."""
+
+    total_pages: int
+    pages: tuple[Page, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Ticket:
+    """One window that was asked for."""
+
+    document: Document
+    plan: Plan
+    first: int
+    task: Task = field(repr=False)
+
+    def result(self) -> Window:
+        """The window, once `Pages.ready` has returned this ticket. Raises DocumentError."""
+        try:
+            total, sheets = self.task.result()
+        except DocumentError:
+            raise
+        except WorkerTooSlow as error:
+            raise DocumentError("too_slow", str(error)) from None
+        except WorkerOutOfMemory as error:
+            raise DocumentError("too_much_memory", str(error)) from None
+        except WorkerError as error:
+            raise DocumentError("crashed", str(error)) from None
+        except (
+            Exception
+        ) as error:  # on hostile bytes a decoder may raise anything: it is the file's fault, in its words
+            raise DocumentError("broken", f"{type(error).__name__}: {error}") from error
+        return Window(total, tuple(self._page(sheet) for sheet in sheets))
+
+    def _page(self, sheet: Sheet) -> Page:
+        size = sheet.width, sheet.height
+        return Page(self.document, sheet.number, *size, sheet.to_source, sheet.image, sheet.words, sheet.fault)
+
+
+class Pages:
+    """Asks a pool for windows of pages. The pool serves nobody else, and `warm_up` is a good `start` for it."""
+
+    def __init__(self, pool: Pool, limits: Limits, passwords: Sequence[str] = ()) -> None:
+        self._pool = pool
+        self._bounds = documents.Bounds(limits.file_mib, limits.pages, limits.megapixels, tuple(passwords))
+        self._asked: dict[Task, Ticket] = {}
+
+    @property
+    def room(self) -> int:
+        """How many more windows may be asked for now, so that the pages in memory stay bounded."""
+        return max(0, WINDOWS_PER_WORKER * self._pool.size - len(self._asked))
+
+    def ask(self, document: Document, plan: Plan, first: int, count: int) -> Ticket:
+        """Begins to read the pages `first` … `first + count - 1`. Never waits."""
+        task = self._pool.submit(read, document.path, self._bounds, plan, first, count)
+        self._asked[task] = ticket = Ticket(document, plan, first, task)
+        return ticket
+
+    def ready(self, timeout_s: float) -> list[Ticket]:
+        """The windows that are finished, well or not. Waits for one up to `timeout_s`; empty where there is none."""
+        return [self._asked.pop(task) for task in self._pool.wait(timeout_s)]
+
+
+def warm_up() -> None:
+    """For `Pool(start=...)`: imports what every page needs before the first one comes, and keeps to one core."""
+    import cv2
+    import numpy as np  # noqa: F401
+    import PIL.JpegImagePlugin  # noqa: F401
+
+    cv2.setNumThreads(1)
+
+
+def read(path: Path, bounds: documents.Bounds, plan: Plan, first: int, count: int) -> tuple[int, list[Sheet]]:
+    """One task of a worker: the number of pages in all, and the pages that were asked for. Raises DocumentError."""
+    steps, region, wants = plan.steps, plan.region, plan.wants
+    need = partial(preprocess.need, region, wants)
+    with documents.opened(path, bounds) as document:
+        sheets = documents.sheets(document, bounds, first, count, need, wants.text_layer)
+        return document.total, [preprocess.prepare(sheet, steps, region, wants) for sheet in sheets]

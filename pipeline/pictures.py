@@ -1,0 +1,225 @@
+"""Pictures: JPEG, PNG, TIFF, WEBP, BMP, GIF and HEIC, each turned upright as its EXIF says, and made RGB.
+
+- JPEG is decoded at 1/2, 1/4 or 1/8 of its size (libjpeg does that in the transform) where the wanted size allows.
+- An animation is one picture: its first frame. So are a HEIC with several pictures and a multi-picture JPEG. Only TIFF
+  has pages.
+- A JPEG that was cut off is read when at least `CAME` of its rows are there: the last rows of a page are its margin.
+  With less, values could be missing with nobody told, so it is broken, and the detail says how much came.
+- Grey of more than 8 bits is divided by the range of the fewest of 8, 10, 12, 14, 16, 24 or 32 bits that hold its
+  brightest point: scanners store 10 or 12 bits in 16. Floats are taken as 0..1 or 0..255 where they fit, or stretched.
+- Transparent parts show white paper.
+"""
+
+import importlib
+import struct
+import warnings
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from pipeline.errors import DocumentError
+from pipeline.types import Affine, Sheet
+
+CAME = 0.98
+MODULES = {  # one plugin is loaded, not all forty
+    "jpeg": "PIL.JpegImagePlugin",
+    "png": "PIL.PngImagePlugin",
+    "tiff": "PIL.TiffImagePlugin",
+    "webp": "PIL.WebPImagePlugin",
+    "bmp": "PIL.BmpImagePlugin",
+    "gif": "PIL.GifImagePlugin",
+}
+ORIENTATION, PHOTOMETRIC = 0x0112, 262  # tags of EXIF and TIFF
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+SIDEWAYS = (5, 6, 7, 8)
+Need = Callable[[int, int], tuple[int, int]]  # from the size in source pixels to the size that is wanted
+# What PIL and its plugins raise on bytes that are not what they say, collected on damaged files.
+DAMAGE = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+
+
+@contextmanager
+def _our_limits() -> Iterator[None]:
+    """Without PIL's guard against huge pictures: ours comes first, from the header. Its warnings help nobody here."""
+    guard = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = guard
+
+
+def _open(path: Path, kind: str) -> Image.Image:
+    if kind == "heic":
+        from pillow_heif.as_plugin import HeifImageFile  # used as it is: nothing is registered with PIL
+
+        picture: Image.Image = HeifImageFile(path)
+        return picture
+    importlib.import_module(MODULES[kind])
+    return Image.open(path, formats=[kind.upper()])
+
+
+@contextmanager
+def opened(path: Path, kind: str) -> Iterator["Picture"]:
+    """The open file; only its header is read so far. Raises DocumentError(broken)."""
+    try:
+        with _our_limits():
+            image = _open(path, kind)
+            total = int(getattr(image, "n_frames", 1)) if kind == "tiff" else 1
+    except (FileNotFoundError, PermissionError):
+        raise
+    except DAMAGE as error:
+        raise DocumentError("broken", f"the {kind.upper()} cannot be opened ({_reason(error)})") from None
+    with image:
+        yield Picture(path, kind, image, total)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An open picture file of `total` pages."""
+
+    path: Path
+    kind: str
+    image: Image.Image
+    total: int
+
+    def sheet(self, number: int, need: Need, text_only: bool, max_pixels: int) -> Sheet:
+        """Page `number` (from 1), no smaller than `need(width, height)` asks where the file has as much.
+
+        Raises DocumentError(too_many_pixels), from the header alone, and DocumentError(broken).
+        """
+        try:
+            with _our_limits():
+                if self.kind == "tiff":
+                    self.image.seek(number - 1)
+                wide, high = self.image.size
+                if wide * high > max_pixels:
+                    limit = f"at most {max_pixels / 1e6:g} megapixels are read"
+                    raise DocumentError("too_many_pixels", f"page {number} is {wide} × {high} pixels; {limit}")
+                return self._decoded(number, need)
+        except DAMAGE as error:
+            raise DocumentError("broken", f"page {number} cannot be decoded ({_reason(error)})") from None
+
+    def _decoded(self, number: int, need: Need) -> Sheet:
+        image, shrink = self.image, 1
+        turn = 1 if self.kind in ("tiff", "heic") else image.getexif().get(ORIENTATION, 1)  # those two turn themselves
+        full = image.size
+        if self.kind == "jpeg":
+            shrink = _draft(image, _sideways(need, full) if turn in SIDEWAYS else need(*full))
+        try:
+            image.load()
+        except OSError as error:
+            if self.kind != "jpeg" or "truncated" not in str(error):
+                raise
+            image = _what_came(self.path, image.size, shrink)
+        upright = rgb(image)
+        if shrink > 1:  # libjpeg rounds up: the last column and row lie partly beside the picture
+            upright = upright.crop((0, 0, max(1, full[0] // shrink), max(1, full[1] // shrink)))
+        if turn in TURNS:
+            upright = upright.transpose(TURNS[turn])
+        to_source = Affine(a=float(shrink), e=float(shrink))
+        return Sheet(number, upright.width, upright.height, to_source, np.asarray(upright))
+
+
+def _sideways(need: Need, size: tuple[int, int]) -> tuple[int, int]:
+    high, wide = need(size[1], size[0])
+    return wide, high
+
+
+def _draft(image: Image.Image, size: tuple[int, int]) -> int:
+    """Has libjpeg decode at a part of the size, at least `size`. Returns the divisor: 1, 2, 4 or 8."""
+    full = image.size
+    divisor = next(part for part in (8, 4, 2, 1) if part == 1 or min(full[0] // size[0], full[1] // size[1]) >= part)
+    if divisor > 1 and image.draft(None, (full[0] // divisor, full[1] // divisor)) is None:
+        return 1
+    return divisor
+
+
+def _what_came(path: Path, size: tuple[int, int], shrink: int) -> Image.Image:
+    """A cut-off JPEG as far as it goes. Raises OSError where less than `CAME` of its rows are there."""
+    strict = ImageFile.LOAD_TRUNCATED_IMAGES
+    ImageFile.LOAD_TRUNCATED_IMAGES = True
+    try:
+        with Image.open(path, formats=["JPEG"]) as image:
+            if shrink > 1:
+                image.draft(None, size)
+            image.load()
+            if "progressive" in image.info:  # all rows are there, but nobody knows how well
+                raise OSError("it was cut off")
+            rows = np.asarray(image).reshape(image.height, -1)
+            filled = (rows == 128).all(axis=1) | (rows == 0).all(axis=1)  # what libjpeg and PIL put where nothing came
+            came = (int(np.flatnonzero(~filled)[-1]) + 1) / image.height if not filled.all() else 0.0
+            if came < CAME:
+                raise OSError(f"it was cut off: {came:.0%} of it is there")
+            return image.copy()
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = strict
+
+
+def rgb(image: Image.Image) -> Image.Image:
+    """The picture as 8-bit RGB on white paper, from any mode of PIL."""
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode == "F" or image.mode.startswith("I"):
+        return Image.fromarray(_grey(image)).convert("RGB")
+    if image.has_transparency_data:
+        clear = image.convert("RGBA")
+        paper = Image.new("RGB", clear.size, "white")
+        paper.paste(clear, mask=clear.getchannel("A"))
+        return paper
+    return image.convert("RGB")  # 1, L, P, CMYK (PIL has turned Adobe's around), YCbCr, HSV, LAB
+
+
+def _grey(image: Image.Image) -> NDArray[np.uint8]:
+    """16-bit, 32-bit and float grey as 8 bits: see the head of this module."""
+    values = np.asarray(image)
+    tags = getattr(image, "tag_v2", {})
+    if image.mode == "F":
+        finite = np.nan_to_num(values.astype(np.float64), posinf=0.0, neginf=0.0)
+        least, most = float(finite.min()), float(finite.max())
+        if least >= 0 and most <= 1:
+            low, high = 0.0, 1.0
+        elif least >= 0 and most <= 255:
+            low, high = 0.0, 255.0
+        else:
+            low, high = least, most
+        scaled = (finite - low) * (255 / max(high - low, 1e-12))
+    else:
+        most = max(int(values.max()), 1)
+        bits = next(bits for bits in (8, 10, 12, 14, 16, 24, 32) if most < 1 << bits)
+        scaled = values.astype(np.float64) * (255 / ((1 << bits) - 1))
+    grey = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+    return 255 - grey if tags.get(PHOTOMETRIC) == 0 else grey  # 0: white is zero; PIL turns only 8 bits around
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, UnidentifiedImageError):  # PIL's own words name the path, and nothing else
+        return "its header is damaged, or of a kind that is not read"
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
