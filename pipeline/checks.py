@@ -1,0 +1,272 @@
+"""One answer held against its label: which values are right, close, wrong, missing or invented.
+
+Dates, times, numbers, choices and the like are compared as typed values: the label's `norm`, or what the job's own
+field reads from the printing. Texts are compared by their letters and digits, folded: case, width, blanks and
+punctuation do not count, but where a text is a number, its minus sign does.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from pipeline.fields import Field, GroupField, ListField, leaf_values
+from pipeline.pairing import in_any_order, in_order
+from pipeline.values import texts
+
+# close: not exact, but a text of nearly the same letters. empty: the label says nothing is there, and nothing was read.
+Verdict = Literal["exact", "close", "wrong", "missing", "invented", "empty"]
+CLOSE = 0.9  # the similarity (rapidfuzz ratio) from which two texts are close
+PAIRED = (
+    0.01  # rows that share nothing are still paired where that costs nothing: one wrong row, not one too few and many
+)
+_NEGATIVE = re.compile(r"[^\w.,-]*-[^\w-]*[\d.,' ]+\D?|[^\w-]*[\d.,' ]+-|\([^\w-]*[\d.,' ]+\)")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One labelled value. `path` is its place in the answer (`lines[0].amount`), or in the label where it is missing.
+
+    `expected` and `got` are for people: "" where there is nothing. `near` is the likeness of the two, from 0 to 1.
+    """
+
+    path: str
+    kind: str
+    verdict: Verdict
+    expected: str
+    got: str
+    confidence: float | None = None
+    near: float = 0.0
+
+
+class Unread(NamedTuple):
+    """A label that the job's field cannot read (02/235/20 as a date). It is reported, and not counted."""
+
+    path: str
+    printed: str
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a leaf should be: one of `options`, typed; none of them means that nothing should be there."""
+
+    path: str
+    field: Field
+    options: tuple[Any, ...]
+    printed: str
+
+
+@dataclass(frozen=True, slots=True)
+class _List:
+    """What a list should hold: for each row its leaves, with paths below the row ("amount"; "" for plain items)."""
+
+    path: str
+    field: ListField
+    rows: tuple[tuple[Expected, ...], ...]
+    columns: frozenset[str]
+
+
+def check(
+    fields: Mapping[str, Field], printed: Mapping[str, Any], norm: Mapping[str, Any], data: Mapping[str, Any]
+) -> tuple[list[Check], list[Unread]]:
+    """Every labelled value of one document, without confidences, and the labels that could not be read.
+
+    A field that the label does not name is not looked at. Rows of a list are paired in their order, so as to agree
+    best; plain items in any order, since the items of a label (the parties of a contract) often have none.
+    """
+    values = {path: value for path, _, value in leaf_values(fields, data)}
+    checks: list[Check] = []
+    unread: list[Unread] = []
+    for item in _expect(fields, printed, norm, ""):
+        if isinstance(item, Unread):
+            unread.append(item)
+        elif isinstance(item, Expected):
+            checks.append(judge(item, values.get(item.path), item.path))
+        else:
+            checks += _rows(item, _inside(data, item.path))
+    return checks, unread
+
+
+def judge(expected: Expected, value: Any, path: str) -> Check:
+    """One value against what it should be."""
+    kind, there = expected.field.type, value is not None and value != [] and value != ""
+    verdict: Verdict
+    near = 0.0
+    if not there:
+        verdict = "missing" if expected.options else "empty"
+    elif not expected.options:
+        verdict = "invented"
+    elif kind == "text":
+        near = max(likeness(str(option), str(value)) for option in expected.options)
+        verdict = "exact" if near == 1 else "close" if near >= CLOSE else "wrong"
+    else:
+        verdict = "exact" if any(_same(option, value) for option in expected.options) else "wrong"
+        near = float(verdict == "exact")
+    return Check(path, kind, verdict, expected.printed, shown(value) if there else "", None, near)
+
+
+def likeness(one: str, other: str) -> float:
+    """1 where two texts are the same letters and digits, else their similarity, below 1; 0 for opposite signs."""
+    from rapidfuzz import fuzz
+
+    if _is_negative(one) != _is_negative(other):
+        return 0.0
+    left, right = texts.squash(one), texts.squash(other)
+    if not left or not right:
+        left, right = texts.fold(one), texts.fold(other)
+    return 1.0 if left == right else min(0.999, fuzz.ratio(left, right) / 100)
+
+
+def shown(value: Any) -> str:
+    """A value as a person writes it: yes and no, lists with commas, numbers without an exponent."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(shown, value))
+    return "" if value is None else f"{value:g}" if isinstance(value, float) and abs(value) < 1e6 else str(value)
+
+
+def _same(option: Any, value: Any) -> bool:
+    if isinstance(option, list) and isinstance(value, list):
+        return sorted(map(str, option)) == sorted(map(str, value))
+    return bool(option == value)
+
+
+def _is_negative(text: str) -> bool:
+    return _NEGATIVE.fullmatch(texts.narrow(text).strip()) is not None
+
+
+# --- what a label expects
+
+
+def _expect(
+    fields: Mapping[str, Field], printed: Mapping[str, Any], norm: Mapping[str, Any], prefix: str
+) -> Iterator[Expected | _List | Unread]:
+    for name, field in fields.items():
+        key = label_key(name, printed) or label_key(name, norm)
+        if key is not None:
+            yield from _expect_field(field, printed.get(key, norm.get(key)), norm.get(key), prefix + name)
+
+
+def label_key(name: str, told: Mapping[str, Any]) -> str | None:
+    """The key of a label that means the field `name`: the name itself, or one that differs in case only."""
+    return name if name in told else next((key for key in told if key.casefold() == name.casefold()), None)
+
+
+def _expect_field(field: Field, printed: Any, norm: Any, path: str) -> Iterator[Expected | _List | Unread]:
+    if isinstance(field, GroupField):
+        inside = dict.fromkeys(field.fields) if _nothing(printed) else printed
+        if isinstance(inside, Mapping):
+            yield from _expect(field.fields, inside, norm if isinstance(norm, Mapping) else {}, f"{path}.")
+        else:
+            yield Unread(path, shown(printed))
+    elif isinstance(field, ListField):
+        yield from _expect_list(field, printed, norm, path)
+    else:
+        yield _expect_leaf(field, printed, norm, path)
+
+
+def _expect_list(field: ListField, printed: Any, norm: Any, path: str) -> Iterator[_List | Unread]:
+    told = [] if _nothing(printed) else printed if isinstance(printed, list) else [printed]
+    norms = norm if isinstance(norm, list) and len(norm) == len(told) else [None] * len(told)
+    rows: list[tuple[Expected, ...]] = []
+    for index, (row, row_norm) in enumerate(zip(told, norms, strict=True)):
+        if field.item is not None:
+            found = [_expect_leaf(field.item, row, row_norm, "")]
+        elif isinstance(row, Mapping):
+            found = list(_expect(field.fields, row, row_norm if isinstance(row_norm, Mapping) else {}, ""))  # type: ignore[arg-type]
+        else:
+            found = [Unread("", shown(row))]
+        yield from (Unread(_at(path, index, item.path), item.printed) for item in found if isinstance(item, Unread))
+        leaves = tuple(item for item in found if isinstance(item, Expected))
+        if leaves and (field.item is None or leaves[0].options):
+            rows.append(leaves)
+    columns = (
+        {leaf.path for row in rows for leaf in row} or {path for path, _, _ in leaf_values(field.fields, {})} or {""}
+    )
+    yield _List(path, field, tuple(rows), frozenset(columns))
+
+
+def _expect_leaf(field: Field, printed: Any, norm: Any, path: str) -> Expected | Unread:
+    """Any of several printings is right, blanks among them aside; for a choice of many they are all meant together."""
+    many = getattr(field, "many", False)
+    words = [printed] if many or not isinstance(printed, list) else printed
+    typed = [norm] if many or not isinstance(norm, list) else norm
+    words, typed = [[each for each in told if not _nothing(each)] for told in (words, typed)]
+    label = " or ".join(dict.fromkeys(map(shown, words or typed)))
+    if field.type == "text":
+        return Expected(path, field, tuple(map(shown, words + typed)), label)
+    if not words and not typed:
+        return Expected(path, field, (), "")
+    read = _reader(field)
+    options = [value for value in map(read, typed) if value is not None] or [
+        value for value in map(read, words) if value is not None
+    ]
+    if options:
+        return Expected(path, field, tuple(options), label)
+    silent = all(not field.coerce(each).problems for each in words)  # printed as "-", "n/a", "无": nothing
+    return Expected(path, field, (), label) if silent else Unread(path, label)
+
+
+def _reader(field: Field) -> Callable[[Any], Any]:
+    """Reads labels as the field does, but in any range: a label outside of it is the job's fault, not the label's."""
+    bounds: dict[str, Any] = {name: None for name in ("minimum", "maximum") if name in type(field).model_fields}
+    lenient = field.model_copy(update=bounds)
+    return lambda printed: lenient.coerce(printed).value
+
+
+def _nothing(printed: Any) -> bool:
+    if isinstance(printed, str):
+        return not printed.strip()
+    return printed is None or (isinstance(printed, list | dict) and all(_nothing(each) for each in _parts(printed)))
+
+
+def _parts(told: list[Any] | dict[str, Any]) -> Sequence[Any]:
+    return list(told.values()) if isinstance(told, dict) else told
+
+
+# --- lists
+
+
+def _inside(data: Mapping[str, Any], path: str) -> list[Any]:
+    """The list at `path` ("lines", "order.lines") in the data."""
+    value: Any = data
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return list(value) if isinstance(value, list | tuple) else []
+
+
+def _at(path: str, index: int, inner: str) -> str:
+    return f"{path}[{index}].{inner}" if inner else f"{path}[{index}]"
+
+
+def _rows(told: _List, rows: list[Any]) -> Iterator[Check]:
+    item = told.field.item
+    if item is not None:
+        answers: list[dict[str, Any]] = [{"": row} for row in rows]
+    else:
+        answers = [{path: value for path, _, value in leaf_values(told.field.fields, row or {})} for row in rows]
+    leaf_of = {"": item} if item is not None else {path: leaf for path, leaf, _ in leaf_values(told.field.fields, {})}
+
+    def checks(row: tuple[Expected, ...] | None, answer: int | None, index: int) -> list[Check]:
+        expected = {leaf.path: leaf for leaf in row or ()}
+        columns = (
+            expected
+            if row is not None
+            else {path: Expected(path, leaf, (), "") for path, leaf in leaf_of.items() if leaf and path in told.columns}
+        )
+        values = {} if answer is None else answers[answer]
+        return [judge(leaf, values.get(path), _at(told.path, index, path)) for path, leaf in columns.items()]
+
+    present = [index for index, answer in enumerate(answers) if any(value is not None for value in answer.values())]
+    worth = [[sum(each.near for each in checks(row, answer, 0)) + PAIRED for answer in present] for row in told.rows]
+    pairs = (in_any_order if item is not None else in_order)(worth, len(present))
+    for row, column in sorted(pairs):
+        yield from checks(told.rows[row], present[column], present[column])
+    taken_rows, taken = {row for row, _ in pairs}, {column for _, column in pairs}
+    for index, expected in enumerate(told.rows):
+        if index not in taken_rows:
+            yield from checks(expected, None, index)
+    for column, answer in enumerate(present):
+        if column not in taken:
+            yield from (each for each in checks(None, answer, answer) if each.verdict == "invented")
