@@ -5,9 +5,10 @@ place a leaf), issues, error and provenance. A value that a column cannot hold, 
 read, is null in the table; the record keeps it.
 """
 
+import functools
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pipeline.job import Job
 
 JOB_KEY, DIGEST_KEY = b"scanmill.job", b"scanmill.columns"  # in the metadata of every Parquet file
+Fit = Callable[[Any], Any]
 _BITS = {"int8": 7, "int16": 15, "int32": 31, "int64": 63}
 
 
@@ -58,52 +60,66 @@ def schema(job: "Job") -> "pa.Schema":
     )
 
 
-def row(record: Record, fields: Mapping[str, Field], columns: "pa.Schema") -> dict[str, Any]:
-    """The record as Python values that fit `columns`."""
-    evidence = {path: _place(seen) for path, seen in record.evidence.items()}
-    values: dict[str, Any] = {
-        "document_id": record.document.id,
-        "source": record.document.name,
-        "page": record.page,
-        "pages": record.pages,
-        "status": record.status,
-        "received_at": record.document.received_at,
-        "processed_at": record.processed_at,
-        **{name: record.data.get(name) for name in fields},
-        "confidence": _mirrored(fields, record.data, record.confidence, ""),
-        "evidence": _mirrored(fields, record.data, evidence, ""),
-        "issues": [{"code": issue.code, "path": issue.path, "message": issue.message} for issue in record.issues],
-        "error": record.error and {"code": record.error[0], "detail": record.error[1]},
-        **{name: record.provenance.get(name) for name in ("engine", "job_digest", "run")},
-    }
-    return {column.name: fitted(values[column.name], column.type) for column in columns}
+def rows(job: "Job", columns: "pa.Schema") -> Callable[[Record], dict[str, Any]]:
+    """A function that gives a record as Python values that fit `columns`, the schema of the job."""
+    fits = {column.name: fitter(column.type) for column in columns}
+    fields = job.fields
+
+    def row(record: Record) -> dict[str, Any]:
+        evidence = {path: _place(seen) for path, seen in record.evidence.items()}
+        values: dict[str, Any] = {
+            "document_id": record.document.id,
+            "source": record.document.name,
+            "page": record.page,
+            "pages": record.pages,
+            "status": record.status,
+            "received_at": record.document.received_at,
+            "processed_at": record.processed_at,
+            **{name: record.data.get(name) for name in fields},
+            "confidence": _mirrored(fields, record.data, record.confidence, ""),
+            "evidence": _mirrored(fields, record.data, evidence, ""),
+            "issues": [{"code": issue.code, "path": issue.path, "message": issue.message} for issue in record.issues],
+            "error": record.error and {"code": record.error[0], "detail": record.error[1]},
+            **{name: record.provenance.get(name) for name in ("engine", "job_digest", "run")},
+        }
+        return {name: fit(values[name]) for name, fit in fits.items()}
+
+    return row
 
 
-def fitted(value: Any, kind: "pa.DataType") -> Any:
-    """The value, typed or as JSON gives it, as a column of this type holds it; None where it cannot.
+@functools.lru_cache(maxsize=1000)  # from_json asks for the same few types for every record
+def fitter(kind: "pa.DataType") -> Fit:
+    """A function that gives a value, typed or as JSON has it, as a column of this type holds it; None where it cannot.
 
     Text stays text, but a lone surrogate (a byte of a file name) becomes U+FFFD: columns are UTF-8.
     """
     import pyarrow.types as kinds
 
-    if value is None:
-        return None
     if kinds.is_struct(kind):
-        return (
-            {each.name: fitted(value.get(each.name), each.type) for each in kind}
-            if isinstance(value, Mapping)
-            else None
+        inner = {each.name: fitter(each.type) for each in kind}
+        return lambda value: (
+            {name: fit(value.get(name)) for name, fit in inner.items()} if isinstance(value, Mapping) else None
         )
     if kinds.is_list(kind):
-        return [fitted(each, kind.value_type) for each in value] if isinstance(value, list | tuple) else None
+        each = fitter(kind.value_type)
+        return lambda value: [each(one) for one in value] if isinstance(value, list | tuple) else None
     if kinds.is_string(kind):
-        return printable(value) if isinstance(value, str) else None
+        return lambda value: printable(value) if isinstance(value, str) else None
     if kinds.is_boolean(kind):
-        return value if isinstance(value, bool) else None
-    if kinds.is_date(kind) or kinds.is_time(kind) or kinds.is_timestamp(kind):
-        type_ = date if kinds.is_date(kind) else time if kinds.is_time(kind) else datetime
-        return _moment(value, type_)
-    return _number(value, kind)
+        return lambda value: value if isinstance(value, bool) else None
+    if kinds.is_date(kind):
+        return functools.partial(_moment, type_=date)
+    if kinds.is_time(kind):
+        return functools.partial(_moment, type_=time)
+    if kinds.is_timestamp(kind):
+        return functools.partial(_moment, type_=datetime)
+    if kinds.is_floating(kind):
+        return lambda value: float(value) if _is_number(value) else None
+    if kinds.is_integer(kind):
+        return functools.partial(_whole, limit=2 ** _BITS[str(kind)])
+    if kinds.is_decimal(kind):
+        return functools.partial(_exact, step=Decimal(1).scaleb(-kind.scale), digits=kind.precision)
+    raise TypeError(f"no field has columns of type {kind}")
 
 
 def _moment(value: Any, type_: type[date] | type[time]) -> Any:
@@ -119,22 +135,23 @@ def _moment(value: Any, type_: type[date] | type[time]) -> Any:
     return value if isinstance(value, type_) else None
 
 
-def _number(value: Any, kind: "pa.DataType") -> Any:
-    import pyarrow.types as kinds
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | Decimal) and not isinstance(value, bool) and math.isfinite(value)
 
-    if isinstance(value, bool) or not isinstance(value, int | float | Decimal) or not math.isfinite(value):
+
+def _whole(value: Any, limit: int) -> int | None:
+    return int(value) if _is_number(value) and int(value) == value and abs(value) < limit else None
+
+
+def _exact(value: Any, step: Decimal, digits: int) -> Decimal | None:
+    if not _is_number(value):
         return None
-    if kinds.is_floating(kind):
-        return float(value)
-    if kinds.is_integer(kind):
-        whole = int(value)
-        return whole if whole == value and abs(whole) < 2 ** _BITS[str(kind)] else None
+    exact = Decimal(str(value))
     try:
-        exact = Decimal(str(value)) if isinstance(value, float) else Decimal(value)
-        kept = exact.quantize(Decimal(1).scaleb(-kind.scale))
+        kept = exact.quantize(step)
     except InvalidOperation:
         return None
-    return kept if kept == exact and len(kept.as_tuple().digits) <= kind.precision else None
+    return kept if kept == exact and len(kept.as_tuple().digits) <= digits else None
 
 
 def _place(seen: Evidence) -> dict[str, Any]:

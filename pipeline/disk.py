@@ -55,7 +55,11 @@ def storing(place: Path | str) -> Iterator[None]:
 
 def printable(text: str) -> str:
     """The text with U+FFFD for each byte of a file name that is not UTF-8: for people, and for tables."""
-    return "".join("\ufffd" if "\ud800" <= letter <= "\udfff" else letter for letter in text)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "".join("\ufffd" if "\ud800" <= letter <= "\udfff" else letter for letter in text)
+    return text
 
 
 def child(name: str) -> str:

@@ -1,12 +1,12 @@
 """Record ↔ JSON, for people and programs: plain keys, exact decimals, every byte of a file name kept.
 
 ```json
-{"document": {"id", "name", "inbox", "received_at", "size_bytes"}, "job", "page", "day", "status", "processed_at", "pages",
- "data": {…}, "fields": {"lines[0].amount": {"confidence", "page", "box": [x, y, width, height], "printed"}},
+{"document": {"id", "name", "inbox", "received_at", "size_bytes"}, "job", "page", "day", "status", "processed_at",
+ "pages", "data": {…}, "fields": {"lines[0].amount": {"confidence", "page", "box": [x, y, width, height], "printed"}},
  "issues": [{"code", "path", "message"}], "error": {"code", "detail", "cause", "cure"} or null, "provenance": {…}}
 ```
-Boxes are in source pixels. Dates and times are ISO 8601, amounts are numbers with every digit that was read. A byte of a
-name that is not UTF-8 is written as the escape \\udcXX, which Python's own json reads back into the same name.
+Boxes are in source pixels. Dates and times are ISO 8601, amounts are numbers with every digit that was read. A byte of
+a name that is not UTF-8 is written as the escape \\udcXX, which Python's own json reads back into the same name.
 """
 
 from collections.abc import Mapping
@@ -54,8 +54,8 @@ def to_json(record: Record) -> str:
 def from_json(text: str, job: "Job | None" = None) -> Record:
     """The record; with its job, data holds the types of the job's fields, and what no longer fits them is None.
 
-    Without a job dates and times stay text and every number with a point is a Decimal. `document.path` is empty: where the
-    original lies now is not written here. Raises ValueError, KeyError or TypeError where the text is no record.
+    Without a job dates and times stay text and every number with a point is a Decimal. `document.path` is empty: where
+    the original lies now is not written here. Raises ValueError, KeyError or TypeError where the text is no record.
     """
     content = simplejson.loads(text, use_decimal=True)
     given, leaves = content["document"], content["fields"]
@@ -110,11 +110,11 @@ def _error(code: str, detail: str) -> dict[str, str]:
 
 
 def _typed(data: Mapping[str, Any], job: "Job") -> dict[str, Any]:
-    from pipeline.columns import fitted
+    from pipeline.columns import fitter
 
     if not data:
         return {}
-    return {name: fitted(data.get(name), field.arrow()) for name, field in job.fields.items()}
+    return {name: fitter(field.arrow())(data.get(name)) for name, field in job.fields.items()}
 
 
 def _plain(value: Any) -> Any:

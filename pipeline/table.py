@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import disk
-from pipeline.columns import DIGEST_KEY, row, schema
+from pipeline.columns import DIGEST_KEY, rows, schema
 from pipeline.types import Record
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class Table:
         self.root, self.job, self.tables = root, job, tables
         self.folder = root / "results" / disk.child(job.name)
         self.schema = schema(job)
+        self._row = rows(job, self.schema)
         self._clock = clock
         self._pending: dict[str, Sequence[Record]] = {}
         self._flushed_at, self._took_s = clock(), 0.0
@@ -86,10 +87,10 @@ class Table:
         for a few milliseconds only. Files of days without a record go.
         """
         ready: list[tuple[Path, Path]] = []
-        rows = 0
+        count = 0
         for day, records in days:
             table = self._concatenated(list(self._chunks(records)))
-            rows += table.num_rows
+            count += table.num_rows
             ready.append((self._written(day, table), self._path(day)))
         keep = {target for _, target in ready}
         gone = [path for path in self._files() if path not in keep]
@@ -98,7 +99,7 @@ class Table:
             for path in gone:
                 path.unlink(missing_ok=True)
         self._pending.clear()
-        return rows
+        return count
 
     def _merged(self, day: date, records: Iterable[Record]) -> "pa.Table":
         """The day's rows without those of the pending documents, and the new rows."""
@@ -108,9 +109,9 @@ class Table:
         parts = list(self._chunks(records))
         path = self._path(day)
         if path.exists():
-            rows = self._read(path)
-            again = pc.is_in(rows["document_id"], value_set=pa.array(sorted(self._pending), pa.string()))
-            parts.insert(0, rows.filter(pc.invert(again)))
+            old = self._read(path)
+            again = pc.is_in(old["document_id"], value_set=pa.array(sorted(self._pending), pa.string()))
+            parts.insert(0, old.filter(pc.invert(again)))
         return self._concatenated(parts)
 
     def _chunks(self, records: Iterable[Record]) -> Iterator["pa.Table"]:
@@ -118,8 +119,7 @@ class Table:
 
         each = iter(records)
         while some := list(islice(each, CHUNK)):
-            rows = [row(record, self.job.fields, self.schema) for record in some]
-            yield pa.Table.from_pylist(rows, schema=self.schema)
+            yield pa.Table.from_pylist([self._row(record) for record in some], schema=self.schema)
 
     def _concatenated(self, parts: list["pa.Table"]) -> "pa.Table":
         import pyarrow as pa
