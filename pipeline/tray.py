@@ -99,7 +99,7 @@ class Tray:
 
 
 def _lightened(reply: Reply) -> Reply:
-    """The reply without what extraction no longer needs: a long document must not keep its pictures until its last page."""
+    """The reply without what extraction no longer needs: a long document must not keep its pictures to the end."""
     keep_words = not reply.evidence
     pages = tuple(replace(page, image=None, words=page.words if keep_words else ()) for page in reply.request.pages)
     return replace(reply, request=replace(reply.request, pages=pages))

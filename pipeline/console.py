@@ -1,0 +1,200 @@
+"""What a person sees in the terminal: progress on stderr while it runs, results on stdout afterwards."""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from pipeline.account import Account, Entry
+from pipeline.disk import printable
+from pipeline.job import Job
+from pipeline.scoring import Score
+from pipeline.types import Record
+
+PLAIN_LINE_S = 30.0  # in cron's mail: a line of counts every half minute
+STATUS_STYLE = {"ok": "green", "review": "yellow", "failed": "red", "duplicate": "dim", "given back": "dim"}
+CONTROL = dict.fromkeys([*range(32), 127, *range(128, 160), *range(8234, 8239), *range(8294, 8298)], "�")
+
+
+def safe(text: object) -> str:
+    """Text from a document or a file name, harmless in a terminal: no control characters, no markup."""
+    return escape(printable(str(text)).translate(CONTROL))
+
+
+class Screen:
+    """A run's progress: bars on a terminal; elsewhere plain lines, one for each document that needs a person."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.out = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+        self._bar: Progress | None = None
+        self._task: Any = None
+        self._total = self._done = 0
+        self._counts: dict[str, int] = {}
+        self._last = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+            self._bar = None
+
+    def note(self, text: str) -> None:
+        self.out.print(safe(text))
+
+    def started(self, waiting: int) -> None:
+        self._total, self._done, self._counts, self._last = waiting, 0, {}, time.monotonic()
+        if waiting and self.out.is_terminal and self._bar is None:
+            self._bar = Progress(
+                SpinnerColumn(),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.description}"),
+                console=self.out,
+                transient=True,
+            )
+            self._bar.start()
+            self._task = self._bar.add_task("", total=waiting)
+
+    def finished(self, entry: Entry) -> None:
+        self._done += 1
+        status = worst(entry)
+        self._counts[status] = self._counts.get(status, 0) + 1
+        if entry.needs_a_look:
+            reason = _reason(entry)
+            self.out.print(
+                f"[{STATUS_STYLE.get(status, '')}]{status:7}[/] {safe(entry.inbox)}/{safe(entry.name)}{reason}"
+            )
+        if self._bar:
+            self._bar.update(
+                self._task, completed=self._done, total=max(self._total, self._done), description=safe(entry.name)
+            )
+        elif time.monotonic() - self._last > PLAIN_LINE_S:
+            self._last = time.monotonic()
+            counts = ", ".join(f"{count} {status}" for status, count in self._counts.items())
+            self.out.print(f"{self._done} of {max(self._total, self._done)}: {counts}")
+
+
+def worst(entry: Entry) -> str:
+    """The word that stands for a document in a list."""
+    statuses = [status for _, status in entry.answers]
+    if entry.outcome == "failed" or "failed" in statuses:
+        return "failed"
+    if "review" in statuses:
+        return "review"
+    return "ok" if entry.outcome == "done" else entry.outcome
+
+
+def _reason(entry: Entry) -> str:
+    if entry.error:
+        code, detail = entry.error
+        return f"  {code}: {safe(detail)}" if detail else f"  {code}"
+    shown = [
+        f"{safe(issue.path)}: {safe(issue.message)}" if issue.path else safe(issue.message)
+        for _, issue in entry.issues[:2]
+    ]
+    more = entry.issues_total - len(shown)
+    return "  " + "; ".join(shown) + (f" (+{more})" if more > 0 else "")
+
+
+def show_rows(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "", right: Sequence[str] = ()
+) -> None:
+    """A table on stdout."""
+    table = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(safe(column), justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(cell(value) for value in row))
+    stdout().print(table)
+
+
+def stdout() -> Console:
+    """Where results go. Not on a terminal the width is fixed, so that logs and files do not wrap at 80."""
+    out = Console(highlight=False, soft_wrap=False)
+    if not out.is_terminal:
+        out.width = 160
+    return out
+
+
+def cell(value: object) -> str:
+    """A value as rich markup, safe to print."""
+    if value is None:
+        return "[dim]–[/]"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str) and value in STATUS_STYLE:
+        return f"[{STATUS_STYLE[value]}]{value}[/]"
+    if isinstance(value, Mapping):
+        return "\n".join(cell(each) for each in value.values() if each is not None) or cell(None)
+    if isinstance(value, list | tuple):
+        rows = value and isinstance(value[0], Mapping)
+        return (
+            f"{len(value)} {'row' if len(value) == 1 else 'rows'}"
+            if rows
+            else "\n".join(map(cell, value)) or cell(None)
+        )
+    if isinstance(value, float):
+        return f"{value:.2f}"
+    return safe(value)
+
+
+def show_account(account: Account, root: Path) -> None:
+    """The last lines of a run, on stderr: the counts that add up, what does not, and where the report lies."""
+    out = Console(stderr=True, highlight=False, soft_wrap=True)
+    counts = account.summary()
+    if not counts["taken"]:
+        out.print(f"Nothing waits in {safe(root / 'inbox')}.")
+        return
+    ends = ", ".join(
+        f"{counts[key]} {key.replace('_', ' ')}" for key in ("done", "failed", "duplicate", "given_back") if counts[key]
+    )
+    of_records = ", ".join(f"{count} {status}" for status, count in counts["records"].items() if count)
+    out.print(
+        f"{counts['taken']} documents: {ends or 'none ended'}. Records: {of_records or 'none'}. "
+        f"{counts['pages']} pages in {counts['seconds']:.1f} s."
+    )
+    for fault in account.faults():
+        out.print(f"[red]{safe(fault)}[/]")
+    if account.written:
+        out.print(f"report: {safe(account.written)}")
+
+
+def show_score(score: Score) -> None:
+    """The tables of an evaluation, on stdout."""
+    for head, *rows in (score.rows(), score.calibration_rows()):
+        show_rows(head, rows, right=head[2:])
+    if score.unlabelled:
+        stdout().print(f"not labelled, so not counted: {safe(', '.join(score.unlabelled))}")
+    if score.unused:
+        stdout().print(f"labels that the job does not ask for: {safe(', '.join(score.unused))}")
+
+
+def show_records(job: Job, records: Sequence[Record]) -> None:
+    """What a job read: a row a record, with status and the lowest confidence."""
+    names = [name for name in job.fields if any(record.data.get(name) is not None for record in records)]
+    rows = [
+        [
+            record.document.name,
+            record.status,
+            min(record.confidence.values(), default=None),
+            *(
+                [record.error[0], *[None] * (len(names) - 1)]
+                if record.error
+                else [record.data.get(name) for name in names]
+            ),
+        ]
+        for record in records
+    ]
+    show_rows(["document", "status", "confidence", *names], rows, job.name, right=["confidence"])

@@ -1,0 +1,90 @@
+"""The demo: the sample documents through the real flow, and what they truly say beside what was read."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pipeline.console import safe, show_records, show_rows, stdout
+from pipeline.disk import folder
+from pipeline.errors import ConfigError, Fault
+from pipeline.job import Job
+from pipeline.scoring import Score, compare
+from pipeline.store import Store
+from pipeline.truth import read_labels
+from pipeline.types import Record
+
+MARK = ".scanmill-demo"
+
+
+def lay_out(samples: Path, root: Path, jobs: Sequence[Job]) -> list[Job]:
+    """Empties `root` and drops the samples into its inbox; returns the jobs that have some.
+
+    Raises ConfigError where `root` holds anything that no demo has made: a demo never deletes other people's files.
+    """
+    if root.is_dir() and any(root.iterdir()) and not (root / MARK).is_file():
+        raise ConfigError(
+            [Fault(str(root), None, "--root", "holds files that are not from a demo; name an empty folder")]
+        )
+    if root.is_dir():
+        shutil.rmtree(root)
+    root.mkdir(parents=True, mode=0o700)
+    (root / MARK).write_text("This folder was made by `run_batch.py demo`, which empties it at each start.\n")
+    chosen = [job for job in jobs if (samples / job.inbox).is_dir()]
+    for box in {job.inbox for job in chosen}:
+        for path in sorted((samples / box).iterdir()):
+            shutil.copyfile(path, folder(root, "inbox", box) / path.name)
+    return chosen
+
+
+def read_back(root: Path, jobs: Sequence[Job]) -> dict[str, list[Record]]:
+    """The records of each job under `root`, by document name."""
+    store = Store(root)
+    return {
+        job.name: sorted(
+            (record for _, day in store.days(job) for record in day), key=lambda record: record.document.name
+        )
+        for job in jobs
+    }
+
+
+def compare_with_truth(samples: Path, jobs: Sequence[Job], records: Mapping[str, Sequence[Record]]) -> dict[str, Score]:
+    """The score of each job against samples/truth.jsonl."""
+    labels = [label for label in read_labels(samples / "truth.jsonl") if label.job]
+    scores = {}
+    for job in jobs:
+        by_name = {f"{record.document.inbox}/{record.document.name}": record for record in records[job.name]}
+        asked = [label for label in labels if label.job == job.name]
+        scores[job.name] = compare(job, asked, [by_name.get(label.name) for label in asked])
+    return scores
+
+
+def show_demo(
+    root: Path, jobs: Sequence[Job], records: Mapping[str, Sequence[Record]], scores: Mapping[str, Score]
+) -> None:
+    """Tables of what was read, how much of it is true, and where everything lies; on stdout."""
+    out = stdout()
+    for job in jobs:
+        show_records(job, records[job.name])
+    rows = []
+    for name, score in scores.items():
+        overall = score.overall
+        rows.append(
+            [
+                name,
+                len(score.documents),
+                overall.labelled,
+                overall.exact,
+                overall.missing,
+                overall.wrong,
+                overall.invented,
+            ]
+        )
+    head = ["job", "documents", "values", "right", "missing", "wrong", "invented"]
+    show_rows(head, rows, "compared with samples/truth.jsonl", right=head[1:])
+    first = jobs[0].name
+    out.print(f"Parquet  {safe(root)}/results/<job>/<day>.parquet")
+    out.print(f"JSON     {safe(root)}/records/<job>/<id>.json")
+    out.print(f"report   {safe(next(iter(sorted((root / 'runs').glob('*.html'), reverse=True)), root / 'runs'))}")
+    out.print("\nOpen a table:\n")
+    place = str(root / "results" / first)
+    out.print(f"    import pandas as pd\n    table = pd.read_parquet({place!r})\n    print(table.head())", markup=False)

@@ -1,0 +1,55 @@
+"""How right is a job? Labelled files go through the same flow as any document; nothing is written to a root."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pipeline.account import Entry, thumbnail
+from pipeline.flow import Flow
+from pipeline.job import Job
+from pipeline.pages import Pages
+from pipeline.run import Listener
+from pipeline.scoring import Score, compare
+from pipeline.truth import Label
+from pipeline.types import Document, Model, Record
+
+
+def evaluate(
+    job: Job, labels: Sequence[Label], model: Model, pages: Pages, listener: Listener
+) -> tuple[Score, dict[str, bytes]]:
+    """The score of `job` on the labelled files, and a small picture of each document that had one, by file name.
+
+    The same bytes labelled twice are read once and counted twice. Raises ModelError.
+    """
+    by_id: dict[str, list[int]] = {}
+
+    def documents() -> Iterator[Document]:
+        for number, label in enumerate(labels):
+            document_id = hashlib.sha256(label.file.read_bytes()).hexdigest()
+            twins = by_id.setdefault(document_id, [])
+            twins.append(number)
+            if len(twins) == 1:
+                yield document_of(label.file, document_id, job.inbox)
+
+    listener.started(len(labels))
+    records: dict[str, Record] = {}
+    pictures: dict[str, bytes] = {}
+    for item in Flow(documents(), lambda _: [job], model, pages).records():
+        if isinstance(item, Record):
+            records.setdefault(item.document.id, item)
+            continue
+        if item.cover is not None and item.cover.image is not None:
+            picture = thumbnail(item.cover.image)
+            pictures.update({labels[number].name: picture for number in by_id[item.document.id]})
+        listener.finished(Entry.of(item.document, "done", pages=item.pages, seconds=item.seconds))
+    answers: list[Record | None] = [None] * len(labels)
+    for document_id, numbers in by_id.items():
+        for number in numbers:
+            answers[number] = records.get(document_id)
+    return compare(job, labels, answers), pictures
+
+
+def document_of(path: Path, document_id: str, inbox: str) -> Document:
+    """A file that lies outside of any inbox, as a Document."""
+    return Document(document_id, path.name, path, inbox, datetime.now(UTC), path.stat().st_size)

@@ -1,0 +1,175 @@
+"""Documents in, checked records out: decode, ask, extract. Nothing here touches the inbox or the results.
+
+The pace is set from the end: the engine pulls requests as it has room, requests pull decoded windows, windows pull
+documents. So the number of pages in memory is bounded whatever lies in the inbox.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline import extract
+from pipeline.errors import DocumentError
+from pipeline.job import Job
+from pipeline.pages import Pages, Ticket
+from pipeline.tray import Reel, Tray
+from pipeline.types import Document, Model, Page, Record, Reply, Request
+
+NAP_S = 0.05  # the longest wait for a decoder before the engine is told "nothing ready now"
+
+
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """All answers of a document are out. `error` says why there are none; `returned` that it was not begun."""
+
+    document: Document
+    pages: int
+    seconds: float
+    cover: Page | None = None
+    error: DocumentError | None = None
+    returned: bool = False
+
+
+@dataclass
+class _Open:
+    tray: Tray
+    jobs: Sequence[Job]
+    since: float
+    cover: Page | None = None
+    error: DocumentError | None = None
+
+
+class Flow:
+    """One stream of documents through one engine.
+
+    `documents` may yield None: "none now, more may come once others are finished". `stop` is asked often; once it is
+    true no document is begun, what the engine has is answered, and the others come out as `returned`.
+    """
+
+    def __init__(
+        self,
+        documents: Iterator[Document | None],
+        jobs: Callable[[Document], Sequence[Job]],
+        model: Model,
+        pages: Pages,
+        stop: Callable[[], bool] = lambda: False,
+        provenance: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._documents, self._jobs, self._model, self._pages, self._stop = documents, jobs, model, pages, stop
+        self._provenance = {**model.provenance(), **(provenance or {})}
+        self._open: dict[str, _Open] = {}
+        self._tickets: dict[Ticket, tuple[Tray, Reel, int]] = {}
+        self._out: list[Record | Finished] = []
+        self._drained = False
+
+    def records(self) -> Iterator[Record | Finished]:
+        """Every record as soon as it is checked, and a `Finished` after a document's last. Raises ModelError."""
+        for reply in self._model.answer(self._requests()):
+            self._take(reply)
+            yield from self._emptied()
+        yield from self._emptied()
+
+    def _emptied(self) -> Iterator[Record | Finished]:
+        out, self._out = self._out, []
+        yield from out
+
+    # ---- documents in, requests out
+    def _requests(self) -> Iterator[Request | None]:
+        while True:
+            if self._stop():
+                self._return_unbegun()
+            while self._pages.room and (window := self._next_window()):
+                tray, reel = window
+                ticket = self._pages.ask(tray.document, reel.plan, reel.next_page, reel.window_pages)
+                self._tickets[ticket] = tray, reel, reel.next_page
+                reel.next_page += reel.window_pages
+                tray.open_windows += 1
+            if self._drained and not self._tickets and all(entry.tray.given_out for entry in self._open.values()):
+                return
+            if not self._tickets:
+                time.sleep(NAP_S / 10)  # all is with the engine, or more documents will come only later
+            ready = self._pages.ready(NAP_S) if self._tickets else []
+            for ticket in ready:
+                yield from self._opened(ticket)
+            if not ready:
+                yield None
+
+    def _next_window(self) -> tuple[Tray, Reel] | None:
+        """The next window to decode: of a document that was begun, else of a new one."""
+        for entry in self._open.values():
+            if reel := entry.tray.wanted():
+                return entry.tray, reel
+        if self._stop():
+            self._drained = True
+        if self._drained:
+            return None
+        try:
+            document = next(self._documents)
+        except StopIteration:
+            self._drained = True
+            return None
+        if document is None:
+            return None
+        jobs = self._jobs(document)
+        tray = Tray.of(document, jobs, self._model.wants)
+        self._open[document.id] = _Open(tray, jobs, time.monotonic())
+        return tray, tray.reels[0]
+
+    def _opened(self, ticket: Ticket) -> Iterator[Request]:
+        """The requests about a window that came back from its decoder."""
+        tray, reel, first = self._tickets.pop(ticket)
+        tray.open_windows -= 1
+        entry = self._open.get(tray.document.id)
+        if entry is None:
+            return
+        try:
+            window = ticket.result()
+        except DocumentError as error:
+            if tray.total_pages is None:
+                self._fail(entry, error)
+                return
+            pages: Sequence[Page] = tray.lost(reel, first, error)
+        else:
+            tray.total_pages, pages = window.total_pages, window.pages
+        entry.cover = entry.cover or next((page for page in pages if page.image is not None), None)
+        for request in tray.requests(reel, first, pages):
+            if all(page.fault for page in request.pages):
+                self._take(Reply(request, "{}", "stop"))  # nothing to look at: extract says why
+            else:
+                yield request
+
+    # ---- replies in, records out
+    def _take(self, reply: Reply) -> None:
+        entry = self._open.get(reply.request.document.id)
+        if entry is None:  # the document failed or was returned meanwhile
+            return
+        if replies := entry.tray.take(reply):
+            job = reply.request.job
+            page = reply.request.pages[0].number if job.per == "page" else None
+            record = extract.extract(job, entry.tray.document, page, replies, self._provenance)
+            if record.error and entry.error is None:
+                entry.error = DocumentError(*record.error)
+            self._out.append(record)
+        if entry.tray.complete:
+            del self._open[entry.tray.document.id]
+            self._out.append(self._finished(entry, entry.error))
+
+    def _finished(self, entry: _Open, error: DocumentError | None = None, returned: bool = False) -> Finished:
+        pages = entry.tray.total_pages or 0
+        seconds = time.monotonic() - entry.since
+        return Finished(entry.tray.document, pages, seconds, entry.cover, error, returned)
+
+    def _fail(self, entry: _Open, error: DocumentError) -> None:
+        document = entry.tray.document
+        del self._open[document.id]
+        for job in entry.jobs:
+            self._out.append(extract.fail(job, document, error.code, error.detail, self._provenance))
+        self._out.append(self._finished(entry, error))
+
+    def _return_unbegun(self) -> None:
+        """Lets go of every document whose pages are not all with the engine yet."""
+        for name, entry in list(self._open.items()):
+            if not entry.tray.given_out:
+                del self._open[name]
+                self._out.append(self._finished(entry, returned=True))

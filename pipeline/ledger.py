@@ -1,0 +1,79 @@
+"""The order of a commit: JSON records, then table rows, then the originals move out of working/.
+
+Rows and moves are gathered and done together in `flush`, because each day's table is rewritten as a whole. Between two
+flushes documents wait in working/, where the next run finds them after a crash and `recover` ends or returns them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+
+from pipeline.errors import DocumentError
+from pipeline.inbox import Inbox, Where
+from pipeline.job import Job
+from pipeline.store import Store
+from pipeline.table import Table
+from pipeline.types import Document, Record
+
+Moved = Callable[[Path], None]
+
+
+class Ledger:
+    """Writes what was answered, for one run. `tables` holds one Table a job, by name."""
+
+    def __init__(self, inbox: Inbox, store: Store, tables: Mapping[str, Table]) -> None:
+        self._inbox, self._store, self._tables = inbox, store, tables
+        self._moves: list[tuple[Document, Where, DocumentError | None, Moved]] = []
+
+    def missing(self, document: Document, jobs: Sequence[Job]) -> list[Job]:
+        """The jobs that have not yet answered these bytes as they are now asked. None: the document is a duplicate."""
+        return [job for job in jobs if not self._store.answered(job, document.id)]
+
+    def write(self, records: Sequence[Record]) -> list[Record]:
+        """Commits all records of one document; returns them as they were written. Raises StorageError."""
+        written = []
+        for job, its_records in groupby(sorted(records, key=lambda record: record.job), lambda record: record.job):
+            committed = self._store.commit(list(its_records))
+            self._tables[job].add(committed)
+            written += committed
+        return written
+
+    def close(self, document: Document, where: Where, moved: Moved, error: DocumentError | None = None) -> None:
+        """The document's records are written: the next flush moves it to `where`, then `moved` is told its place."""
+        self._moves.append((document, where, error, moved))
+
+    @property
+    def due(self) -> bool:
+        """Whether a flush now keeps within its share of the run's time."""
+        return any(table.due() for table in self._tables.values())
+
+    def flush(self) -> None:
+        """Rows, then moves. Raises StorageError; what was not moved yet is finished by the next run."""
+        for table in self._tables.values():
+            table.flush()
+        moves, self._moves = self._moves, []
+        for document, where, error, moved in moves:
+            moved(self._inbox.finish(document, where, error))
+
+    def recover(self, boxes: Mapping[str, Sequence[Job]], alive: Callable[[str], bool]) -> tuple[int, int]:
+        """Ends what dead runs left in working/: (finished, given back to the inbox).
+
+        A document is finished when every job of its inbox has its records, written by that very run or before it; else
+        it is read again.
+        """
+        finished = returned = 0
+        for claim in self._inbox.recover(alive):
+            document, jobs = claim.document, boxes.get(claim.document.inbox, ())
+            records = [record for job in jobs for record in self._store.written_by(claim.run, job, document.id)]
+            done = {record.job for record in records}
+            if not records or any(job.name not in done and not self._store.answered(job, document.id) for job in jobs):
+                self._inbox.give_back(document)
+                returned += 1
+                continue
+            for job in jobs:
+                self._tables[job.name].add([record for record in records if record.job == job.name])
+            error = next((DocumentError(*record.error) for record in records if record.error), None)
+            self.close(document, "failed" if error else "done", lambda _: None, error)
+            finished += 1
+        self.flush()
+        return finished, returned

@@ -1,0 +1,96 @@
+"""A root opened for work: one lock, one engine, one pool of decoders, and as many batches as are wanted."""
+
+import os
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import Self
+
+from pipeline.account import Account
+from pipeline.errors import ConfigError, Fault
+from pipeline.inbox import Inbox
+from pipeline.job import Job
+from pipeline.ledger import Ledger
+from pipeline.lock import RootLock, run_name
+from pipeline.pages import Pages, warm_up
+from pipeline.run import Batch, Listener, by_inbox
+from pipeline.settings import Settings
+from pipeline.store import Store
+from pipeline.table import Table
+from pipeline.types import Model
+from pipeline.workers import Pool
+
+
+class Mill:
+    """Use as a context. Raises ConfigError (no inbox), BusyError (another run holds the root), StorageError."""
+
+    def __init__(
+        self, settings: Settings, jobs: Sequence[Job], model: Model, engine_line: str, listener: Listener
+    ) -> None:
+        self._settings, self._jobs, self._model = settings, jobs, model
+        self._engine_line, self._listener = engine_line, listener
+        self._boxes, self._waits = by_inbox(model, jobs)
+
+    def __enter__(self) -> Self:
+        settings, root = self._settings, self._settings.root
+        if not (root / "inbox").is_dir():
+            boxes = " ".join(str(root / "inbox" / box) for box in sorted({job.inbox for job in self._jobs}))
+            raise ConfigError(
+                [Fault(str(root), None, "inbox", f"there is no such folder; make it with: mkdir -p {boxes}")]
+            )
+        run = run_name(datetime.now())
+        self._lock = RootLock(root, run)
+        self._lock.__enter__()
+        self._inbox = Inbox(root, run, settings.settle_s)
+        self._inbox.make(sorted({job.inbox for job in self._jobs}))
+        self._store = Store(root)
+        self._tables = {job.name: Table(root, job, len(self._jobs)) for job in self._jobs}
+        self._pool = decoders(settings)
+        self._recover()
+        for wait in self._waits:
+            self._listener.note(wait)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.close()
+        self._inbox.close()
+        self._lock.__exit__(kind, error, trace)
+
+    def _recover(self) -> None:
+        for table in self._tables.values():
+            table.ensure(self._store.days(table.job))
+        boxes: dict[str, list[Job]] = {}
+        for job in self._jobs:
+            boxes.setdefault(job.inbox, []).append(job)
+        ledger = Ledger(self._inbox, self._store, self._tables)
+        finished, returned = ledger.recover(boxes, self._lock.alive)
+        if finished or returned:
+            self._listener.note(
+                f"a run before this one was cut off: {finished} finished, {returned} given back to the inbox"
+            )
+
+    def waiting(self) -> int:
+        """How many files lie in the inboxes that this engine can answer."""
+        return sum(self._inbox.boxes.waiting(list(self._boxes)).values())
+
+    def batch(self, limit: int | None = None, stop: Callable[[], bool] = lambda: False) -> Account:
+        """Drains the inbox once and writes the account under runs/ when anything was taken."""
+        account = Account(self._engine_line, tuple(job.name for jobs in self._boxes.values() for job in jobs))
+        account.notes.extend(self._waits)
+        ledger = Ledger(self._inbox, self._store, self._tables)
+        pages = Pages(self._pool, self._settings.limits)
+        batch = Batch(self._boxes, self._model, self._inbox, ledger, pages, account, self._listener, limit, stop)
+        batch.drain()
+        account.notes.extend(self._inbox.boxes.stuck.values())
+        account.finish()
+        if account.entries:
+            account.write(self._settings.root)
+        return account
+
+
+def decoders(settings: Settings) -> Pool:
+    """The guarded processes that decode, one a core unless the config says otherwise."""
+    size = settings.workers or os.cpu_count() or 1
+    return Pool(size, seconds=settings.limits.seconds, memory_mib=settings.limits.memory_mib, start=warm_up)

@@ -1,0 +1,180 @@
+"""One run over an inbox: claim, let the flow answer, write, move, and keep the account."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+from pipeline import extract
+from pipeline.account import Account, Entry, thumbnail
+from pipeline.errors import DocumentError
+from pipeline.flow import Finished, Flow
+from pipeline.inbox import Claim, Inbox, Where
+from pipeline.job import Job
+from pipeline.ledger import Ledger
+from pipeline.pages import Pages
+from pipeline.types import Document, Model, Page, Record
+
+PATIENCE = 5  # a run waits this many times `settle_s` for files that were just dropped; what still grows then is left
+
+
+class Listener(Protocol):
+    """Who is told what happens, as it happens: the terminal, a test, a page."""
+
+    def note(self, text: str) -> None: ...
+    def started(self, waiting: int) -> None: ...
+    def finished(self, entry: Entry) -> None: ...
+
+
+def by_inbox(model: Model, jobs: Sequence[Job]) -> tuple[dict[str, list[Job]], list[str]]:
+    """The jobs by inbox, without the inboxes that wait for another engine, and a sentence for each of those.
+
+    An inbox waits as a whole when one of its jobs must: a document that went to done/ would never meet that job.
+    """
+    boxes: dict[str, list[Job]] = {}
+    for job in jobs:
+        boxes.setdefault(job.inbox, []).append(job)
+    waits = []
+    for job in jobs:
+        if (reason := model.refuses(job)) and boxes.pop(job.inbox, None) is not None:
+            waits.append(f"inbox/{job.inbox} waits: {reason}")
+    return boxes, waits
+
+
+@dataclass
+class Batch:
+    """One drain of the inbox.
+
+    `stop` is asked often. Once it is true nothing new is begun, what the engine has is answered and committed, and the
+    rest goes back to the inbox. `limit` ends the batch after so many documents.
+    """
+
+    boxes: Mapping[str, Sequence[Job]]
+    model: Model
+    inbox: Inbox
+    ledger: Ledger
+    pages: Pages
+    account: Account
+    listener: Listener
+    limit: int | None = None
+    stop: Callable[[], bool] = lambda: False
+    _asked: dict[str, list[Job]] = field(default_factory=dict)  # what each document in hand is asked, by document id
+    _records: dict[str, list[Record]] = field(default_factory=dict)
+    _twins: deque[Claim] = field(default_factory=deque)
+
+    def drain(self) -> None:
+        """Raises ModelError or StorageError; the next run then finishes or repeats what was in hand."""
+        self.listener.started(sum(self.inbox.boxes.waiting(list(self.boxes)).values()))
+        flow = Flow(self._documents(), self._jobs, self.model, self.pages, self.stop, {"run": self.inbox.run})
+        for item in flow.records():
+            if isinstance(item, Record):
+                self._records.setdefault(item.document.id, []).append(item)
+            else:
+                self._finish(item)
+            if self.ledger.due:
+                self.ledger.flush()
+        for claim in self._twins:
+            self._give_back(claim.document)
+        self.ledger.flush()
+
+    def _jobs(self, document: Document) -> list[Job]:
+        return self._asked[document.id]
+
+    # ---- documents in
+    def _documents(self) -> Iterator[Document | None]:
+        """Claimed documents that somebody still asks about. A twin of one in hand waits until that one is answered."""
+        claims, ended = self._claims(), False
+        while True:
+            if self._twins and self._twins[0].document.id not in self._asked:
+                claim: Claim | None = self._twins.popleft()
+            elif not ended:
+                try:
+                    claim = next(claims)
+                except StopIteration:
+                    ended = True
+                    continue
+            elif self._twins:
+                claim = None
+            else:
+                return
+            if claim is None:
+                yield None
+                continue
+            document = claim.document
+            if document.id in self._asked:
+                self._twins.append(claim)
+                continue
+            jobs = (
+                self.boxes[document.inbox] if claim.error else self.ledger.missing(document, self.boxes[document.inbox])
+            )
+            if claim.error:
+                self._refuse(document, jobs, claim.error)
+            elif jobs:
+                self._asked[document.id] = list(jobs)
+                yield document
+            else:
+                self._close(document, "duplicate", Entry.of(document, "duplicate"))
+
+    def _claims(self) -> Iterator[Claim | None]:
+        """Scans until a scan finds nothing: what came meanwhile is taken too, and what settles soon is waited for."""
+        taken, patience = 0, time.monotonic() + PATIENCE * self.inbox.boxes.settle_s
+        while True:
+            before = taken
+            for claim in self.inbox.claims(list(self.boxes)):
+                self.account.take(claim.document.inbox, claim.document.name)
+                yield claim
+                taken += 1
+                if taken == self.limit:
+                    return
+            if taken == before:
+                if not self.inbox.boxes.settling or time.monotonic() > patience:
+                    return
+                yield None
+
+    # ---- documents out
+    def _finish(self, item: Finished) -> None:
+        document = item.document
+        records = self._records.pop(document.id, [])
+        del self._asked[document.id]
+        if item.returned:
+            self._give_back(document)
+            return
+        where: Where = "failed" if item.error else "done"
+        records = self.ledger.write(records)
+        look = item.error is not None or any(record.status != "ok" for record in records)
+        entry = Entry.of(
+            document,
+            where,
+            records,
+            pages=item.pages,
+            seconds=item.seconds,
+            error=(item.error.code, item.error.detail) if item.error else None,
+            thumbnail=self._picture(item.cover) if look else None,
+        )
+        self._close(document, where, entry, item.error)
+
+    def _refuse(self, document: Document, jobs: Sequence[Job], error: DocumentError) -> None:
+        """What was claimed but cannot even be opened: a failed record for each job, so that the tables tell of it."""
+        told = {**self.model.provenance(), "run": self.inbox.run}
+        records = [extract.fail(job, document, error.code, error.detail, told) for job in jobs]
+        self.ledger.write(records)
+        entry = Entry.of(document, "failed", records, error=(error.code, error.detail))
+        self._close(document, "failed", entry, error)
+
+    def _give_back(self, document: Document) -> None:
+        place = self.inbox.give_back(document)
+        self.account.add(Entry.of(document, "given back", moved_to=place.relative_to(self.inbox.root)))
+
+    def _close(self, document: Document, where: Where, entry: Entry, error: DocumentError | None = None) -> None:
+        def moved(place: Path) -> None:
+            self.account.add(replace(entry, moved_to=str(place.relative_to(self.inbox.root))))
+
+        self.listener.finished(entry)
+        self.ledger.close(document, where, moved, error)
+
+    def _picture(self, cover: Page | None) -> bytes | None:
+        if cover is None or cover.image is None or not self.account.wants_thumbnails:
+            return None
+        return thumbnail(cover.image)

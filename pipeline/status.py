@@ -1,0 +1,76 @@
+"""What waits, what is in work, what ended, and how the last run went: read off the folders, changing nothing."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.boxes import ERROR_SUFFIX, Boxes
+from pipeline.errors import ConfigError, Fault
+from pipeline.job import Job
+from pipeline.lock import holder
+
+
+def status(root: Path, jobs: Sequence[Job]) -> dict[str, Any]:
+    """Plain JSON: boxes (inbox, jobs, waiting, in_work, done, failed, duplicate), holder, last_run, notes.
+
+    Raises ConfigError where there is no inbox.
+    """
+    if not (root / "inbox").is_dir():
+        raise ConfigError([Fault(str(root), None, "inbox", "there is no such folder; is --root right?")])
+    known: dict[str, list[str]] = {}
+    for job in jobs:
+        known.setdefault(job.inbox, []).append(job.name)
+    lying = sorted(entry.name for entry in os.scandir(root / "inbox") if entry.is_dir(follow_symlinks=False))
+    looks = Boxes(root)
+    in_work = _per_box(root / "working", depth=1)
+    boxes = []
+    for box in dict.fromkeys([*known, *lying]):
+        waiting = looks.waiting([box])[box] if box in lying else 0
+        boxes.append(
+            {
+                "inbox": box,
+                "jobs": ", ".join(known.get(box, ())) or None,
+                "waiting": waiting,
+                "in_work": in_work.get(box, 0),
+                **{where: _per_box(root / where).get(box, 0) for where in ("done", "failed", "duplicate")},
+            }
+        )
+    held, last = holder(root), _last_run(root / "runs")
+    notes = [f"no job reads inbox/{box['inbox']} ({box['waiting']} files)" for box in boxes if not box["jobs"]]
+    loose = sum(1 for entry in os.scandir(root / "inbox") if entry.is_file() and not entry.name.startswith("."))
+    if loose:
+        notes.append(f"{loose} files lie in inbox/ itself; put them into the folder of the job that should read them")
+    notes.append(
+        f"run {held['run']} is at work since {held['since']} (process {held['pid']})" if held else "no run is at work"
+    )
+    if last:
+        counts = last["counts"]
+        notes.append(
+            f"last run {last['finished_at']}: {counts['taken']} taken, {counts['done']} done, "
+            f"{counts['failed']} failed, {counts['duplicate']} duplicate, {counts['given_back']} given back"
+        )
+    return {"scanmill": 1, "root": str(root), "boxes": boxes, "holder": held or None, "last_run": last, "notes": notes}
+
+
+def _per_box(folder: Path, depth: int = 0) -> dict[str, int]:
+    """How many documents lie below each <folder>/<box> (at `depth` 1 below <folder>/<any>/<box>)."""
+    counts: dict[str, int] = {}
+    for place, _, names in os.walk(folder):
+        parts = Path(place).relative_to(folder).parts
+        if len(parts) > depth:
+            documents = sum(not name.endswith(ERROR_SUFFIX) for name in names)
+            counts[parts[depth]] = counts.get(parts[depth], 0) + documents
+    return counts
+
+
+def _last_run(runs: Path) -> dict[str, Any] | None:
+    """The newest account without its list of documents; one that cannot be read is passed over."""
+    for path in sorted(runs.glob("*.json"), reverse=True) if runs.is_dir() else ():
+        try:
+            account = json.loads(path.read_text("utf-8"))
+            return {key: account[key] for key in ("engine", "started_at", "finished_at", "counts", "jobs", "faults")}
+        except (ValueError, KeyError):
+            continue
+    return None
