@@ -167,6 +167,12 @@ class Page:
     words: tuple[Word, ...] = ()
     fault: str | None = None
 
+    def source_box(self, box: Box) -> Box:
+        """The upright box in source pixels around a box in page pixels, cut off at the left and upper edge."""
+        whole = self.to_source.box(box)
+        x, y = max(0.0, whole.x), max(0.0, whole.y)
+        return Box(x, y, max(0.0, whole.right - x), max(0.0, whole.bottom - y))
+
 
 @dataclass(frozen=True, slots=True)
 class Wants:

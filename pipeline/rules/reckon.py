@@ -185,10 +185,7 @@ def _spoken(value: Any) -> str:
     if value is None:
         return "not known"
     if isinstance(value, Decimal):
-        short = (
-            value.quantize(Decimal("0.0001"))
-            if value.adjusted() < 20 and -int(value.as_tuple().exponent) > 4
-            else value
-        )
-        return f"{short:f}"
+        whole, _, rest = f"{round(value, 6) if abs(value) < 10**15 else value:f}".partition(".")
+        rest = rest[:2] + rest[2:].rstrip("0")
+        return f"{whole}.{rest}" if rest.strip("0") or len(rest) == 2 else whole
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)

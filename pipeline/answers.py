@@ -1,0 +1,138 @@
+"""Finding the JSON object in what an engine wrote, and telling what was wrong with it."""
+
+import json
+import re
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from pipeline.types import Issue, Reply
+
+_FENCE = re.compile(r"^\s*```[\w-]*\s*\n(.*?)\n?\s*```\s*$", re.DOTALL)
+_TRIES = 50  # opening braces to try in an answer that is mostly prose
+_LONGEST_INTEGER = 40  # digits; a longer run is no number that anyone printed
+
+
+class Answer(NamedTuple):
+    """The object (empty where there is none) and what was wrong with it."""
+
+    values: dict[str, Any]
+    issues: tuple[Issue, ...] = ()
+
+
+def parse(reply: Reply, keys: Iterable[str]) -> Answer:
+    """The object of a reply that has some of these keys. Numbers with a fraction come as Decimal."""
+    wanted = frozenset(keys)
+    reader = _Reader()
+    text = reply.text
+    if fenced := _FENCE.match(text):
+        text = fenced[1]
+    values = reader.find(text, wanted)
+    issues = []
+    if values is None:
+        values = reader.salvage(text, wanted)
+        if values is None and reply.finish != "length":
+            return Answer({}, (Issue("not_json", "", f"the answer holds no JSON object: {_glimpse(reply.text)}"),))
+        values = values or {}
+        issues.append(Issue("truncated", "", f"the answer ends in the middle: {_glimpse(text[-50:])}"))
+    elif reply.finish == "length":
+        issues.append(Issue("truncated", "", "the answer reached its longest allowed length (max_new_tokens)"))
+    for name in dict.fromkeys(reader.doubles):
+        issues.append(Issue("conflict", "", f"the answer gives {name} twice, with different values; none was taken"))
+    return Answer(values, tuple(issues))
+
+
+class _Reader:
+    """A JSON decoder that keeps decimals exact and notices keys that are given twice."""
+
+    def __init__(self) -> None:
+        self.doubles: list[str] = []
+        self._decoder = json.JSONDecoder(
+            object_pairs_hook=self._object, parse_float=Decimal, parse_int=_integer, parse_constant=str, strict=False
+        )
+
+    def find(self, text: str, wanted: frozenset[str]) -> dict[str, Any] | None:
+        """The first object with a wanted key; where none has one, the first object that is not inside another."""
+        first: dict[str, Any] | None = None
+        at = text.find("{")
+        for _ in range(_TRIES):
+            if at < 0:
+                break
+            self.doubles.clear()
+            try:
+                values, end = self._decoder.raw_decode(text, at)
+            except (ValueError, RecursionError):
+                end = at + 1
+                if first is None and at == text.find("{") and _begins_answer(text[at:], wanted):
+                    return None  # the answer itself is broken; an object inside it is not the answer
+            else:
+                if wanted & values.keys() or (first is None and not values):
+                    return dict(values)
+                first = values if first is None else first
+            at = text.find("{", end)
+        return first
+
+    def salvage(self, text: str, wanted: frozenset[str]) -> dict[str, Any] | None:
+        """All that is whole in an object that breaks off; a last value that may be half is left out."""
+        start = text.find("{")
+        if start < 0:
+            return None
+        for end, closers in reversed(_joints(text, start)):
+            self.doubles.clear()
+            try:
+                values, _ = self._decoder.raw_decode(text[start:end] + closers)
+            except (ValueError, RecursionError):
+                continue
+            return dict(values) if wanted & values.keys() or _begins_answer(text[start:], wanted) else None
+        return None
+
+    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in found and found[key] != value:
+                self.doubles.append(key)
+                value = None
+            found[key] = value
+        return found
+
+
+def _begins_answer(text: str, wanted: frozenset[str]) -> bool:
+    match = re.match(r'\{\s*"((?:[^"\\]|\\.)*)"\s*:', text)
+    return bool(match and match[1] in wanted)
+
+
+def _joints(text: str, start: int) -> list[tuple[int, str]]:
+    """Where the text could be cut so that brackets alone would make it whole: (end, closing brackets), in order."""
+    found: list[tuple[int, str]] = []
+    open_brackets: list[str] = []
+    inside = escaped = False
+    for at in range(start, len(text)):
+        char = text[at]
+        if inside:
+            if escaped:
+                escaped = False
+            elif char == "\\":
+                escaped = True
+            elif char == '"':
+                inside = False
+            continue
+        if char == '"':
+            inside = True
+        elif char in "{[":
+            open_brackets.append("}" if char == "{" else "]")
+            found.append((at + 1, "".join(reversed(open_brackets))))
+        elif char in "}]" and open_brackets:
+            open_brackets.pop()
+            found.append((at + 1, "".join(reversed(open_brackets))))
+        elif char == ",":
+            found.append((at, "".join(reversed(open_brackets))))
+    return found[-200:]
+
+
+def _integer(digits: str) -> int | str:
+    return int(digits) if len(digits) <= _LONGEST_INTEGER else digits
+
+
+def _glimpse(text: str) -> str:
+    short = re.sub(r"\s+", " ", text.strip()).encode("utf-8", "replace").decode()
+    return f'"{short[:60]}…"' if len(short) > 60 else f'"{short}"' if short else "it is empty"

@@ -1,0 +1,159 @@
+"""Where the values of a record stand, for engines that do not say so themselves: a look into the pages' text layer."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import date, time
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from pipeline.fields import DateField, Field, MeasureField, is_empty, leaf_values, shown
+from pipeline.job import Job
+from pipeline.types import Box, Evidence, Issue, Page, Record, Word
+from pipeline.values import dates, labels, measures, numbers, times
+from pipeline.values.texts import is_cjk, squash
+
+
+class Line(NamedTuple):
+    """Words that stand side by side on one page, from left to right, with single blanks between them."""
+
+    page: Page
+    text: str
+    words: tuple[Word, ...]
+
+    def box(self, start: int, end: int) -> Box:
+        """Around the words that hold the characters from `start` to `end`."""
+        at, corners = 0, []
+        for word in self.words:
+            if at < end and at + len(word.text) > start:
+                corners += [(word.box.x, word.box.y), (word.box.right, word.box.bottom)]
+            at += len(word.text) + 1
+        return Box.around(corners)
+
+
+class Spot(NamedTuple):
+    """A place where a value stands, in page pixels."""
+
+    line: Line
+    box: Box
+    text: str
+
+
+def locate(record: Record, job: Job, pages: Sequence[Page]) -> Record:
+    """The record with evidence for every value that stands in the text layer and has none yet.
+
+    A text that does not stand there, though every page has a text layer, is `unseen`: the engine may have made it up.
+    """
+    readable = [page for page in pages if page.fault is None]
+    wanted = [
+        (path, field, value)
+        for path, field, value in leaf_values(job.fields, record.data)
+        if path not in record.evidence and not is_empty(value)
+    ]
+    if record.error or not wanted or not any(page.words for page in readable):
+        return record
+    sheets = [lines_of(page) for page in readable]
+    lines, prints = [line for sheet in sheets for line in sheet], [_Print(sheet) for sheet in sheets]
+    found: dict[str, Evidence] = dict(record.evidence)
+    issues = list(record.issues)
+    anchors: dict[str, Spot] = {}  # the first value found in each row: its others stand beside it
+    for path, field, value in wanted:
+        row = path.rpartition("]")[0]
+        spots = list(_spots(field, value, lines, prints))
+        if spots:
+            spot = min(spots, key=lambda each: _distance(each, field, anchors.get(row)))
+            if row:
+                anchors.setdefault(row, spot)
+            page = spot.line.page
+            found[path] = Evidence(page.number, page.source_box(spot.box), spot.text)
+        elif field.type == "text" and all(page.words for page in readable):
+            issues.append(Issue("unseen", path, f"{shown(value)} does not stand in the text of the pages"))
+    return replace(record, evidence=found, issues=tuple(issues))
+
+
+def lines_of(page: Page) -> list[Line]:
+    """The page's words as lines, from top to bottom. Words on a line have middles within half a height."""
+    rows: list[list[Word]] = []
+    for word in sorted(page.words, key=lambda each: each.box.y + each.box.height / 2):
+        last = rows[-1][-1] if rows else None
+        middle = word.box.y + word.box.height / 2
+        if last and abs(middle - last.box.y - last.box.height / 2) <= min(word.box.height, last.box.height) / 2:
+            rows[-1].append(word)
+        else:
+            rows.append([word])
+    return [
+        Line(page, " ".join(word.text for word in row), tuple(row))
+        for row in (sorted(row, key=lambda each: each.box.x) for row in rows)
+    ]
+
+
+def _spots(field: Field, value: Any, lines: Sequence[Line], prints: Sequence["_Print"]) -> Iterator[Spot]:
+    if isinstance(value, str):
+        for page in prints:
+            yield from page.spots(value)
+        return
+    for line in lines:
+        for start, end, read in _read(field, value, line.text):
+            if read == value:
+                yield Spot(line, line.box(start, end), line.text[start:end])
+
+
+def _read(field: Field, value: Any, text: str) -> Iterator[tuple[int, int, Any]]:
+    """What a line says in the type of the field."""
+    if isinstance(field, MeasureField):
+        for one in measures.find(text, field.unit):
+            yield one.start, one.end, float(one.value[0])
+    elif isinstance(value, date):
+        for one in dates.find(text, field.order if isinstance(field, DateField) else "DMY"):
+            yield one.start, one.end, one.value
+    elif isinstance(value, time):
+        for one in times.find(text):
+            yield one.start, one.end, one.value.replace(microsecond=0)
+    elif isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+        for one in numbers.find(text):
+            yield one.start, one.end, float(one.value) if isinstance(value, float) else one.value
+
+
+class _Print:
+    """The letters and digits of a page in reading order, with the word of each, and where a value may begin or end."""
+
+    def __init__(self, lines: Sequence[Line]) -> None:
+        self.words = [(line, word) for line in lines for word in line.words]
+        letters: list[str] = []
+        self.owners: list[int] = []
+        self.borders: list[bool] = []
+        for index, (_, word) in enumerate(self.words):
+            between = " "
+            for char in word.text:
+                plain = squash(char)
+                if not plain:
+                    between += char
+                for letter in plain:
+                    # 12 does not stand in 1,234.50: a sign between two digits holds them together
+                    held = letter.isdigit() and letters[-1:] and letters[-1].isdigit() and between in (".", ",", "'")
+                    self.borders.append(bool(between and not held) or is_cjk(letter))
+                    letters.append(letter)
+                    self.owners.append(index)
+                    between = ""
+        self.borders.append(True)
+        self.text = "".join(letters)
+
+    def spots(self, value: str) -> Iterator[Spot]:
+        """A text may run over several lines; blanks, case and punctuation do not count."""
+        wanted = squash(value)
+        at = self.text.find(wanted) if wanted else -1
+        while at >= 0:
+            end = at + len(wanted)
+            if self.borders[at] and (self.borders[end] or is_cjk(wanted[-1])):
+                inside = [self.words[owner] for owner in dict.fromkeys(self.owners[at:end])]
+                boxes = [word.box for _, word in inside]
+                box = Box.around(corner for each in boxes for corner in ((each.x, each.y), (each.right, each.bottom)))
+                yield Spot(inside[0][0], box, " ".join(word.text for _, word in inside))
+            at = self.text.find(wanted, at + 1)
+
+
+def _distance(spot: Spot, field: Field, anchor: Spot | None) -> tuple[bool, float]:
+    """In a row: how far from the row's first value. Elsewhere: a line with the field's label comes first."""
+    if anchor:
+        other_page = spot.line.page.number != anchor.line.page.number
+        return other_page, abs(spot.box.y + spot.box.height / 2 - anchor.box.y - anchor.box.height / 2)
+    return not any(labels.find(spot.line.text, label) for label in field.labels), 0.0

@@ -1,0 +1,235 @@
+"""Replies become a checked record: parse, coerce, join the windows, see what is missing or does not add up."""
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date
+from typing import Any
+
+from pipeline import answers, rules
+from pipeline.fields import Field, coerce_object, is_empty, leaf_values, shown
+from pipeline.job import Job
+from pipeline.types import Document, Evidence, Issue, Page, Record, Reply
+from pipeline.values.texts import fold
+
+_ROW = re.compile(r"\[(\d{1,9})\]")
+
+
+def extract(
+    job: Job,
+    document: Document,
+    page: int | None,
+    replies: Sequence[Reply],
+    provenance: Mapping[str, Any] | None = None,
+    *,
+    today: date | None = None,
+) -> Record:
+    """The record of one answer. `replies` are those of its windows, in their order; `page` is for `per: page` jobs.
+
+    Whatever an engine wrote gives a record; an engine that gave up, or a document of which no page could be read, a
+    failed one. `today` is for rules, and is the local day unless given.
+    """
+    pages = [each for reply in replies for each in reply.request.pages]
+    if failed := next((reply for reply in replies if reply.finish == "error"), None):
+        return fail(
+            job, document, "engine", failed.error or "the engine gave no reason", provenance, page=page, pages=pages
+        )
+    unread = [
+        Issue("unreadable", "", f"page {each.number} could not be read: {each.fault}") for each in pages if each.fault
+    ]
+    if pages and len(unread) == len(pages) and page is None:
+        return fail(job, document, "broken", "; ".join(issue.message for issue in unread[:3]), provenance, pages=pages)
+
+    windows = [_window(job, reply) for reply in replies]
+    merged = _Merged(windows)
+    data = merged.object(job.fields)
+    issues = [*unread, *merged.issues]
+    known = {issue.path for issue in issues}
+    for name, each in job.fields.items():
+        for suffix in each.missing(data[name]):
+            if name + suffix not in known:
+                issues.append(Issue("missing", name + suffix, "is required and was not found"))
+    present = {path: value for path, _, value in leaf_values(job.fields, data) if not is_empty(value)}
+    confidence = {path: sure for path, sure in merged.confidence.items() if path in present}
+    for path, sure in confidence.items():
+        if sure < job.review_below:
+            issues.append(Issue("doubtful", path, f"{shown(present[path])} is sure to {sure:.2f} only (review_below)"))
+    for rule in job.rules:
+        issues += rules.check(rule, job.fields, data, job.tolerance, today or date.today())
+    return Record(
+        document=document,
+        job=job.name,
+        page=page,
+        pages=tuple(each.number for each in pages),
+        data=data,
+        confidence=confidence,
+        evidence={path: found for path, found in merged.evidence.items() if path in present},
+        issues=tuple(dict.fromkeys(issues)),
+        error=None,
+        provenance={"job_digest": job.digest, **(provenance or {})},
+    )
+
+
+def fail(
+    job: Job,
+    document: Document,
+    code: str,
+    detail: str,
+    provenance: Mapping[str, Any] | None = None,
+    *,
+    page: int | None = None,
+    pages: Sequence[Page] = (),
+) -> Record:
+    """The record of a document that gave no answer; `code` is one of errors.DOCUMENT_ERRORS."""
+    return Record(
+        document=document,
+        job=job.name,
+        page=page,
+        pages=tuple(each.number for each in pages),
+        data={},
+        confidence={},
+        evidence={},
+        issues=(),
+        error=(code, detail),
+        provenance={"job_digest": job.digest, **(provenance or {})},
+    )
+
+
+@dataclass
+class _Window:
+    """One reply, typed. Paths still count the rows of this window."""
+
+    pages: tuple[int, ...]
+    data: dict[str, Any]
+    confidence: Mapping[str, float]
+    evidence: Mapping[str, Evidence]
+    problems: Mapping[str, Sequence[tuple[str, str]]]
+    issues: tuple[Issue, ...] = ()
+
+    def place(self, path: str) -> str:
+        found = self.evidence.get(path)
+        if found:
+            return f"page {found.page}"
+        first, last = min(self.pages, default=0), max(self.pages, default=0)
+        return f"page {first}" if first == last else f"pages {first}–{last}"
+
+
+def _window(job: Job, reply: Reply) -> _Window:
+    pages = {page.number: page for page in reply.request.pages}
+    answer = answers.parse(reply, job.fields)
+    data, found = coerce_object(job.fields, answer.values)
+    problems: dict[str, list[tuple[str, str]]] = {}
+    for code, message, suffix in found:
+        problems.setdefault(suffix.removeprefix("."), []).append((code, message))
+    return _Window(
+        pages=tuple(pages),
+        data=data,
+        confidence={path: min(1.0, max(0.0, sure)) for path, sure in reply.confidence.items() if not math.isnan(sure)},
+        evidence={path: _in_source(each, pages) for path, each in reply.evidence.items()},
+        problems=problems,
+        issues=answer.issues,
+    )
+
+
+def _in_source(evidence: Evidence, pages: Mapping[int, Page]) -> Evidence:
+    page = pages.get(evidence.page)
+    if evidence.box is None or page is None:
+        return replace(evidence, box=None)
+    return replace(evidence, box=page.source_box(evidence.box))
+
+
+@dataclass
+class _Merged:
+    """Joins the windows of one answer: rows in page order, single values from the most confident window."""
+
+    windows: Sequence[_Window]
+    confidence: dict[str, float] = field(default_factory=dict)
+    evidence: dict[str, Evidence] = field(default_factory=dict)
+    issues: list[Issue] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.issues += [
+            replace(issue, message=f"{issue.message} ({window.place('')})") if len(self.windows) > 1 else issue
+            for window in self.windows
+            for issue in window.issues
+        ]
+
+    def object(self, fields: Mapping[str, Field]) -> dict[str, Any]:
+        return {
+            name: self._field(name, each, [(window, window.data[name]) for window in self.windows])
+            for name, each in fields.items()
+        }
+
+    def _field(self, path: str, field: Field, parts: Sequence[tuple[_Window, Any]]) -> Any:
+        if field.type == "list":
+            return self._list(path, field, parts)
+        if inner := getattr(field, "fields", None):
+            self._told(path, parts)
+            return {
+                name: self._field(f"{path}.{name}", each, [(window, value[name]) for window, value in parts])
+                for name, each in inner.items()
+            }
+        return self._single(path, parts)
+
+    def _single(self, path: str, parts: Sequence[tuple[_Window, Any]]) -> Any:
+        self._told(path, parts)
+        given = [(window, value) for window, value in parts if not is_empty(value)]
+        if not given:
+            return parts[0][1] if parts else None
+        best, chosen = max(given, key=lambda part: part[0].confidence.get(path, 0.0))  # the first of equals
+        for window, value in given:
+            if _differ(value, chosen):
+                first, second = sorted(((best, chosen), (window, value)), key=lambda part: part[0].pages)
+                self.issues.append(Issue("conflict", path, " but ".join(
+                    f"{where.place(path)} says {shown(what)}" for where, what in (first, second)
+                )))  # fmt: skip
+                break
+        self._carry(best, path, path)
+        return chosen
+
+    def _list(self, path: str, field: Field, parts: Sequence[tuple[_Window, Any]]) -> list[Any]:
+        """Empty rows are dropped, so every path inside a row is carried to the row's new number."""
+        self._told(path, parts)
+        rows: list[Any] = []
+        for window, values in parts:
+            known = _by_row(path, {**window.confidence, **window.evidence})
+            wrong = _by_row(path, window.problems)
+            for index, row in enumerate(values):
+                if is_empty(row) and index not in wrong:
+                    continue
+                new = f"{path}[{len(rows)}]"
+                rows.append(row)
+                for suffix in known.get(index, ()):
+                    self._carry(window, f"{path}[{index}]{suffix}", new + suffix)
+                for suffix in wrong.get(index, ()):
+                    self._note(new + suffix, window, window.problems[f"{path}[{index}]{suffix}"])
+        return rows
+
+    def _told(self, path: str, parts: Sequence[tuple[_Window, Any]]) -> None:
+        for window, _ in parts:
+            self._note(path, window, window.problems.get(path, ()))
+
+    def _note(self, path: str, window: _Window, problems: Sequence[tuple[str, str]]) -> None:
+        where = f" ({window.place('')})" if len(self.windows) > 1 else ""
+        self.issues += [Issue(code, path, message + where) for code, message in problems]
+
+    def _carry(self, window: _Window, old: str, new: str) -> None:
+        if old in window.confidence:
+            self.confidence[new] = window.confidence[old]
+        if old in window.evidence:
+            self.evidence[new] = window.evidence[old]
+
+
+def _by_row(path: str, keys: Iterable[str]) -> dict[int, list[str]]:
+    """The paths inside the rows of a list, by row: {2: [".amount"]} for lines[2].amount."""
+    found: dict[int, list[str]] = {}
+    for key in keys:
+        if match := _ROW.match(key, len(path)) if key.startswith(path) else None:
+            found.setdefault(int(match[1]), []).append(key[match.end() :])
+    return found
+
+
+def _differ(one: Any, other: Any) -> bool:
+    """Texts that differ in case, width or blanks only are the same."""
+    return fold(one) != fold(other) if isinstance(one, str) and isinstance(other, str) else bool(one != other)

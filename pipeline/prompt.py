@@ -1,0 +1,89 @@
+"""A job and some pages become a question. The same job and pages always give the same words."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipeline.fields import Field, inner_words, object_schema
+from pipeline.job import Job
+from pipeline.types import Document, Page, Request
+
+_ROWS_EXPECTED = 30  # on one window of pages; a longer list takes the job's max_new_tokens
+_MOST_TOKENS = 4096
+
+_HOW = """\
+- Give null where a value is not printed or cannot be read. Null is better than a guess.
+- Copy values as they are printed, in their own language. Do not compute, translate, complete or correct.
+- A list has one entry for each printed row, in the order of the page, and is [] where there is none."""
+
+
+def ask(job: Job, document: Document, pages: Sequence[Page], window: int = 0, windows: int = 1) -> Request:
+    """The question about these pages. Pages with a fault stay in the request, so that the record can name them."""
+    return Request(
+        document=document,
+        job=job,
+        pages=tuple(pages),
+        system=f"{job.role.strip()}\nAnswer with one JSON object and nothing else.",
+        question=question(job, pages, window, windows),
+        schema=object_schema(job.fields),
+        max_new_tokens=job.max_new_tokens or tokens_of(job.fields),
+        window=window,
+        windows=windows,
+    )
+
+
+def question(job: Job, pages: Sequence[Page], window: int = 0, windows: int = 1) -> str:
+    """What the model reads after the pictures."""
+    parts = [job.instructions.strip()] if job.instructions.strip() else []
+    if windows > 1:
+        parts.append(
+            f"You see {span([page.number for page in pages])} of a longer document (part {window + 1} of {windows}). "
+            "Read only what stands on them; what stands elsewhere is null here."
+        )
+    parts.append("Read these values:\n" + "\n".join(inner_words(job.fields)))
+    parts.append(_HOW)
+    parts.append("Answer in this shape:\n" + json.dumps(shape(job.fields), ensure_ascii=False))
+    return "\n\n".join(parts)
+
+
+def shape(fields: Mapping[str, Field]) -> dict[str, Any]:
+    """An answer with every key and no value."""
+    return {name: _hollow(field) for name, field in fields.items()}
+
+
+def _hollow(field: Field) -> Any:
+    inner: Mapping[str, Field] = getattr(field, "fields", {})
+    if field.type == "list":
+        return [shape(inner) if inner else None]
+    return shape(inner) if inner else field.nothing().value
+
+
+def tokens_of(fields: Mapping[str, Field]) -> int:
+    """An upper estimate of an answer's length in tokens, generous enough that ordinary answers are not cut off."""
+    return min(_MOST_TOKENS, 64 + sum(_key(name) + _size(field) for name, field in fields.items()))
+
+
+def _key(name: str) -> int:
+    return 4 + len(name.encode()) // 3  # quotes, colon and comma, and three bytes of the name to a token
+
+
+def _size(field: Field) -> int:
+    inner: Mapping[str, Field] = getattr(field, "fields", {})
+    inside = sum(_key(name) + _size(each) for name, each in inner.items())
+    if field.type == "list":
+        item: Field | None = getattr(field, "item", None)
+        rows = min(_ROWS_EXPECTED, int(getattr(field, "max_items", _ROWS_EXPECTED)))
+        return 4 + rows * (4 + inside + (_size(item) if item else 0))
+    if inner:
+        return 4 + inside
+    if field.type == "choice":
+        return 16 * (len(getattr(field, "options", ())) if getattr(field, "many", False) else 1)
+    return min(int(getattr(field, "max_length", 16)), 120) // 2 + 8
+
+
+def span(numbers: Sequence[int]) -> str:
+    """[3] → "page 3"; [3, 4, 5] → "pages 3 to 5" """
+    if not numbers:
+        return "no page"
+    first, last = min(numbers), max(numbers)
+    return f"page {first}" if first == last else f"pages {first} to {last}"
