@@ -21,6 +21,8 @@ from pipeline import disk
 from pipeline.errors import BusyError
 
 _NAME = ".lock"
+_MOUNTS = Path("/proc/self/mountinfo")
+_SHARES = ("nfs", "cifs", "smb", "sshfs", "ceph", "lustre", "gluster", "afs", "gpfs", "beegfs", "ocfs2", "gfs2")
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 FOREIGN_S = 24 * 3600.0  # a run of another machine that touched nothing for a day is taken for dead
 
@@ -74,12 +76,13 @@ class RootLock:
     def alive(self, run: str) -> bool:
         """Whether another run may still be at work, seen from inside this lock.
 
-        A run of this machine is dead, since this lock is held. One of another machine is believed to live until its
-        folder in working/ has not changed for a day: not every share carries a lock across machines.
+        On a local disk every other run is dead, since this lock is held; so is one of this machine on a share. Not every
+        share carries a lock from machine to machine: there a run of another machine is believed to live until its folder
+        in working/ has not changed for a day.
         """
         if run == self.run or not self.exclusive:
             return True
-        if f"-{_host()}-" in run or run.count("-") < 4:
+        if f"-{_host()}-" in run or not _on_share(self.root):
             return False
         try:
             places = [place for place, _, _ in os.walk(self.root / "working" / run)]
@@ -115,6 +118,22 @@ def _busy(root: Path, note: dict[str, Any]) -> str:
     if note:
         who = f"run {note.get('run')} (process {note.get('pid')} on {note.get('host')}, since {note.get('since')})"
     return f"{root} is being worked on by {who}. Wait until it is done, or stop it there first."
+
+
+def _on_share(root: Path) -> bool:
+    """Whether the root lies on a disk that other machines may write to; True where the system does not say."""
+    place = str(root.resolve())
+    best, kind = "", "unknown"
+    try:
+        mounts = _MOUNTS.read_text("utf-8", "surrogateescape").splitlines()
+    except OSError:
+        return True
+    for line in mounts:  # id parent major:minor root MOUNT options… - TYPE source options
+        left, _, right = line.partition(" - ")
+        mount = left.split()[4].encode("utf-8", "surrogateescape").decode("unicode_escape").rstrip("/")
+        if (place == mount or place.startswith(f"{mount}/")) and len(mount) >= len(best):
+            best, kind = mount, right.split()[0]
+    return kind == "unknown" or kind.removeprefix("fuse.").startswith(_SHARES)
 
 
 def _forget_in_children(lock: RootLock) -> None:

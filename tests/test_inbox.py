@@ -3,10 +3,11 @@
 import errno
 import json
 import os
+import shutil
 import socket
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 
@@ -82,8 +83,10 @@ def test_a_file_is_claimed_read_and_finished_by_day(inbox: Inbox, tmp_path: Path
 
 @pytest.mark.parametrize(
     "name",
-    ["a.pdf.part", "a.TMP", ".hidden.pdf", "~$letter.pdf", "a.crdownload", "a.filepart", "a.partial", ".a.swp", "a.swp"]
-    + ["Thumbs.db", "a.pdf.error.json", ".folder/a.pdf"],
+    [
+        *("a.pdf.part", "a.TMP", "~$letter.pdf", "a.crdownload", "a.filepart", "a.partial", ".a.swp", "a.swp"),
+        *(".hidden.pdf", ".folder/a.pdf", "Thumbs.db", "a.pdf.error.json"),
+    ],
 )
 def test_unfinished_and_foreign_names_stay_where_they_are(inbox: Inbox, tmp_path: Path, name: str) -> None:
     path = drop(tmp_path, name)
@@ -374,13 +377,14 @@ def test_a_box_on_another_disk_is_reported_and_the_rest_goes_on(inbox: Inbox, tm
 
 
 @pytest.fixture
-def other_disk(tmp_path: Path) -> Path:
+def other_disk(tmp_path: Path) -> Iterator[Path]:
     shm = Path("/dev/shm")
     if not os.access(shm, os.W_OK) or shm.stat().st_dev == tmp_path.stat().st_dev:
         pytest.skip("needs a second writable file system at /dev/shm")
     place = shm / f"scanmill-test-{os.getpid()}"
     place.mkdir(exist_ok=True)
-    return place
+    yield place
+    shutil.rmtree(place)
 
 
 def test_ten_thousand_files_are_scanned_in_a_second(inbox: Inbox, tmp_path: Path) -> None:
