@@ -1,4 +1,4 @@
-"""Rewrites the tables of docs/errors.md from the code: `python docs/write_errors.py`. What people wrote there is kept."""
+"""Rewrites the tables of docs/errors.md from the code: `python docs/write_errors.py`. Advice written there is kept."""
 
 import re
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ def rows(page: str, name: str) -> list[list[str]]:
 
 
 def written(page: str) -> str:
-    """The page with both tables as the code has them. An issue that is new gets an empty third column, to be written."""
+    """The page with both tables as the code has them. A new issue gets an empty third column, to be written."""
     advice = {row[0].strip("`"): row[2] for row in rows(page, "issues")}
     page = _replaced(
         page,
