@@ -7,30 +7,61 @@ from decimal import Decimal
 from invoices import NAMES, tax
 from printed import Printed, amount, day, text
 from sample import Column, Sample, cells, heads, priced, rows
-from sheet import GREY, A4, Sheet
+from sheet import A4, GREY, Sheet
 
 DEEP = (130, 40, 20)
 
 
 def two_pages() -> Sample:
     lines, net = priced(
-        [
-            ("不锈钢压力表 Y-100", "24", "86.00"), ("双金属温度计 WSS-411", "18", "128.50"), ("电磁流量计 DN50", "2", "3650.00"), ("涡街流量计 DN80", "1", "4280.00"),
-            ("压力变送器 0-1.6MPa", "6", "960.00"), ("热电阻 Pt100", "30", "72.80"), ("铠装热电偶 K型", "15", "95.00"), ("浮球液位计", "4", "1180.00"),
-            ("针形截止阀 DN10", "40", "46.50"), ("三通阀组", "8", "318.00"), ("铜制活接头 M20", "100", "7.60"), ("缓冲管 U型", "24", "19.90"),
-            ("屏蔽电缆 2×1.0\n(米)", "350", "4.35"), ("接线盒 防爆型", "12", "135.00"), ("数显仪表 XMT-808", "5", "268.00"), ("记录仪打印纸", "60", "8.50"),
-            ("密封垫片", "200", "1.25"), ("安装支架", "36", "22.00"), ("现场调试服务费", "3", "800.00"), ("运输费", "1", "450.00"),
-        ], joint="",
-    )  # fmt: skip
+        """
+            不锈钢压力表 Y-100 | 24 | 86.00
+            双金属温度计 WSS-411 | 18 | 128.50
+            电磁流量计 DN50 | 2 | 3650.00
+            涡街流量计 DN80 | 1 | 4280.00
+            压力变送器 0-1.6MPa | 6 | 960.00
+            热电阻 Pt100 | 30 | 72.80
+            铠装热电偶 K型 | 15 | 95.00
+            浮球液位计 | 4 | 1180.00
+            针形截止阀 DN10 | 40 | 46.50
+            三通阀组 | 8 | 318.00
+            铜制活接头 M20 | 100 | 7.60
+            缓冲管 U型 | 24 | 19.90
+            屏蔽电缆 2×1.0 // (米) | 350 | 4.35
+            接线盒 防爆型 | 12 | 135.00
+            数显仪表 XMT-808 | 5 | 268.00
+            记录仪打印纸 | 60 | 8.50
+            密封垫片 | 200 | 1.25
+            安装支架 | 36 | 22.00
+            现场调试服务费 | 3 | 800.00
+            运输费 | 1 | 450.00
+        """,
+        joint="",
+    )
     vat = tax(net, "13")
     fields = {
-        "invoice_number": text("YD20240615087"), "issue_date": day(date(2024, 6, 15), "zh"), "due_date": day(date(2024, 7, 15), "zh"),
+        "invoice_number": text("YD20240615087"),
+        "issue_date": day(date(2024, 6, 15), "zh"),
+        "due_date": day(date(2024, 7, 15), "zh"),
         "currency": Printed("人民币", "CNY"),
-        "supplier": {"name": text("云渡市青禾仪表有限公司"), "vat_id": text("91990000MA0QH417X7"), "address": text("云渡市望潮区织云路417号")},
+        "supplier": {
+            "name": text("云渡市青禾仪表有限公司"),
+            "vat_id": text("91990000MA0QH417X7"),
+            "address": text("云渡市望潮区织云路417号"),
+        },
         "customer": {"name": text("北岭县松溪供水有限公司")},
-        "lines": lines, "net_total": amount(net), "tax_total": amount(vat), "total": amount(net + vat, sign="¥"),
-    }  # fmt: skip
-    columns = [Column("序号", 72, "center"), Column("商品名称", 98), Column("数量", 332, "right"), Column("单价", 424, "right"), Column("金额", 526, "right")]
+        "lines": lines,
+        "net_total": amount(net),
+        "tax_total": amount(vat),
+        "total": amount(net + vat, sign="¥"),
+    }
+    columns = [
+        Column("序号", 72, "center"),
+        Column("商品名称", 98),
+        Column("数量", 332, "right"),
+        Column("单价", 424, "right"),
+        Column("金额", 526, "right"),
+    ]
     first, second = Sheet(), Sheet()
     for number, sheet in enumerate((first, second), 1):
         sheet.text(298, 70, fields["supplier"]["name"].words, "song bold", 17, "center")
@@ -45,7 +76,7 @@ def two_pages() -> Sample:
     for sheet, top, part, start in ((first, 182.0, lines[:14], 1), (second, 118.0, lines[14:], 15)):
         body = [[str(number), *row] for number, row in enumerate(cells(part, *NAMES), start)]
         heads(sheet, top + 17, columns, "song bold", 10.5)
-        y = rows(sheet, top + 47, columns, body, "song", 10.5, 40 if sheet is first else 38)
+        y = rows(sheet, top + 47, columns, body, "song", 10.5, 38)
         bottom = y - 18
         for x in (55, 90, 272, 342, 436, 534):
             sheet.line((x, top), (x, bottom))
@@ -53,7 +84,11 @@ def two_pages() -> Sample:
         sheet.line((55, top + 26), (534, top + 26))
         sheet.line((55, bottom), (534, bottom), width=1)
     first.text(526, 790, "(接下页)", "song", 9, "right")
-    for label, value, font in (("合计金额", "net_total", "song"), ("税额(13%)", "tax_total", "song"), ("价税合计", "total", "song bold")):
+    for label, value, font in (
+        ("合计金额", "net_total", "song"),
+        ("税额(13%)", "tax_total", "song"),
+        ("价税合计", "total", "song bold"),
+    ):
         y += 22
         second.text(410, y, label, font, 11, "right")
         second.text(526, y, fields[value].words, font, 11, "right")
@@ -66,19 +101,41 @@ def two_pages() -> Sample:
     second.text(230, y + 150, "复核:", "song", 10.5)
     second.hand(262, y + 151, "陆听澜", "kai", 16)
     second.stamp(440, y + 120, 56, "云渡市青禾仪表有限公司", "财务专用章", shape="seal", degrees=-7, font="song bold")
-    return Sample("invoices/chinese_two_pages.tiff", "invoice", "销售发票, TIFF of two pages, black and white",
-                  "lines over two pages, two-tone fax-like scan, seal over the print, supplier at the foot", (first, second), fields)  # fmt: skip
+    return Sample(
+        "invoices/chinese_two_pages.tiff",
+        "invoice",
+        "销售发票, TIFF of two pages, black and white",
+        "lines over two pages, two-tone fax-like scan, seal over the print, supplier at the foot",
+        (first, second),
+        fields,
+    )
 
 
 def fapiao() -> Sample:
-    lines, net = priced([("*纸制品*复印纸 A4 70g", "40", "18.50"), ("*文具*中性笔 0.5mm 黑", "120", "1.35"), ("*办公设备*碎纸机 S-9", "2", "436.28")])
+    lines, net = priced(
+        """
+            *纸制品*复印纸 A4 70g | 40 | 18.50
+            *文具*中性笔 0.5mm 黑 | 120 | 1.35
+            *办公设备*碎纸机 S-9 | 2 | 436.28
+        """
+    )
     vat = tax(net, "13")
     fields = {
-        "invoice_number": text("24990000000041770093"), "issue_date": day(date(2024, 11, 8), "zh"), "due_date": None, "currency": Printed("¥", "CNY"),
-        "supplier": {"name": text("听雨市墨笺文化用品有限公司"), "vat_id": text("91990100MA0MJ093Y1"), "address": text("听雨市画桥区半夏街9号")},
+        "invoice_number": text("24990000000041770093"),
+        "issue_date": day(date(2024, 11, 8), "zh"),
+        "due_date": None,
+        "currency": Printed("¥", "CNY"),
+        "supplier": {
+            "name": text("听雨市墨笺文化用品有限公司"),
+            "vat_id": text("91990100MA0MJ093Y1"),
+            "address": text("听雨市画桥区半夏街9号"),
+        },
         "customer": {"name": text("拾光市晴川工程咨询有限公司")},
-        "lines": lines, "net_total": amount(net, "1234.56", "¥"), "tax_total": amount(vat, "1234.56", "¥"), "total": amount(net + vat, "1234.56", "¥"),
-    }  # fmt: skip
+        "lines": lines,
+        "net_total": amount(net, "1234.56", "¥"),
+        "tax_total": amount(vat, "1234.56", "¥"),
+        "total": amount(net + vat, "1234.56", "¥"),
+    }
     wide, high = A4[0], 400.0
     sheet = Sheet(wide, high)
     sheet.text(298, 46, "电子发票(普通发票)", "song bold", 18, "center", DEEP)
@@ -93,16 +150,34 @@ def fapiao() -> Sample:
         sheet.line((x + 20, 80), (x + 20, 140), ink=DEEP)
     sheet.line((298, 80), (298, 140), ink=DEEP)
     sheet.line((30, 140), (565, 140), ink=DEEP)
-    for x, name, number in ((54, fields["customer"]["name"], "91990200MA0QC117Z5"), (322, fields["supplier"]["name"], fields["supplier"]["vat_id"].words)):
+    for x, name, number in (
+        (54, fields["customer"]["name"], "91990200MA0QC117Z5"),
+        (322, fields["supplier"]["name"], fields["supplier"]["vat_id"].words),
+    ):
         sheet.text(x, 99, "名称:", "song", 9.5, ink=DEEP)
         sheet.text(x + 30, 99, name.words, "song", 9.5)
         sheet.text(x, 126, "纳税人识别号:", "song", 9.5, ink=DEEP)
         sheet.text(x + 68, 126, number, "song", 9.5)
-    columns = [Column("项目名称", 38), Column("单位", 232, "center"), Column("数量", 300, "right"), Column("单价", 366, "right"),
-               Column("金额", 444, "right"), Column("税率", 488, "center"), Column("税额", 556, "right")]  # fmt: skip
+    columns = [
+        Column("项目名称", 38),
+        Column("单位", 232, "center"),
+        Column("数量", 300, "right"),
+        Column("单价", 366, "right"),
+        Column("金额", 444, "right"),
+        Column("税率", 488, "center"),
+        Column("税额", 556, "right"),
+    ]
     heads(sheet, 155, columns, "song", 9.5, DEEP)
     body = [
-        [row["description"], unit, row["quantity"], row["unit_price"], row["amount"], "13%", amount(tax(row["amount"].value, "13"), "1234.56")]
+        [
+            row["description"],
+            unit,
+            row["quantity"],
+            row["unit_price"],
+            row["amount"],
+            "13%",
+            amount(tax(row["amount"].value, "13"), "1234.56"),
+        ]
         for row, unit in zip(lines, ("包", "支", "台"), strict=True)
     ]
     rows(sheet, 177, columns, body, "song", 9.5, 21)
@@ -117,8 +192,14 @@ def fapiao() -> Sample:
     sheet.text(36, 348, "备注:销售方地址 " + fields["supplier"]["address"].words, "song", 9, ink=GREY)
     sheet.text(60, 380, "开票人:温如玉", "song", 9.5, ink=DEEP)
     sheet.stamp(480, 118, 44, "听雨市墨笺文化用品有限公司", "发票专用章", shape="seal", degrees=9, font="song bold")
-    return Sample("invoices/fapiao.webp", "invoice", "电子发票, printed and scanned, WEBP", "half a page high, seal over the seller, total also in words",
-                  (sheet,), fields)  # fmt: skip
+    return Sample(
+        "invoices/fapiao.webp",
+        "invoice",
+        "电子发票, printed and scanned, WEBP",
+        "half a page high, seal over the seller, total also in words",
+        (sheet,),
+        fields,
+    )
 
 
 def in_words(total: Decimal) -> str:

@@ -1,4 +1,4 @@
-"""From clean ink to something that came out of a scanner or a telephone. Pictures are RGB; all chance comes from `rng`."""
+"""From clean ink to what comes out of a scanner or a telephone. Pictures are RGB; all chance comes from `rng`."""
 
 import io
 import math
@@ -19,8 +19,10 @@ def cloud(rng: np.random.Generator, width: int, height: int, cell_px: float) -> 
     return np.asarray(Image.fromarray(small.astype(np.float32)).resize((width, height), Image.Resampling.BICUBIC))
 
 
-def print_on(ink: Image.Image, rng: np.random.Generator, tone: Colour = WHITE, fade: float = 0.08, grain: float = 0.012) -> Image.Image:
-    """Lay the ink on paper of a tone. `fade`: how unevenly the toner covers; `grain`: how rough the paper is (both 0..1)."""
+def print_on(
+    ink: Image.Image, rng: np.random.Generator, tone: Colour = WHITE, fade: float = 0.08, grain: float = 0.012
+) -> Image.Image:
+    """Lay the ink on paper of a tone. `fade`: how unevenly the toner covers; `grain`: how rough the paper is (0..1)."""
     width, height = ink.size
     cover = 1 - fade * (0.5 + 0.35 * cloud(rng, width, height, 90) + 0.25 * cloud(rng, width, height, 2))
     black = (1 - np.asarray(ink, np.float32) / 255) * np.clip(cover, 0.2, 1)[..., None]
@@ -36,7 +38,7 @@ def show_through(page: Image.Image, back: Image.Image, strength: float = 0.07) -
 
 
 def fold(page: Image.Image, at: float, upright: bool = False, depth: float = 0.09) -> Image.Image:
-    """A crease across the page at a fraction of its height (or width): one side in light, one in shade, the ink rubbed off."""
+    """A crease at a fraction of the height (or width): light on one side, shade on the other, ink rubbed off."""
     pixels = np.asarray(page, np.float32)
     length = pixels.shape[1 if upright else 0]
     away = np.arange(length, dtype=np.float32) - at * length
@@ -64,19 +66,34 @@ def dots(page: Image.Image, pitch_px: int = 3) -> Image.Image:
 
 
 def scan(
-    page: Image.Image, rng: np.random.Generator, degrees: float = 0.0, blur: float = 0.6, noise: float = 3.0, lid: Colour = (232, 233, 235),
-    grey: bool = False, shade: float = 0.10, dust: int = 40, contrast: float = 1.0,
-) -> Image.Image:  # fmt: skip
+    page: Image.Image,
+    rng: np.random.Generator,
+    degrees: float = 0.0,
+    blur: float = 0.6,
+    noise: float = 3.0,
+    lid: Colour = (232, 233, 235),
+    grey: bool = False,
+    shade: float = 0.10,
+    dust: int = 22,
+    contrast: float = 1.0,
+) -> Image.Image:
     """A flatbed: slightly turned under its lid, darker along one edge, dust, a streak, sensor noise."""
     width, height = page.size
     radians = math.radians(degrees)
     ys, xs = np.mgrid[0:height, 0:width].astype(np.float32)
     dx, dy = xs - width / 2, ys - height / 2
-    warped = remap(page, dx * math.cos(radians) + dy * math.sin(radians) + width / 2, dy * math.cos(radians) - dx * math.sin(radians) + height / 2, lid)
+    warped = remap(
+        page,
+        dx * math.cos(radians) + dy * math.sin(radians) + width / 2,
+        dy * math.cos(radians) - dx * math.sin(radians) + height / 2,
+        lid,
+    )
     pixels = np.asarray(_image(warped).filter(ImageFilter.GaussianBlur(blur)), np.float32)
     pixels = pixels * (1 - shade * np.exp(-xs / (width * 0.03)))[..., None]
     pixels *= 1 - 0.05 * np.exp(-(((xs - width * rng.uniform(0.3, 0.9)) / 1.2) ** 2))[..., None]
-    for x, y, size in zip(rng.uniform(0, width, dust), rng.uniform(0, height, dust), rng.uniform(0.6, 1.8, dust), strict=True):
+    for x, y, size in zip(
+        rng.uniform(0, width, dust), rng.uniform(0, height, dust), rng.uniform(0.6, 1.8, dust), strict=True
+    ):
         left, top = max(0, int(x) - 6), max(0, int(y) - 6)
         spot = (slice(top, top + 12), slice(left, left + 12))
         pixels[spot] *= (1 - 0.55 * np.exp(-((xs[spot] - x) ** 2 + (ys[spot] - y) ** 2) / size**2))[..., None]
@@ -91,24 +108,55 @@ def scan(
 def table_top(rng: np.random.Generator, width: int, height: int, kind: str) -> Pixels:
     """What a photographed page lies on: wood, cloth or stone, shape (height, width, 3)."""
     if kind == "wood":
-        grain = np.sin((cloud(rng, width, height, 300) * 3 + np.arange(height)[:, None] / 26.0)) * 0.5
-        fibre = np.asarray(Image.fromarray(rng.normal(0, 1, (height, 12)).astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR))
+        grain = np.sin(cloud(rng, width, height, 300) * 3 + np.arange(height)[:, None] / 26.0) * 0.5
+        fibre = np.asarray(
+            Image.fromarray(rng.normal(0, 1, (height, 12)).astype(np.float32)).resize(
+                (width, height), Image.Resampling.BILINEAR
+            )
+        )
         tone = np.array([118, 82, 54], np.float32)
         return tone * (1 + 0.13 * grain + 0.07 * fibre + 0.03 * cloud(rng, width, height, 3))[..., None]
     if kind == "cloth":
         weave = 0.05 * (np.sin(np.arange(width) * 1.3)[None, :] + np.sin(np.arange(height) * 1.3)[:, None])
         return np.array([74, 92, 104], np.float32) * (1 + weave + 0.08 * cloud(rng, width, height, 200))[..., None]
-    speckle = 0.10 * cloud(rng, width, height, 4) + 0.12 * cloud(rng, width, height, 60)
-    return np.array([92, 90, 88], np.float32) * (1 + speckle)[..., None]
+    speckle = (
+        0.07 * cloud(rng, width, height, 1.5)
+        + 0.05 * cloud(rng, width, height, 9)
+        + 0.03 * cloud(rng, width, height, 250)
+    )
+    return np.array([98, 97, 95], np.float32) * (1 + speckle)[..., None]
+
+
+def creases(rng: np.random.Generator, width: int, height: int, number: int) -> Pixels:
+    """The light on paper that was crumpled and smoothed again: facets between random creases, mean 1."""
+    ys, xs = np.mgrid[0:height, 0:width].astype(np.float32)
+    light = np.ones((height, width), np.float32)
+    for _ in range(number):
+        turn, x, y = rng.uniform(0, math.pi), rng.uniform(0, width), rng.uniform(0, height)
+        away = (xs - x) * math.cos(turn) + (ys - y) * math.sin(turn)
+        along = (ys - y) * math.cos(turn) - (xs - x) * math.sin(turn)
+        reach = np.exp(-((along / rng.uniform(0.25, 0.6) / height) ** 2))
+        light += np.float32(rng.uniform(0.4, 1.0)) * reach * np.sign(away) * np.exp(-np.abs(away) / (0.05 * width))
+    return light
 
 
 def photograph(
-    page: Image.Image, rng: np.random.Generator, size: tuple[int, int], corners: Sequence[tuple[float, float]], ground: str = "wood", shadow: float = 0.4,
-    shadow_from: tuple[float, float] = (0.55, -0.15), warmth: float = 0.05, curl_px: float = 0.0, crumple: float = 0.0, blur: float = 0.7, noise: float = 4.0,
-) -> Image.Image:  # fmt: skip
+    page: Image.Image,
+    rng: np.random.Generator,
+    size: tuple[int, int],
+    corners: Sequence[tuple[float, float]],
+    ground: str = "wood",
+    shadow: float = 0.4,
+    shadow_from: tuple[float, float] = (0.55, -0.15),
+    warmth: float = 0.05,
+    curl_px: float = 0.0,
+    crumple: float = 0.0,
+    blur: float = 0.7,
+    noise: float = 2.2,
+) -> Image.Image:
     """A telephone above a table. `corners`: where the page's corners fall (fractions of the picture, clockwise from top
     left); `shadow`: how dark the holder's shadow is, on the side that `shadow_from` (a line's normal and offset) names;
-    `curl_px`: how far the paper waves; `crumple`: how rough its light is."""
+    `curl_px`: how far the paper waves; `crumple`: how deep its creases are."""
     width, height = size
     wide, high = page.size
     target = [(x * width, y * height) for x, y in corners]
@@ -118,19 +166,34 @@ def photograph(
     u, v = (matrix[0] * xs + matrix[1] * ys + matrix[2]) / depth, (matrix[3] * xs + matrix[4] * ys + matrix[5]) / depth
     u = u + curl_px * np.sin(v / high * math.pi * 2.3 + 0.6)
     v = v + curl_px * 0.7 * np.sin(u / wide * math.pi * 1.4 + 0.2)
-    light = 1 + crumple * (np.abs(cloud(rng, wide, high, 150)) - 0.6 + 0.3 * cloud(rng, wide, high, 35)) if crumple else np.ones((high, wide), np.float32)
+    light = 1 + crumple * (creases(rng, wide, high, 22) - 1)
     lit = _image(np.asarray(page, np.float32) * light[..., None])
     inside = ((u >= 0) & (u < wide - 1) & (v >= 0) & (v < high - 1)).astype(np.float32)
     soft = np.asarray(_grey(inside * 255).filter(ImageFilter.GaussianBlur(1.0)), np.float32)[..., None] / 255
-    cast = np.asarray(_grey(np.roll(inside, (9, 7), (0, 1)) * 255).filter(ImageFilter.GaussianBlur(9)), np.float32)[..., None] / 255
+    cast = (
+        np.asarray(_grey(np.roll(inside, (9, 7), (0, 1)) * 255).filter(ImageFilter.GaussianBlur(9)), np.float32)[
+            ..., None
+        ]
+        / 255
+    )
     scene = table_top(rng, width, height, ground) * (1 - 0.55 * cast)
     scene = scene * (1 - soft) + remap(lit, u, v, (240, 240, 236)) * soft
-    across = shadow_from[0] * xs / width + (1 - abs(shadow_from[0])) * ys / height + shadow_from[1] + 0.03 * cloud(rng, width, height, 300)
+    across = (
+        shadow_from[0] * xs / width
+        + (1 - abs(shadow_from[0])) * ys / height
+        + shadow_from[1]
+        + 0.03 * cloud(rng, width, height, 300)
+    )
     scene *= (1 - shadow / (1 + np.exp(-(across - 0.5) * 22)))[..., None]
     away = ((xs / width - 0.5) ** 2 + (ys / height - 0.5) ** 2)[..., None]
     scene *= (1.03 - 0.42 * away) * np.array([1 + warmth, 1.0, 1 - warmth * 1.6], np.float32)
     out = np.asarray(_image(scene).filter(ImageFilter.GaussianBlur(blur)), np.float32)
-    speckle = np.asarray(_grey(128 + rng.normal(0, noise * 2, (height, width))).filter(ImageFilter.GaussianBlur(0.6)), np.float32) - 128
+    speckle = (
+        np.asarray(
+            _grey(128 + rng.normal(0, noise * 2, (height, width))).filter(ImageFilter.GaussianBlur(0.6)), np.float32
+        )
+        - 128
+    )
     return _image(out + speckle[..., None])
 
 

@@ -1,4 +1,4 @@
-"""What a sample says: every value is kept once, as it is typed and as it is printed, so that the truth is never typed twice."""
+"""What a sample says: each value is kept once, as typed and as printed, so that the truth is never written twice."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,20 @@ from datetime import date, time
 from decimal import Decimal
 from typing import Any
 
-MONTHS = "January February March April May June July August September October November December".split()
+MONTHS = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+]
 
 
 @dataclass(frozen=True, slots=True)

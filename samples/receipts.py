@@ -1,32 +1,48 @@
-"""The receipts: a café, a supermarket, a bakery and a corner shop. Every shop, address and number is invented."""
+"""The English, Malaysian and Chinese receipts. Every shop, address and number is invented."""
 
-from collections.abc import Sequence
 from datetime import date, time
 from decimal import Decimal
 
 from printed import Printed, amount, clock, count, day, text
-from sample import Sample
+from sample import Sample, listed
 from sheet import Sheet
 
 Line = dict[str, Printed]
 WIDTH = 226.0  # 80 mm paper
 
 
-def bought(items: Sequence[tuple[str, int, str]], style: str = "1,234.56") -> tuple[list[Line], Decimal]:
-    """Lines from (description, quantity, price of one), and their sum."""
-    lines = [{"description": text(name), "quantity": count(number), "amount": amount(number * Decimal(price), style)} for name, number, price in items]
+def bought(items: str, style: str = "1,234.56") -> tuple[list[Line], Decimal]:
+    """Lines from rows of description | quantity | price of one; and their sum."""
+    lines = [
+        {"description": text(name), "quantity": count(number), "amount": amount(int(number) * Decimal(price), style)}
+        for name, number, price in listed(items)
+    ]
     return lines, sum((line["amount"].value for line in lines), Decimal(0))
 
 
 def cafe() -> Sample:
-    lines, total = bought([("Flat white", 2, "3.60"), ("Pot of Assam", 1, "3.20"), ("Eggs on sourdough", 1, "9.75"),
-                           ("Mushroom tartine", 1, "10.50"), ("Carrot cake", 2, "4.25"), ("Sparkling water", 1, "2.90")])  # fmt: skip
+    lines, total = bought("""
+            Flat white | 2 | 3.60
+            Pot of Assam | 1 | 3.20
+            Eggs on sourdough | 1 | 9.75
+            Mushroom tartine | 1 | 10.50
+            Carrot cake | 2 | 4.25
+            Sparkling water | 1 | 2.90
+        """)
     inside = (total - total / Decimal("1.2")).quantize(Decimal("0.01"))
     fields = {
-        "company": text("The Copper Kettle"), "address": text("27 Weaver's Row, Little Haddenwick, ZX4 7LM"), "phone": text("09990 417 700"),
-        "date": day(date(2025, 2, 14), "%d/%m/%Y"), "time": clock(time(11, 42)), "lines": lines, "currency": Printed("£", "GBP"),
-        "subtotal": amount(total), "tax": amount(inside), "total": amount(total, sign="£"), "payment": Printed("VISA", "card"),
-    }  # fmt: skip
+        "company": text("The Copper Kettle"),
+        "address": text("27 Weaver's Row, Little Haddenwick, ZX4 7LM"),
+        "phone": text("09990 417 700"),
+        "date": day(date(2025, 2, 14), "%d/%m/%Y"),
+        "time": clock(time(11, 42)),
+        "lines": lines,
+        "currency": Printed("£", "GBP"),
+        "subtotal": amount(total),
+        "tax": amount(inside),
+        "total": amount(total, sign="£"),
+        "payment": Printed("VISA", "card"),
+    }
     sheet, mid = Sheet(WIDTH, 452), WIDTH / 2
     sheet.text(mid, 36, "The Copper Kettle", "script", 23, "center")
     sheet.text(mid, 54, "27 Weaver's Row\nLittle Haddenwick, ZX4 7LM\nTel. 09990 417 700", "till", 8.5, "center")
@@ -48,30 +64,78 @@ def cafe() -> Sample:
     sheet.text(16, y + 40, "VISA **** **** **** 0417", "till", 9)
     sheet.text(210, y + 56, "APPROVED", "till", 9, "right")
     sheet.text(mid, y + 92, "Service is not included.\nSee you again!", "till", 9, "center")
-    return Sample("receipts/cafe_slanted.jpg", "receipt", "café receipt on a wooden table", "photographed at a slant, a hand's shadow across the lower half",
-                  (sheet,), fields)  # fmt: skip
+    return Sample(
+        "receipts/cafe_slanted.jpg",
+        "receipt",
+        "café receipt on a wooden table",
+        "photographed at a slant, a hand's shadow across the lower half",
+        (sheet,),
+        fields,
+    )
 
 
 def supermarket() -> Sample:
     lines, total = bought(
-        [("BERAS WANGI 5KG", 1, "32.90"), ("TELUR GRED A 30S", 1, "14.40"), ("SUSU SEGAR 1L", 2, "7.50"), ("ROTI GANDUM", 1, "4.20"), ("BAWANG BESAR KG", 1, "3.85"),
-         ("KENTANG KG", 1, "4.60"), ("LOBAK MERAH", 1, "3.10"), ("TOMATO 500G", 2, "2.95"), ("SAWI MANIS", 1, "2.40"), ("CILI MERAH 200G", 1, "3.30"),
-         ("AYAM SEGAR", 1, "18.75"), ("IKAN TENGGIRI", 1, "27.60"), ("SOS TIRAM", 1, "6.80"), ("KICAP MANIS", 1, "5.95"), ("MINYAK MASAK 2KG", 1, "13.90"),
-         ("GULA HALUS 1KG", 2, "2.85"), ("TEPUNG GANDUM 1KG", 1, "3.20"), ("KOPI O 20S", 1, "9.90"), ("TEH UNCANG 100S", 1, "11.50"), ("BISKUT LEMAK", 1, "5.40"),
-         ("MEE KUNING", 2, "1.80"), ("TAUFU", 3, "1.50"), ("LIMAU NIPIS", 1, "2.75"), ("PISANG MAS", 1, "4.35"), ("EPAL FUJI 6S", 1, "8.90"),
-         ("SABUN CUCI 2KG", 1, "15.60"), ("PENCUCI PINGGAN", 1, "6.25"), ("TISU MUKA 5S", 1, "10.90"), ("UBAT GIGI", 2, "8.45"), ("SYAMPU 340ML", 1, "16.30"),
-         ("BATERI AA 4S", 1, "12.80"), ("BEG SAMPAH L", 1, "5.70")]
-    )  # fmt: skip
+        """
+            BERAS WANGI 5KG | 1 | 32.90
+            TELUR GRED A 30S | 1 | 14.40
+            SUSU SEGAR 1L | 2 | 7.50
+            ROTI GANDUM | 1 | 4.20
+            BAWANG BESAR KG | 1 | 3.85
+            KENTANG KG | 1 | 4.60
+            LOBAK MERAH | 1 | 3.10
+            TOMATO 500G | 2 | 2.95
+            SAWI MANIS | 1 | 2.40
+            CILI MERAH 200G | 1 | 3.30
+            AYAM SEGAR | 1 | 18.75
+            IKAN TENGGIRI | 1 | 27.60
+            SOS TIRAM | 1 | 6.80
+            KICAP MANIS | 1 | 5.95
+            MINYAK MASAK 2KG | 1 | 13.90
+            GULA HALUS 1KG | 2 | 2.85
+            TEPUNG GANDUM 1KG | 1 | 3.20
+            KOPI O 20S | 1 | 9.90
+            TEH UNCANG 100S | 1 | 11.50
+            BISKUT LEMAK | 1 | 5.40
+            MEE KUNING | 2 | 1.80
+            TAUFU | 3 | 1.50
+            LIMAU NIPIS | 1 | 2.75
+            PISANG MAS | 1 | 4.35
+            EPAL FUJI 6S | 1 | 8.90
+            SABUN CUCI 2KG | 1 | 15.60
+            PENCUCI PINGGAN | 1 | 6.25
+            TISU MUKA 5S | 1 | 10.90
+            UBAT GIGI | 2 | 8.45
+            SYAMPU 340ML | 1 | 16.30
+            BATERI AA 4S | 1 | 12.80
+            BEG SAMPAH L | 1 | 5.70
+        """
+    )
     inside = (total * 6 / 106).quantize(Decimal("0.01"))
     rounded = (total * 20).quantize(Decimal("1")) / 20
     fields = {
-        "company": text("PASAR RAYA BINTANG SENJA SDN BHD"), "address": text("LOT 41-G, JALAN ANGAN-ANGAN 7, TAMAN IMPIAN KHAYAL, 09900 BANDAR REKAAN"),
-        "phone": text("09-990 4177"), "date": day(date(2024, 12, 28), "%d-%m-%Y"), "time": clock(time(19, 6, 33), "%H:%M:%S"), "lines": lines,
-        "currency": Printed("RM", "MYR"), "subtotal": amount(total), "tax": amount(inside), "total": amount(rounded), "payment": Printed("CASH", "cash"),
-    }  # fmt: skip
+        "company": text("PASAR RAYA BINTANG SENJA SDN BHD"),
+        "address": text("LOT 41-G, JALAN ANGAN-ANGAN 7, TAMAN IMPIAN KHAYAL, 09900 BANDAR REKAAN"),
+        "phone": text("09-990 4177"),
+        "date": day(date(2024, 12, 28), "%d-%m-%Y"),
+        "time": clock(time(19, 6, 33), "%H:%M:%S"),
+        "lines": lines,
+        "currency": Printed("RM", "MYR"),
+        "subtotal": amount(total),
+        "tax": amount(inside),
+        "total": amount(rounded),
+        "payment": Printed("CASH", "cash"),
+    }
     sheet, mid = Sheet(WIDTH, 760), WIDTH / 2
     sheet.text(mid, 30, "PASAR RAYA BINTANG SENJA\nSDN BHD", "mono bold", 12, "center")
-    sheet.text(mid, 60, "(99041-X)\nLOT 41-G, JALAN ANGAN-ANGAN 7,\nTAMAN IMPIAN KHAYAL,\n09900 BANDAR REKAAN\nTEL: 09-990 4177", "mono", 9, "center")
+    sheet.text(
+        mid,
+        60,
+        "(99041-X)\nLOT 41-G, JALAN ANGAN-ANGAN 7,\nTAMAN IMPIAN KHAYAL,\n09900 BANDAR REKAAN\nTEL: 09-990 4177",
+        "mono",
+        9,
+        "center",
+    )
     sheet.text(mid, 128, "TAX INVOICE", "mono bold", 11, "center")
     sheet.text(14, 146, "DATE: 28-12-2024  TIME: 19:06:33\nCASHIER: 03 LELA   BILL: 0041770", "mono", 9)
     sheet.text(14, 180, "ITEM               QTY    RM", "mono bold", 9)
@@ -85,57 +149,51 @@ def supermarket() -> Sample:
     sheet.line((14, y - 8), (212, y - 8))
     paid = Decimal(400) if rounded <= 400 else Decimal(450)
     for label, words, font in (
-        ("SUBTOTAL", fields["subtotal"].words, "mono"), ("ROUNDING ADJ", amount(rounded - total).words, "mono"), ("TOTAL RM", fields["total"].words, "mono bold"),
-        ("CASH", amount(paid).words, "mono"), ("CHANGE", amount(paid - rounded).words, "mono"),
-    ):  # fmt: skip
+        ("SUBTOTAL", fields["subtotal"].words, "mono"),
+        ("ROUNDING ADJ", amount(rounded - total).words, "mono"),
+        ("TOTAL RM", fields["total"].words, "mono bold"),
+        ("CASH", amount(paid).words, "mono"),
+        ("CHANGE", amount(paid - rounded).words, "mono"),
+    ):
         y += 13.5
         sheet.text(14, y - 6, label, font, 10.5 if "bold" in font else 9.5)
         sheet.text(212, y - 6, words, font, 10.5 if "bold" in font else 9.5, "right")
     sheet.text(14, y + 14, f"SST 6% INCLUDED      {fields['tax'].words:>10}", "mono", 9)
     sheet.text(mid, y + 36, "TERIMA KASIH\nGOODS SOLD ARE NOT RETURNABLE", "mono", 8.5, "center")
-    return Sample("receipts/supermarket_long.jpg", "receipt", "long till receipt, Malaysian supermarket", "32 lines, faded thermal print, weak columns, rounding, cash and change",
-                  (sheet,), fields)  # fmt: skip
-
-
-def bakery() -> Sample:
-    style = "1.234,56"
-    lines, total = bought([("Roggenmischbrot 1 kg", 1, "4.80"), ("Laugenbrezel", 4, "0.95"), ("Butterhörnchen", 3, "1.45"), ("Käsekuchen", 2, "3.20"), ("Filterkaffee groß", 1, "2.90")], style)
-    inside = (total * 7 / 107).quantize(Decimal("0.01"))
-    fields = {
-        "company": text("Bäckerei Morgenrot GmbH"), "address": text("Lindenzeile 12, 09997 Traumstadt"), "phone": text("0999 / 41 77 0"),
-        "date": day(date(2025, 4, 5), "%d.%m.%Y"), "time": clock(time(8, 17)), "lines": lines, "currency": Printed("EUR", "EUR"),
-        "subtotal": None, "tax": amount(inside, style), "total": amount(total, style), "payment": Printed("Bar", "cash"),
-    }  # fmt: skip
-    given = Decimal(50)
-    sheet, mid = Sheet(WIDTH, 430), WIDTH / 2
-    sheet.text(mid, 36, "Bäckerei Morgenrot GmbH", "typewriter bold", 13, "center")
-    sheet.text(mid, 52, "Lindenzeile 12\n09997 Traumstadt\nTel. 0999 / 41 77 0", "typewriter", 10, "center")
-    sheet.text(mid, 102, "Steuer-Nr. 999/041/7700", "typewriter", 9, "center")
-    sheet.text(212, 128, "EUR", "typewriter", 10.5, "right")
-    y = 145.0
-    for line in lines:
-        sheet.text(14, y, f"{line['quantity'].words} x {line['description'].words}", "typewriter", 10.5)
-        sheet.text(212, y, line["amount"].words, "typewriter", 10.5, "right")
-        y += 17.5
-    sheet.line((14, y - 9), (212, y - 9), width=0.9)
-    for label, words, size in (("SUMME EUR", fields["total"].words, 13.5), ("Bar", amount(given, style).words, 10.5), ("Rückgeld", amount(given - total, style).words, 10.5)):
-        y += 17
-        sheet.text(14, y - 6, label, "typewriter bold" if size > 12 else "typewriter", size)
-        sheet.text(212, y - 6, words, "typewriter bold" if size > 12 else "typewriter", size, "right")
-    sheet.text(14, y + 20, f"MwSt 7%   Netto {amount(total - inside, style).words}", "typewriter", 10)
-    sheet.text(212, y + 20, fields["tax"].words, "typewriter", 10, "right")
-    sheet.text(14, y + 48, "05.04.2025   08:17 Uhr   Bon 4177", "typewriter", 10)
-    sheet.text(mid, y + 74, "Vielen Dank und guten Morgen!", "typewriter", 10, "center")
-    return Sample("receipts/bakery_crumpled.jpg", "receipt", "Kassenbon of a bakery", "crumpled and folded, on dark stone, cash and change near the sum", (sheet,), fields)
+    return Sample(
+        "receipts/supermarket_long.jpg",
+        "receipt",
+        "long till receipt, Malaysian supermarket",
+        "32 lines, faded thermal print, weak columns, rounding, cash and change",
+        (sheet,),
+        fields,
+    )
 
 
 def corner_shop() -> Sample:
-    lines, total = bought([("农家鲜牛奶950ml", 2, "12.80"), ("全麦吐司", 1, "9.90"), ("乌龙茶500ml", 3, "4.50"), ("卤味拼盘", 1, "26.80"), ("抽纸3包", 1, "15.90"), ("柠檬糖", 2, "3.60")])
+    lines, total = bought(
+        """
+            农家鲜牛奶950ml | 2 | 12.80
+            全麦吐司 | 1 | 9.90
+            乌龙茶500ml | 3 | 4.50
+            卤味拼盘 | 1 | 26.80
+            抽纸3包 | 1 | 15.90
+            柠檬糖 | 2 | 3.60
+        """
+    )
     fields = {
-        "company": text("半山便利店"), "address": text("青岚市竹里区听风路88号"), "phone": text("0999-4177088"), "date": day(date(2025, 1, 9), "%Y-%m-%d"),
-        "time": clock(time(21, 35, 12), "%H:%M:%S"), "lines": lines, "currency": Printed("¥", "CNY"), "subtotal": None, "tax": None,
-        "total": amount(total, sign="¥"), "payment": Printed("微信支付", "mobile"),
-    }  # fmt: skip
+        "company": text("半山便利店"),
+        "address": text("青岚市竹里区听风路88号"),
+        "phone": text("0999-4177088"),
+        "date": day(date(2025, 1, 9), "%Y-%m-%d"),
+        "time": clock(time(21, 35, 12), "%H:%M:%S"),
+        "lines": lines,
+        "currency": Printed("¥", "CNY"),
+        "subtotal": None,
+        "tax": None,
+        "total": amount(total, sign="¥"),
+        "payment": Printed("微信支付", "mobile"),
+    }
     sheet, mid = Sheet(WIDTH, 420), WIDTH / 2
     sheet.text(mid, 40, "半山便利店", "hei bold", 18, "center")
     sheet.text(mid, 60, "欢迎光临", "hei", 10, "center")
@@ -158,4 +216,11 @@ def corner_shop() -> Sample:
     sheet.text(212, y + 48, amount(total).words, "hei", 10.5, "right")
     sheet.text(14, y + 80, "电话:0999-4177088\n地址:青岚市竹里区听风路88号", "hei", 10, leading=1.5)
     sheet.text(mid, y + 126, "请保留小票,谢谢惠顾", "hei", 9.5, "center")
-    return Sample("receipts/corner_shop.webp", "receipt", "小票 of a corner shop, WEBP", "slanted the other way, warm lamp light, address at the foot", (sheet,), fields)
+    return Sample(
+        "receipts/corner_shop.webp",
+        "receipt",
+        "小票 of a corner shop, WEBP",
+        "slanted the other way, warm lamp light, address at the foot",
+        (sheet,),
+        fields,
+    )

@@ -30,9 +30,16 @@ class Column:
 
 
 def rows(
-    sheet: Sheet, y: float, columns: Sequence[Column], lines: Sequence[Sequence[Printed | str | None]], font: str = "sans", size: float = 9.0,
-    pitch: float = 18.0, hand: str = "", ink: Ink = BLACK,
-) -> float:  # fmt: skip
+    sheet: Sheet,
+    y: float,
+    columns: Sequence[Column],
+    lines: Sequence[Sequence[Printed | str | None]],
+    font: str = "sans",
+    size: float = 9.0,
+    pitch: float = 18.0,
+    hand: str = "",
+    ink: Ink = BLACK,
+) -> float:
     """Write rows of cells; a cell of two rows makes its line higher. The y below the last line is returned."""
     for line in lines:
         high = 1
@@ -49,17 +56,28 @@ def rows(
     return y
 
 
-def heads(sheet: Sheet, y: float, columns: Sequence[Column], font: str = "sans bold", size: float = 8.5, ink: Ink = BLACK) -> None:
+def heads(
+    sheet: Sheet, y: float, columns: Sequence[Column], font: str = "sans bold", size: float = 8.5, ink: Ink = BLACK
+) -> None:
     for column in columns:
         sheet.text(column.x, y, column.title, font, size, column.align, ink)
 
 
+def listed(rows: str) -> list[list[str]]:
+    """Rows of a small table in text: a line a row, " | " between cells, " // " where a cell goes on in the next row."""
+    return [
+        [cell.strip().replace(" // ", "\n") for cell in line.split(" |")]
+        for line in rows.strip().split("\n")
+        if line.strip()
+    ]
+
+
 def priced(
-    items: Sequence[tuple[str, str, str]], style: str = "1,234.56", point: str = ".", joint: str = " "
-) -> tuple[list[dict[str, Printed]], Decimal]:  # fmt: skip
-    """Lines of an invoice from (description, quantity, unit price), each with its amount; and their sum."""
+    items: str, style: str = "1,234.56", point: str = ".", joint: str = " "
+) -> tuple[list[dict[str, Printed]], Decimal]:
+    """Lines of an invoice from rows of description | quantity | unit price, each with its amount; and their sum."""
     lines, total = [], Decimal(0)
-    for description, quantity, price in items:
+    for description, quantity, price in listed(items):
         cost = (Decimal(quantity) * Decimal(price)).quantize(Decimal("0.01"))
         total += cost
         lines.append(
