@@ -48,11 +48,12 @@ class Rule:
 
 
 class Shape(NamedTuple):
-    """What an expression is: its kind, the list that it has one value a row of, and whether money is in it."""
+    """What an expression is: its kind, the list whose rows it has a value for, if money is in it, a choice's options."""
 
     kind: Kind
     rows: str | None = None
     money: bool = False
+    options: tuple[str, ...] = ()
 
 
 def parse(text: str) -> Rule:
@@ -143,7 +144,7 @@ class Checker:
         kind: Kind | None = "texts" if getattr(leaf, "many", False) else _KINDS.get(leaf.type)
         if kind is None:
             raise RuleError(f"{path} is of type {leaf.type}, which rules cannot compare")
-        return Shape(kind, rows, leaf.type == "money")
+        return Shape(kind, rows, leaf.type == "money", tuple(getattr(leaf, "options", ())))
 
     def _arithmetic(self, sign: str, left: Shape, right: Shape) -> Shape:
         match left.kind, sign, right.kind:
@@ -160,7 +161,7 @@ class Checker:
         before, left = node.left, shapes[0]
         for op, part in zip(node.ops, node.comparators, strict=True):
             if isinstance(op, ast.In | ast.NotIn):
-                right = self._members(part, left)
+                right = self._members(part, left, before)
             else:
                 right = self.shape(part)
                 if isinstance(op, ast.Is | ast.IsNot):
@@ -170,7 +171,7 @@ class Checker:
             before, left = part, right
         return self._joined("yesno", shapes)
 
-    def _members(self, node: ast.expr, left: Shape) -> Shape:
+    def _members(self, node: ast.expr, left: Shape, constant: ast.expr) -> Shape:
         if isinstance(node, ast.List | ast.Tuple | ast.Set):
             for element in node.elts:
                 if not isinstance(element, ast.Constant):
@@ -180,6 +181,8 @@ class Checker:
                 self._comparable(element, left, ast.Eq(), element, self.shape(element))
             return Shape("texts")
         right = self.shape(node)
+        if right.options and isinstance(constant, ast.Constant) and constant.value not in right.options:
+            raise RuleError(f'"{constant.value}" is not one of the options {", ".join(right.options)}')
         if right.kind != "texts" or left.kind != "text":
             raise RuleError(
                 f'after in stands a list, as in currency in ["EUR", "USD"]; {ast.unparse(node)} is {_WORDS[right.kind]}'
@@ -193,6 +196,8 @@ class Checker:
                     form = '"2024-06-15"' if other.kind == "date" else '"14:05"'
                     raise RuleError(f'"{node.value}" is not {_WORDS[other.kind]}; write it as {form}')
                 return
+            if isinstance(node, ast.Constant) and other.options and node.value not in other.options:
+                raise RuleError(f'"{node.value}" is not one of the options {", ".join(other.options)}')
             if one.kind in ("rows", "texts"):
                 raise RuleError(f"{ast.unparse(node)} is {_WORDS[one.kind]}; use count(…), sum(…) or in")
         if left.kind != right.kind:

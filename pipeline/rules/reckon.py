@@ -73,7 +73,7 @@ class _Reader:
         if len(node.args) > 1:
             values = [self.value(each) for each in node.args]
         elif rows is None:
-            return len(_at(self.data, dotted(first)) or ())  # count of a choice of many
+            return Decimal(len(_at(self.data, dotted(first)) or ()))  # count of a choice of many
         else:
             reader = _Reader(self.checker, self.data, self.tolerance, self.today, 0)
             values = []
