@@ -76,9 +76,9 @@ class RootLock:
     def alive(self, run: str) -> bool:
         """Whether another run may still be at work, seen from inside this lock.
 
-        On a local disk every other run is dead, since this lock is held; so is one of this machine on a share. Not every
-        share carries a lock from machine to machine: there a run of another machine is believed to live until its folder
-        in working/ has not changed for a day.
+        On a local disk every other run is dead, since this lock is held; so is one of this machine on a share. Not
+        every share carries a lock from machine to machine: there a run of another machine is believed to live until
+        its folder in working/ has not changed for a day.
         """
         if run == self.run or not self.exclusive:
             return True
@@ -130,7 +130,8 @@ def _on_share(root: Path) -> bool:
         return True
     for line in mounts:  # id parent major:minor root MOUNT options… - TYPE source options
         left, _, right = line.partition(" - ")
-        mount = left.split()[4].encode("utf-8", "surrogateescape").decode("unicode_escape").rstrip("/")
+        escaped = os.fsencode(left.split()[4]).decode("unicode_escape")  # blanks are written \040
+        mount = os.fsdecode(escaped.encode("latin-1")).rstrip("/")
         if (place == mount or place.startswith(f"{mount}/")) and len(mount) >= len(best):
             best, kind = mount, right.split()[0]
     return kind == "unknown" or kind.removeprefix("fuse.").startswith(_SHARES)
