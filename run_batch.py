@@ -11,7 +11,6 @@ from typing import Annotated, Any
 
 import simplejson
 import typer
-from typer.core import TyperGroup
 
 from pipeline.console import Screen, show_account, show_rows, show_score
 from pipeline.errors import INTERRUPTED, SOME_FAILED, ConfigError, Fault, ScanmillError
@@ -21,18 +20,8 @@ from pipeline.settings import Settings, load_settings
 HERE = Path(__file__).resolve().parent
 
 
-class _RunByDefault(TyperGroup):
-    """`run_batch.py` alone, or with options only, is `run_batch.py run`."""
-
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
-        if not args or (args[0].startswith("-") and args[0] not in ("-h", "--help", "--version")):
-            args = ["run", *args]
-        return super().parse_args(ctx, args)
-
-
 app = typer.Typer(
-    cls=_RunByDefault,
-    help="Drop scans into a folder; in the morning there is a checked table.",
+    help="Drop scans into a folder; in the morning there is a checked table. Without a command: run.",
     context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -344,5 +333,11 @@ def new(
         )
 
 
+def main(arguments: list[str]) -> None:
+    """`run_batch.py` alone, or with options only, is `run_batch.py run`."""
+    named = arguments and (not arguments[0].startswith("-") or arguments[0] in ("-h", "--help"))
+    app(arguments if named else ["run", *arguments], prog_name="run_batch.py")
+
+
 if __name__ == "__main__":
-    app()
+    main(sys.argv[1:])

@@ -146,6 +146,7 @@ class Account:
     finished_at: datetime | None = None
     notes: list[str] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
+    written: Path | None = None  # the HTML page, once there is one
     _open: Counter[tuple[str, str]] = field(default_factory=Counter)
     _taken: int = 0
     _pictures: int = 0
@@ -256,6 +257,7 @@ class Account:
         told = json.dumps(self.to_dict(), ensure_ascii=False, indent=1).encode("utf-8", "backslashreplace")
         disk.write_whole(root, as_json, told + b"\n")
         disk.write_whole(root, as_html, report(self, root, as_json.name).encode())
+        self.written = as_html
         return as_json, as_html
 
 

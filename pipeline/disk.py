@@ -93,8 +93,8 @@ def folder(root: Path, *parts: str) -> Path:
     return here
 
 
-def sync_folder(place: Path) -> None:
-    """Makes renames inside the folder outlive a power cut."""
+def sync(place: Path) -> None:
+    """Makes a file, or the renames inside a folder, outlive a power cut."""
     handle = os.open(place, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -126,7 +126,7 @@ def write_whole(root: Path, target: Path, data: bytes) -> None:
     place = write_scratch(root, target.suffix, data)
     with storing(target):
         os.replace(place, target)
-        sync_folder(target.parent)
+        sync(target.parent)
 
 
 def sweep(root: Path, older_s: float = 3600.0) -> int:

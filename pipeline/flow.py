@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline import extract
+from pipeline import evidence, extract
 from pipeline.errors import DocumentError
 from pipeline.job import Job
 from pipeline.pages import Pages, Ticket
@@ -147,7 +147,9 @@ class Flow:
         if replies := entry.tray.take(reply):
             job = reply.request.job
             page = reply.request.pages[0].number if job.per == "page" else None
+            seen = [each for reply in replies for each in reply.request.pages]
             record = extract.extract(job, entry.tray.document, page, replies, self._provenance)
+            record = evidence.locate(record, job, seen)
             if record.error and entry.error is None:
                 entry.error = DocumentError(*record.error)
             self._out.append(record)

@@ -48,7 +48,8 @@ class Ledger:
         return any(table.due() for table in self._tables.values())
 
     def flush(self) -> None:
-        """Rows, then moves. Raises StorageError; what was not moved yet is finished by the next run."""
+        """Records to the disk, rows, then moves. Raises StorageError; the next run finishes what was not moved yet."""
+        self._store.sync()
         for table in self._tables.values():
             table.flush()
         moves, self._moves = self._moves, []

@@ -6,6 +6,7 @@ records of a document and a job are committed together, page 1 last: where page 
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date, datetime
@@ -28,6 +29,10 @@ _FILE = re.compile(r"([0-9a-f]{64})(?:\.p(\d{4,}))?\.json")
 _DAY = re.compile(rb'\n "day": "(\d{4}-\d\d-\d\d)"')
 _HEAD_BYTES = 16384  # holds all that stands before "day", whose longest part is the document's name
 
+SYNC_THREADS = (
+    8  # waiting for the disk side by side: 0.08 ms a file instead of 0.29, and 12 when each commit waits alone
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Known:
@@ -43,14 +48,12 @@ class Known:
 
 
 class Store:
-    """The records of one root. `durable` waits for the disk, so that even a power cut leaves whole files only."""
+    """The records of one root. A commit is whole at once for every reader; after `sync` it outlives a power cut too."""
 
-    def __init__(
-        self, root: Path, durable: bool = True, now: Callable[[], datetime] = lambda: datetime.now().astimezone()
-    ) -> None:
-        self.root, self.durable = root, durable
+    def __init__(self, root: Path, now: Callable[[], datetime] = lambda: datetime.now().astimezone()) -> None:
+        self.root = root
         self._now = now
-        self._unsynced: set[Path] = set()
+        self._unsynced: list[Path] = []
 
     def commit(self, records: Sequence[Record]) -> list[Record]:
         """Writes all records of one document and one job; returns them with `day` and `processed_at`.
@@ -74,22 +77,24 @@ class Store:
         moves.sort(key=lambda move: move[1] == self._path(first.job, first.document.id, first.page))
         with disk.storing(place):
             for source, target in moves:
-                if target == moves[-1][1] and len(moves) > 1 and self.durable:
-                    disk.sync_folder(place)  # the other pages before the first
+                if target == moves[-1][1] and len(moves) > 1:
+                    disk.sync(place)  # the other pages before the first
                 rename(source, target)
-            self._unsynced.add(place)
+                self._unsynced.append(target)
             for path in sorted(set(old) - {target for _, target in moves}, reverse=True):
                 path.unlink(missing_ok=True)
         return written
 
     def sync(self) -> None:
         """Waits until every commit would outlive a power cut: to be done before a document leaves working/."""
-        while self._unsynced:
-            place = next(iter(self._unsynced))
+        unsynced, self._unsynced = self._unsynced, []
+        with ThreadPoolExecutor(SYNC_THREADS) as threads:
+            for place, wait in [(place, threads.submit(disk.sync, place)) for place in unsynced]:
+                with disk.storing(place), suppress(FileNotFoundError):  # a later commit may have dropped a page
+                    wait.result()
+        for place in {path.parent for path in unsynced}:
             with disk.storing(place):
-                if self.durable:
-                    disk.sync_folder(place)
-            self._unsynced.discard(place)
+                disk.sync(place)
 
     def known(self, job: str, document_id: str) -> Known | None:
         """What the last whole commit wrote; None where there is none, or where a file of it is damaged."""
@@ -161,7 +166,7 @@ class Store:
         return self.root / "records" / disk.child(job) / f"{document_id}{suffix}.json"
 
     def _write(self, record: Record) -> Path:
-        return disk.write_scratch(self.root, "json", to_json(record).encode(), self.durable)
+        return disk.write_scratch(self.root, "json", to_json(record).encode(), durable=False)
 
     def _day(self, paths: Sequence[Path]) -> date | None:
         for path in paths:

@@ -161,7 +161,7 @@ class Table:
         with disk.storing(self.folder):
             for source, target in ready:
                 os.replace(source, target)
-            disk.sync_folder(self.folder)
+            disk.sync(self.folder)
 
     def _path(self, day: date) -> Path:
         return self.folder / f"{day.isoformat()}.parquet"

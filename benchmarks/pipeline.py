@@ -1,0 +1,182 @@
+"""How fast is the pipeline, as ratios against a baseline in the same run. `python benchmarks/pipeline.py [PART]... [--json]`
+
+echo     the whole pipeline with the scripted model, on 1-megapixel JPEGs, against a bare loop of decode and resize
+ocr      the CPU engine in one and in two processes, against bare RapidOCR
+growth   the cost of a document at the beginning and at the end of a large batch
+start    seconds from the start of the command to the first record, on one page
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+from pipeline.account import Entry  # noqa: E402
+from pipeline.job import parse_job  # noqa: E402
+from pipeline.mill import Mill  # noqa: E402
+from pipeline.settings import load_settings  # noqa: E402
+
+JOB = b"""
+name: note
+preprocess: []
+fields:
+  number: {type: text}
+  total: {type: money}
+"""
+
+
+class Quiet:
+    """A listener that remembers when each document was finished."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def note(self, text: str) -> None: ...
+    def started(self, waiting: int) -> None: ...
+    def finished(self, entry: Entry) -> None:
+        self.times.append(time.perf_counter())
+
+
+def photographs(folder: Path, count: int, size: tuple[int, int] = (1000, 1000)) -> list[Path]:
+    """Different JPEGs of paper with print, about 200 kB a megapixel, as phones and scanners make them."""
+    rng = np.random.default_rng(0)
+    folder.mkdir(parents=True, exist_ok=True)
+    paper = rng.normal(225, 6, (size[1], size[0], 1)).repeat(3, 2)
+    for row in range(40, size[1] - 40, 28):
+        for left in range(40, size[0] - 80, 60):
+            paper[row : row + 14, left : left + int(rng.integers(20, 55)) : 3] = 40
+    picture = Image.fromarray(paper.clip(0, 255).astype(np.uint8))
+    picture.save(folder / "first.jpg", quality=85)
+    data, paths = (folder / "first.jpg").read_bytes(), []
+    (folder / "first.jpg").unlink()
+    for number in range(count):  # a trailing comment makes each file another document at no cost
+        paths.append(folder / f"{number:05}.jpg")
+        paths[-1].write_bytes(data + b"%d" % number)
+    return paths
+
+
+def settled(root: Path, box: str, count: int, size: tuple[int, int]) -> None:
+    paths = photographs(root / "inbox" / box, count, size)
+    for path in paths:
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+
+
+def _open_and_resize(path: Path) -> int:
+    from models.echo import Echo
+
+    picture = Image.open(path).convert("RGB")
+    return int(np.asarray(picture.resize(Echo.wants.fit(*picture.size), Image.Resampling.BICUBIC)).sum(dtype=np.int64) % 7)
+
+
+def echo(processes: int, count: int) -> dict[str, Any]:
+    from models.echo import Echo
+
+    job = parse_job(JOB)
+    with tempfile.TemporaryDirectory() as place:
+        root = Path(place)
+        settled(root, job.inbox, count, (1000, 1000))
+        files = sorted((root / "inbox" / job.inbox).iterdir())
+        with multiprocessing.get_context("forkserver").Pool(processes) as pool:
+            pool.map(_open_and_resize, files[: 4 * processes])
+            begun = time.perf_counter()
+            pool.map(_open_and_resize, files, chunksize=8)
+            bare = count / (time.perf_counter() - begun)
+        listener = Quiet()
+        settings = load_settings(None, root=root, workers=processes, settle_s=0)
+        with Mill(settings, [job], Echo({"*": '{"number": "A-1", "total": "12.50"}'}), "echo", listener) as mill:
+            begun = time.perf_counter()
+            account = mill.batch()
+            whole = count / (time.perf_counter() - begun)
+        assert account.summary()["done"] == count, account.summary()
+    return {"documents": count, "bare_per_s": bare, "pipeline_per_s": whole, "ratio": whole / bare, "target": 0.8}
+
+
+def growth(processes: int, count: int) -> dict[str, Any]:
+    from models.echo import Echo
+
+    job = parse_job(JOB)
+    with tempfile.TemporaryDirectory() as place:
+        root, listener = Path(place), Quiet()
+        settled(root, job.inbox, count, (64, 64))
+        settings = load_settings(None, root=root, workers=processes, settle_s=0)
+        with Mill(settings, [job], Echo({"*": '{"number": "A-1", "total": "12.50"}'}), "echo", listener) as mill:
+            mill.batch()
+    steps = np.diff(listener.times)
+    tenth = max(500, count // 10)
+    early, late = steps[tenth : 2 * tenth].sum() / tenth, steps[-tenth:].sum() / tenth
+    return {"documents": count, "early_ms": early * 1e3, "late_ms": late * 1e3, "ratio": late / early, "target": 1.05}
+
+
+def ocr(pages: int) -> dict[str, Any]:
+    raise SystemExit("not yet")
+
+
+def start() -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as place:
+        root = Path(place)
+        (root / "inbox" / "receipts").mkdir(parents=True)
+        sample = HERE.parent / "samples" / "receipts" / "cafe_slanted.jpg"
+        target = root / "inbox" / "receipts" / sample.name
+        target.write_bytes(sample.read_bytes())
+        os.utime(target, (1_700_000_000, 1_700_000_000))
+        command = [sys.executable, HERE.parent / "run_batch.py", "--root", root, "--job", "receipt"]
+        seconds = []
+        for _ in range(3):
+            begun = time.perf_counter()
+            process = subprocess.Popen(command, cwd=HERE.parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            records = root / "records" / "receipt"
+            while not (records.is_dir() and any(records.iterdir())) and process.poll() is None:
+                time.sleep(0.01)
+            seconds.append(time.perf_counter() - begun)
+            process.wait()
+            for record in records.iterdir():
+                record.unlink()
+            done = next((root / "done").rglob("*.jpg"))
+            done.rename(target)
+    return {"seconds": statistics.median(seconds), "all": seconds, "target": 5.0}
+
+
+def main() -> None:
+    parts: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
+        "echo": lambda given: echo(given.processes, given.documents),
+        "ocr": lambda given: ocr(given.pages),
+        "growth": lambda given: growth(given.processes, given.many),
+        "start": lambda given: start(),
+    }
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", nargs="*", choices=[*parts, []], help="which parts to measure; all of them by default")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--documents", type=int, default=1000, help="for echo")
+    parser.add_argument("--many", type=int, default=20_000, help="documents for growth")
+    parser.add_argument("--pages", type=int, default=24, help="for ocr")
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    results = {}
+    for part in given.part or parts:
+        results[part] = parts[part](given)
+        if not given.json:
+            print(f"{part:8}", "  ".join(f"{key} {_shown(value)}" for key, value in results[part].items()), flush=True)
+    if given.json:
+        print(json.dumps(results, indent=1))
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    main()
