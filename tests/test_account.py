@@ -234,6 +234,17 @@ def test_no_text_turns_or_breaks_the_page(text: str) -> None:
     assert not re.search("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]", shown)
 
 
+def test_a_neighbour_is_never_taken_for_a_scheme() -> None:
+    assert webpage.link("runs/javascript:alert(1)", "runs") == "./javascript%3Aalert%281%29"
+    assert webpage.link("runs/a.json", "runs") == "./a.json"
+
+
+def test_sentences_set_code_and_nothing_else() -> None:
+    assert webpage.sentence("raise `limits.pages` <b>now</b>") == (
+        "raise <code>limits.pages</code> &lt;b&gt;now&lt;/b&gt;"
+    )
+
+
 def test_a_name_that_no_disk_can_hold_has_no_link() -> None:
     assert webpage.link("root/a\ud800.pdf", "root/runs") == ""
 

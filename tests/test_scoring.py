@@ -222,6 +222,11 @@ def test_a_missing_row_is_missing_and_an_unlabelled_column_is_not_counted(invoic
     assert "lines.what" in score.unlabelled
 
 
+def test_rows_that_share_nothing_are_one_wrong_row(invoice: Job) -> None:
+    found = verdicts(invoice, {"lines": [{"amount": "1.00"}]}, {"lines": lines((None, "2.00"))})
+    assert found == {"lines[0].amount": "wrong"}
+
+
 def test_an_empty_list_in_the_label_says_that_there_are_no_rows(invoice: Job) -> None:
     assert verdicts(invoice, {"lines": []}, {"lines": lines(("x", None))}) == {"lines[0].what": "invented"}
 
