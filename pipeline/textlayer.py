@@ -12,6 +12,7 @@ A layer is kept only when it can stand for the picture. All of these must hold, 
 """
 
 import ctypes
+import math
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -28,81 +29,76 @@ COVERED = 0.5
 GRID = 64  # cells a side on which the pictures of a page are counted, so that overlapping ones count once
 GLYPH_NAMES = re.compile(r"\(cid:\d+\)|/?\b(?:uni[0-9A-F]{4}|glyph\d+|g\d{2,4})\b|[ÃÂ][\x80-\xbf]|â€", re.IGNORECASE)
 UNSEEN = 0.1  # points: a letter less high than this has no shape (its font is broken), so that nobody sees it
+HYPHENS = (0x02, 0xAD, 0xFFFE)  # how PDFium marks a hyphen at the end of a line
 LEADING = 0.6  # a letter whose middle is further than this part of a line height from the line stands on another line
 
 
 @dataclass(slots=True)
 class _Run:
-    """Letters of one word, as they come: left, bottom, right, top in points."""
+    """Letters of one word, as they come, and the box around them in pixels."""
 
     letters: list[str] = field(default_factory=list)
-    left: float = 0.0
-    bottom: float = 0.0
-    right: float = 0.0
-    top: float = 0.0
+    left: float = math.inf
+    top: float = math.inf
+    right: float = -math.inf
+    bottom: float = -math.inf
 
-    def holds(self, box: tuple[float, float, float, float]) -> bool:
+    def holds(self, left: float, top: float, right: float, bottom: float) -> bool:
         """Whether the next letter still belongs to this word: PDFium leaves out some spaces between columns."""
-        left, bottom, right, top = box
-        height = max(self.top - self.bottom, top - bottom)
+        height = max(self.bottom - self.top, bottom - top)
         apart = max(left - self.right, self.left - right)
-        return apart <= height and abs((top + bottom) - (self.top + self.bottom)) / 2 <= max(LEADING * height, 1.0)
+        return apart <= height and abs(top + bottom - self.top - self.bottom) / 2 <= max(LEADING * height, 3.0)
 
-    def add(self, letter: str, box: tuple[float, float, float, float]) -> None:
-        left, bottom, right, top = box
-        if self.letters:
-            left, bottom = min(left, self.left), min(bottom, self.bottom)
-            right, top = max(right, self.right), max(top, self.top)
+    def add(self, letter: str, left: float, top: float, right: float, bottom: float) -> None:
         self.letters.append(letter)
-        self.left, self.bottom, self.right, self.top = left, bottom, right, top
+        self.left, self.top = min(left, self.left), min(top, self.top)
+        self.right, self.bottom = max(right, self.right), max(bottom, self.bottom)
+
+    def word(self) -> Word:
+        box = Box(self.left, self.top, self.right - self.left, self.bottom - self.top)
+        return Word(unicodedata.normalize("NFC", "".join(self.letters)), box)
 
 
-def _runs(textpage: Any) -> Iterator[_Run]:
+def words(textpage: Any, to_pixels: Affine) -> tuple[Word, ...]:
+    """The words of an open PDFium text page in reading order of the file; `to_pixels` maps its points to pixels."""
+    return tuple(run.word() for run in _runs(textpage, to_pixels) if run.letters)
+
+
+def _runs(textpage: Any, to_pixels: Affine) -> Iterator[_Run]:
     from pypdfium2 import raw
 
-    left, right, bottom, top = (ctypes.c_double() for _ in range(4))
-    refs = [ctypes.byref(side) for side in (left, right, bottom, top)]
+    a, b, c, d, e, f = (getattr(to_pixels, name) for name in "abcdef")
+    sides = [ctypes.c_double() for _ in range(4)]
+    refs = [ctypes.byref(side) for side in sides]
+    unicode_of, box_of = raw.FPDFText_GetUnicode, raw.FPDFText_GetCharBox  # thousands of calls a page
+    page = textpage.raw
     run, high = _Run(), 0
     for index in range(textpage.count_chars()):
-        code = raw.FPDFText_GetUnicode(textpage, index)
+        code = unicode_of(page, index)
         if 0xD800 <= code < 0xDC00:  # the first half of a pair
             high = code
             continue
         if 0xDC00 <= code < 0xE000:
             code = 0x10000 + ((high - 0xD800) << 10) + (code - 0xDC00) if high else 0xFFFD
         high = 0
-        letter = chr(code)
-        if letter in "\x02\ufffe\u00ad":  # PDFium's marks for a hyphen at the end of a line
-            letter = "-"
+        letter = "-" if code in HYPHENS else chr(code)
         if letter.isspace() or code == 0:
             if run.letters:
                 yield run
                 run = _Run()
             continue
-        if not raw.FPDFText_GetCharBox(textpage, index, *refs):
+        if not box_of(page, index, *refs):
             continue
-        if letter.isalnum() and top.value - bottom.value < UNSEEN:
+        x0, x1, y0, y1 = (side.value for side in sides)
+        if y1 - y0 < UNSEEN and letter.isalnum():
             continue
-        box = (left.value, bottom.value, right.value, top.value)
-        if run.letters and not run.holds(box):
+        left, right = sorted((a * x0 + b * y1 + c, a * x1 + b * y0 + c))
+        top, bottom = sorted((d * x0 + e * y1 + f, d * x1 + e * y0 + f))
+        if run.letters and not run.holds(left, top, right, bottom):
             yield run
             run = _Run()
-        run.add(letter, box)
-    if run.letters:
-        yield run
-
-
-def words(textpage: Any, to_pixels: Affine) -> tuple[Word, ...]:
-    """The words of an open PDFium text page in reading order of the file; `to_pixels` maps its points to pixels."""
-    found = []
-    for run in _runs(textpage):
-        (x0, y0), (x1, y1) = (
-            (to_pixels.a * x + to_pixels.b * y + to_pixels.c, to_pixels.d * x + to_pixels.e * y + to_pixels.f)
-            for x, y in ((run.left, run.top), (run.right, run.bottom))
-        )
-        box = Box(min(x0, x1), min(y0, y1), abs(x1 - x0), abs(y1 - y0))
-        found.append(Word(unicodedata.normalize("NFC", "".join(run.letters)), box))
-    return tuple(found)
+        run.add(letter, left, top, right, bottom)
+    yield run
 
 
 def reads_well(found: tuple[Word, ...]) -> bool:

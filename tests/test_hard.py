@@ -1,0 +1,68 @@
+"""Damaged, encrypted, huge, odd and hostile files: each gives pages or a reason, and none takes the others down."""
+
+import csv
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import DOCUMENT_ERRORS, DocumentError
+from pipeline.pages import Pages, Plan, warm_up
+from pipeline.settings import Limits
+from pipeline.types import Document, Wants
+from pipeline.workers import Pool
+
+# Where we differ from the expectation written beside the file, and why.
+READ_ALL_THE_SAME = {
+    "client-lib-test-data__receipt.heic": "HEIC is read",
+    "exif-samples__HMD_Nokia_8.3_5G_hdr.heif": "HEIC is read",
+    "unstructured__DA-1p.heic": "HEIC is read",
+    "unstructured__bmp_24.bmp": "BMP is read",
+}
+REFUSED_ALL_THE_SAME = {
+    "derived_jpg_flipped_bytes.jpg": "damage in the middle: values could be wrong with nobody told",
+    "format-corpus__T02-03_002_page-object-wrong-type.pdf": "its only page is no page",
+    "qpdf__bad34.pdf": "its only page cannot be loaded",
+}
+BATCHES = 4
+
+
+def outcomes(files: list[Path]) -> dict[str, str]:
+    """By file name: "pages", "faults" where some of the first pages cannot be read, or the code of the error."""
+    plan, found = Plan(("orient", "deskew"), None, Wants(max_side_px=1600)), {}
+    waiting = list(files)
+    with Pool(2, seconds=30, memory_mib=2048, start=warm_up) as pool:
+        pages = Pages(pool, Limits())
+        while len(found) < len(files):
+            while waiting and pages.room:
+                path = waiting.pop()
+                pages.ask(Document(path.name, path.name, path, "box", datetime(2024, 1, 2), 0), plan, 1, 3)
+            for ticket in pages.ready(60):
+                try:
+                    window = ticket.result()
+                except DocumentError as error:
+                    found[ticket.document.name] = error.code
+                    continue
+                found[ticket.document.name] = "faults" if any(page.fault for page in window.pages) else "pages"
+                for page in window.pages:
+                    assert (page.image is None) == (page.fault is not None)
+                    assert page.width <= 1600
+                    assert page.height <= 1600
+    return found
+
+
+@pytest.mark.parametrize("batch", range(BATCHES))
+def test_hard_files_give_pages_or_a_reason(shared: Path, batch: int) -> None:
+    with (shared / "hard" / "manifest.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))[batch::BATCHES]
+    found = outcomes([shared / "hard" / "files" / row["file"] for row in rows])
+    surprises = []
+    for row in rows:
+        name, outcome = row["file"], found[row["file"]]
+        assert outcome in {"pages", "faults", *DOCUMENT_ERRORS} - {"crashed", "too_slow", "too_much_memory"}, name
+        refuses = outcome not in ("pages", "faults")
+        known = name in READ_ALL_THE_SAME or name in REFUSED_ALL_THE_SAME
+        if refuses != (row["expected"] == "clear error") and not known:
+            surprises.append(f"{name} ({row['kind']}): expected {row['expected']}, got {outcome}")
+        assert not (known and refuses == (row["expected"] == "clear error")), f"{name} is no exception any more"
+    assert not surprises, "\n".join(surprises)
