@@ -85,6 +85,8 @@ def folder(root: Path, *parts: str) -> Path:
             try:
                 os.mkdir(here, 0o700)
                 os.chmod(here, 0o700)
+            except FileNotFoundError as error:
+                raise storage_error(error, here.parent) from error
             except FileExistsError:
                 if not here.is_dir():
                     raise NotADirectoryError(errno.ENOTDIR, "not a folder", str(here)) from None

@@ -65,10 +65,9 @@ class Store:
         first = min(records, key=lambda record: record.page or 0)
         if {(each.document.id, each.job) for each in records} != {(first.document.id, first.job)}:
             raise ValueError("one commit holds the records of one document and one job")
-        if sorted(each.page or 0 for each in records) != list(range(first.page or 0, len(records) + (first.page or 0))):
+        numbers = [each.page for each in records]
+        if numbers != [None] and set(numbers) != set(range(1, len(records) + 1)):
             raise ValueError("a document has one record, or one for each page from 1 on")
-        if first.page not in (None, 1):
-            raise ValueError("the record of page 1 is missing")
         place = disk.folder(self.root, "records", first.job)
         old = self._lying(first.job, first.document.id)
         day, now = self._day(old) or self._now().date(), self._now()

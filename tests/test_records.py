@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from pathlib import Path
@@ -152,17 +153,14 @@ def test_any_text_and_amount_survive(name: str, text: str, amount: Decimal) -> N
     given = record({**FULL, "nummer": text, "summe": amount}, name=name)
     encoded = to_json(given).encode("utf-8")  # valid UTF-8, whatever the name
     back = from_json(encoded.decode())
-    pairs = "".join((name, text)).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if "\ufffd" in pairs or pairs == name + text:  # a high surrogate beside a low one is one letter after all
-        assert back.data["summe"] == amount
+    assert back.data["summe"] == amount
+    # as UTF-16, where a high surrogate beside a low one is the one letter that JSON reads
     assert back.document.name.encode("utf-16", "surrogatepass") == name.encode("utf-16", "surrogatepass")
     assert back.data["nummer"].encode("utf-16", "surrogatepass") == text.encode("utf-16", "surrogatepass")
 
 
 def test_a_name_of_any_bytes_survives() -> None:
     for raw in (b"\xe9t\xe9.pdf", b"a\nb\x01.pdf", b"\\udce9.pdf", "票.pdf".encode()):
-        import os
-
         name = os.fsdecode(raw)
         assert os.fsencode(from_json(to_json(record(FULL, name=name)).encode().decode()).document.name) == raw
 
