@@ -28,12 +28,16 @@ app = typer.Typer(
     no_args_is_help=False,
 )
 
-Root = Annotated[Path | None, typer.Option("--root", help="The folder with inbox/, results/ and the rest.")]
-Config = Annotated[Path | None, typer.Option("--config", help="A machine's settings (configs/*.yaml).")]
-Jobs = Annotated[Path | None, typer.Option("--jobs", help="The folder of job files.")]
-Only = Annotated[list[str] | None, typer.Option("--job", help="Only this job; may be given several times.")]
+Root = Annotated[
+    Path | None, typer.Option("--root", metavar="DIR", help="The folder with inbox/, results/ and the rest.")
+]
+Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="A machine's settings (configs/*.yaml).")]
+Jobs = Annotated[Path | None, typer.Option("--jobs", metavar="DIR", help="The folder of job files.")]
+Only = Annotated[
+    list[str] | None, typer.Option("--job", metavar="NAME", help="Only this job; may be given several times.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout; all else goes to stderr.")]
-Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Stop after this many documents.")]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="Stop after this many documents.")]
 Until = Annotated[str | None, typer.Option("--until", metavar="HH:MM", help="Begin nothing new after this time.")]
 JobName = Annotated[str, typer.Argument(metavar="JOB", help="A job's name, or the path of a job file.")]
 
@@ -270,9 +274,9 @@ def evaluate(
     config: Config = None,
     jobs: Jobs = None,
     limit: Limit = None,
-    html: Annotated[Path, typer.Option("--html", help="Where to write the page with the worst ten.")] = Path(
-        "eval.html"
-    ),
+    html: Annotated[
+        Path, typer.Option("--html", metavar="FILE", help="Where to write the page with the worst ten.")
+    ] = Path("eval.html"),
     as_json: Json = False,
 ) -> None:
     """Measure a job on labelled files: right, close, missing and invented per field, and whether confidence holds."""
@@ -296,7 +300,9 @@ def evaluate(
 
 @app.command()
 def demo(
-    root: Annotated[Path, typer.Option("--root", help="Where to put the demo; it is emptied first.")] = Path("demo"),
+    root: Annotated[
+        Path, typer.Option("--root", metavar="DIR", help="Where to put the demo; it is emptied first.")
+    ] = Path("demo"),
     config: Config = None,
     as_json: Json = False,
 ) -> None:
