@@ -21,7 +21,7 @@ instructions: >-
 # `labels` are the words printed beside the value. `required` values that are not found put the document under review.
 fields:
   number: {{type: text, kind: id, required: true, labels: [Invoice No, Rechnungsnummer, 发票号码]}}
-  issue_date: {{type: date, required: true, order: DMY, labels: [Date, Datum, 日期]}}   # 03/04/2024 is 3 April; MDY, YMD
+  issue_date: {{type: date, required: true, order: DMY, labels: [Date, Datum, 日期]}}   # or MDY, YMD
   supplier:
     type: group                  # values that belong together
     fields:

@@ -31,7 +31,8 @@ class DateField(Field):
             return Coerced(answer)
         if isinstance(answer, bool | dict | list):
             return self.wrong(answer)
-        value = dates.read(str(answer), self.order)
+        text = str(answer).strip()
+        value = date.fromisoformat(text) if _is_iso(text) else dates.read(text, self.order)
         return self.wrong(answer) if value is None else Coerced(value)
 
     def arrow(self) -> "pa.DataType":
@@ -41,3 +42,10 @@ class DateField(Field):
 
     def example(self) -> str:
         return {"DMY": "15/06/2024", "MDY": "06/15/2024", "YMD": "2024年6月15日"}[self.order]
+
+
+def _is_iso(text: str) -> bool:
+    try:
+        return len(text) == 10 and bool(date.fromisoformat(text))
+    except ValueError:
+        return False

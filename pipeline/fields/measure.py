@@ -37,17 +37,13 @@ class MeasureField(Numeric):
         return f"a number with its unit as printed (in {self.unit} if no unit is printed)"
 
     def _number(self, answer: Any) -> Decimal | Coerced:
-        printed = ""
-        if isinstance(answer, str) and (parts := _NUMBER_AND_UNIT.fullmatch(answer)):
-            number, printed = parts[1], parts[2]
-        else:
-            number = answer
-        value = super()._number(number)
+        parts = _NUMBER_AND_UNIT.fullmatch(answer) if isinstance(answer, str) else None
+        value = super()._number(parts[1] if parts else answer)
+        if parts is None or not parts[2]:
+            return value
         if isinstance(value, Coerced):
-            return (
-                value if number == answer else self.wrong(answer, value.problems[0].message.partition("a measure")[2])
-            )
-        converted = measures.convert(value, printed, self.unit) if printed else value
+            return self.wrong(answer, value.problems[0].message.partition(self.NOUN)[2])
+        converted = measures.convert(value, parts[2], self.unit)
         return self.wrong(answer, f" that can be given in {self.unit}") if converted is None else converted
 
     def _kept(self, value: Decimal, answer: Any) -> Coerced:

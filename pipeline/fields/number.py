@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, InvalidOperation, localcontext
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field as Key
@@ -40,7 +40,7 @@ class Numeric(Field):
         if isinstance(value, Coerced):
             return value
         places = self.places()
-        if places is not None and value != round(value, places):
+        if places is not None and value != _rounded(value, places):
             return self.refused(answer, "is not a whole number" if places == 0 else f"has more than {places} decimals")
         if self.minimum is not None and value < self.minimum:
             return self.refused(answer, f"is less than {self.minimum} (minimum)")
@@ -74,6 +74,12 @@ class Numeric(Field):
 
     def _kept(self, value: Decimal, answer: Any) -> Coerced:
         raise TypeError(f"{type(self).__name__} does not say what it keeps")
+
+
+def _rounded(value: Decimal, places: int) -> Decimal:
+    with localcontext() as context:
+        context.prec = 60  # 30 digits before the point and the places behind it: more than `_number` lets through
+        return round(value, places)
 
 
 class IntegerField(Numeric):
@@ -140,7 +146,7 @@ class MoneyField(Numeric):
     def _kept(self, value: Decimal, answer: Any) -> Coerced:
         if abs(value) >= Decimal(10) ** (MONEY_DIGITS - self.decimals):
             return self.refused(answer, "is too large for an amount")
-        return Coerced(round(value, self.decimals) + Decimal(0))  # + 0 turns -0.00 into 0.00
+        return Coerced(_rounded(value, self.decimals) + Decimal(0))  # + 0 turns -0.00 into 0.00
 
     def arrow(self) -> "pa.DataType":
         import pyarrow as pa
@@ -148,4 +154,5 @@ class MoneyField(Numeric):
         return pa.decimal128(MONEY_DIGITS, self.decimals)
 
     def example(self) -> str:
-        return "1.234,50 €" if self.decimal == "," else "1,234.50"
+        printed = f"{Decimal('1234.5'):,.{self.decimals}f}"
+        return printed.translate(str.maketrans(",.", ".,")) + " €" if self.decimal == "," else printed

@@ -48,7 +48,7 @@ class Rule:
 
 
 class Shape(NamedTuple):
-    """What an expression is: its kind, the list whose rows it has a value for, if money is in it, a choice's options."""
+    """What an expression is: its kind, the list of its rows, whether money is in it, the options of a choice."""
 
     kind: Kind
     rows: str | None = None
@@ -182,7 +182,7 @@ class Checker:
             return Shape("texts")
         right = self.shape(node)
         if right.options and isinstance(constant, ast.Constant) and constant.value not in right.options:
-            raise RuleError(f'"{constant.value}" is not one of the options {", ".join(right.options)}')
+            raise RuleError(f'"{constant.value!s}" is not one of the options {", ".join(right.options)}')
         if right.kind != "texts" or left.kind != "text":
             raise RuleError(
                 f'after in stands a list, as in currency in ["EUR", "USD"]; {ast.unparse(node)} is {_WORDS[right.kind]}'
@@ -197,7 +197,7 @@ class Checker:
                     raise RuleError(f'"{node.value}" is not {_WORDS[other.kind]}; write it as {form}')
                 return
             if isinstance(node, ast.Constant) and other.options and node.value not in other.options:
-                raise RuleError(f'"{node.value}" is not one of the options {", ".join(other.options)}')
+                raise RuleError(f'"{node.value!s}" is not one of the options {", ".join(other.options)}')
             if one.kind in ("rows", "texts"):
                 raise RuleError(f"{ast.unparse(node)} is {_WORDS[one.kind]}; use count(…), sum(…) or in")
         if left.kind != right.kind:
