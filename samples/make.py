@@ -24,7 +24,7 @@ import numpy as np
 import receipts
 import receipts_eu
 import simplejson
-from printed import as_printed, as_typed
+from printed import as_printed, as_typed, emptied
 from sample import Sample
 from ways import WAYS
 
@@ -39,7 +39,7 @@ def blank() -> Sample:
         "the empty back of a page",
         "nothing to read: the front shines through a little",
         (invoices_eu.french().sheets[0],),
-        {},
+        {name: emptied(branch) for name, branch in invoices_eu.french().fields.items()},
         "blank",
     )
 

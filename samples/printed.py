@@ -96,10 +96,18 @@ def as_typed(tree: Tree) -> Any:
     return [as_typed(branch) for branch in tree]
 
 
-def all_printed(tree: Tree) -> list[Printed]:
+def emptied(tree: Tree) -> Tree:
+    """The same fields with nothing in them: None for values, no rows in lists."""
+    if isinstance(tree, Mapping):
+        return {name: emptied(branch) for name, branch in tree.items()}
+    return None if tree is None or isinstance(tree, Printed) else []
+
+
+def leaves(tree: Tree) -> list[Printed]:
+    """Every value that stands on the paper."""
     if tree is None:
         return []
     if isinstance(tree, Printed):
         return [tree]
     branches = tree.values() if isinstance(tree, Mapping) else tree
-    return [leaf for branch in branches for leaf in all_printed(branch)]
+    return [leaf for branch in branches for leaf in leaves(branch)]

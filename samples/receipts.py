@@ -88,7 +88,7 @@ def supermarket() -> Sample:
             SAWI MANIS | 1 | 2.40
             CILI MERAH 200G | 1 | 3.30
             AYAM SEGAR | 1 | 18.75
-            IKAN TENGGIRI | 1 | 27.60
+            IKAN TENGGIRI | 1 | 27.58
             SOS TIRAM | 1 | 6.80
             KICAP MANIS | 1 | 5.95
             MINYAK MASAK 2KG | 1 | 13.90
