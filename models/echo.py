@@ -1,0 +1,66 @@
+"""The scripted engine of tests, benchmarks and dry runs: it says what it was told to say, and looks at nothing."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+
+from pipeline.errors import ModelError
+from pipeline.job import Job
+from pipeline.types import Finish, Reply, Request, Wants
+
+Script = Mapping[str, str] | Callable[[Request], str]
+_FINISHES: dict[str, Finish] = {"<length>": "length", "<error>": "error"}
+
+
+class Echo:
+    """Answers by document name, then by document id, then by "*"; or by a function of the request.
+
+    A reply that begins with `<length>` comes back as cut off, one that begins with `<error>` as the engine's failure.
+    `wants` is what Qwen2.5-VL wants, so that pages cost what they cost there.
+    """
+
+    name = "echo"
+    wants = Wants(multiple_px=28, max_pixels=1280 * 28 * 28, window_pages=4)
+
+    def __init__(self, script: Script) -> None:
+        self._script = script
+
+    @staticmethod
+    def from_file(path: Path) -> "Echo":
+        """A JSON object of replies. Raises ModelError where it is none."""
+        try:
+            script = json.loads(path.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{path}: the echo engine wants a JSON file of replies there ({error})") from None
+        if not isinstance(script, dict) or not all(isinstance(text, str) for text in script.values()):
+            raise ModelError(f"{path}: the echo engine wants one JSON object, document name to reply text")
+        return Echo(script)
+
+    def refuses(self, job: Job) -> str | None:
+        return None
+
+    def answer(self, requests: Iterable[Request | None]) -> Iterator[Reply]:
+        for request in requests:
+            if request is not None:
+                yield self._reply(request)
+
+    def _reply(self, request: Request) -> Reply:
+        text = self._script(request) if callable(self._script) else self._said(request)
+        for mark, finish in _FINISHES.items():
+            if text.startswith(mark):
+                rest = text.removeprefix(mark)
+                return Reply(request, rest, finish, error=(rest or "scripted") if finish == "error" else None)
+        return Reply(request, text, "stop")
+
+    def _said(self, request: Request) -> str:
+        assert isinstance(self._script, Mapping)
+        for key in (request.document.name, request.document.id, "*"):
+            if key in self._script:
+                return self._script[key]
+        return "{}"
+
+    def provenance(self) -> Mapping[str, str]:
+        return {"engine": "echo"}
+
+    def close(self) -> None:
+        pass

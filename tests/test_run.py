@@ -1,0 +1,209 @@
+"""A whole run over a real root: real files, real decoders, real tables; only the model is scripted."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from models.echo import Echo
+from pipeline.account import Account, Entry
+from pipeline.errors import BusyError, ConfigError
+from pipeline.job import Job, parse_job
+from pipeline.mill import Mill
+from pipeline.settings import Settings, load_settings
+
+PROJECT = Path(__file__).parents[1]
+NOTE = parse_job(b"name: note\npreprocess: []\nfields: {number: {type: text, required: true}, total: {type: money}}\n")
+GOOD = '{"number": "A-1", "total": "12.50"}'
+
+
+class Ear:
+    """A listener that remembers."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.entries: list[Entry] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def started(self, waiting: int) -> None: ...
+
+    def finished(self, entry: Entry) -> None:
+        self.entries.append(entry)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    (tmp_path / "inbox" / "note").mkdir(parents=True)
+    return load_settings(None, root=tmp_path, workers=2, settle_s=0)
+
+
+def drop(root: Path, name: str, colour: int = 0, box: str = "note") -> Path:
+    path = root / "inbox" / box / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (60, 40), (colour, 99, 7)).save(path)
+    return path
+
+
+def batch(settings: Settings, model: Echo, *jobs: Job, ear: Ear | None = None, **options: object) -> Account:
+    with Mill(settings, jobs or [NOTE], model, "echo", ear or Ear()) as mill:
+        return mill.batch(**options)  # type: ignore[arg-type]
+
+
+def files(root: Path, folder: str) -> list[str]:
+    return sorted(str(path.relative_to(root / folder)) for path in (root / folder).rglob("*") if path.is_file())
+
+
+def test_every_document_ends_in_one_place_and_the_table_has_it(settings: Settings) -> None:
+    root = settings.root
+    drop(root, "good.png", 1)
+    drop(root, "doubt.png", 2)
+    (root / "inbox" / "note" / "empty.pdf").touch()
+    (root / "inbox" / "note" / "half.pdf.part").write_bytes(b"%PDF")
+    account = batch(settings, Echo({"doubt.png": '{"number": null}', "*": GOOD}))
+    assert account.faults() == []
+    assert account.summary()["records"] == {"ok": 1, "review": 1, "failed": 1}
+    table = pd.read_parquet(root / "results" / "note").set_index("source")
+    assert table["status"].to_dict() == {"good.png": "ok", "doubt.png": "review", "empty.pdf": "failed"}
+    assert str(table.loc["good.png", "total"]) == "12.50"
+    assert [Path(name).name for name in files(root, "done")] == ["doubt.png", "good.png"]
+    assert files(root, "failed") == ["note/empty.pdf", "note/empty.pdf.error.json"]
+    assert json.loads((root / "failed/note/empty.pdf.error.json").read_text())["code"] == "empty"
+    assert files(root, "inbox") == ["note/half.pdf.part"]
+    assert not (root / "working").exists() or files(root, "working") == []
+    assert len(files(root, "runs")) == 2
+
+
+def test_the_same_bytes_are_read_once_and_again_when_the_job_changes(settings: Settings) -> None:
+    root = settings.root
+    drop(root, "a.png")
+    drop(root, "twin.png")
+    first = batch(settings, Echo({"*": GOOD})).summary()
+    assert (first["done"], first["duplicate"]) == (1, 1)
+    drop(root, "again.png")
+    assert batch(settings, Echo({"*": GOOD})).summary()["duplicate"] == 1
+    changed = parse_job(b"name: note\npreprocess: []\nfields: {number: {type: text}, place: {type: text}}\n")
+    drop(root, "once more.png")
+    assert batch(settings, Echo({"*": '{"number": "B-2", "place": "Ulm"}'}), changed).summary()["done"] == 1
+    table = pd.read_parquet(root / "results" / "note")
+    assert table[["number", "place"]].to_numpy().tolist() == [["B-2", "Ulm"]]
+    assert "total" not in table
+
+
+def test_several_jobs_on_one_inbox_answer_every_document(settings: Settings) -> None:
+    other = parse_job(b"name: place\ninbox: note\npreprocess: []\nfields: {place: {type: text}}\n")
+    drop(settings.root, "a.png")
+
+    def script(request: object) -> str:
+        return GOOD if request.job.name == "note" else '{"place": "Ulm"}'  # type: ignore[attr-defined]
+
+    account = batch(settings, Echo(script), NOTE, other)
+    assert account.summary()["records"]["ok"] == 2
+    assert pd.read_parquet(settings.root / "results" / "place")["place"].tolist() == ["Ulm"]
+
+
+def test_per_page_gives_a_row_a_page_and_windows_join_a_long_document(settings: Settings) -> None:
+    frames = [Image.new("RGB", (60, 40), (number, 0, 0)) for number in range(6)]
+    frames[0].save(settings.root / "inbox/note/six.tiff", save_all=True, append_images=frames[1:])
+    paged = parse_job(b"name: paged\ninbox: note\nper: page\npreprocess: []\nfields: {number: {type: text}}\n")
+    listed = parse_job(
+        b"name: listed\ninbox: note\nwindow: 2\npreprocess: []\n"
+        b"fields: {number: {type: text}, lines: {type: list, item: {type: text}}}\n"
+    )
+
+    def script(request: object) -> str:
+        numbers = [page.number for page in request.pages]  # type: ignore[attr-defined]
+        return json.dumps({"number": "N", "lines": [f"line {number}" for number in numbers]})
+
+    assert batch(settings, Echo(script), paged, listed).faults() == []
+    assert pd.read_parquet(settings.root / "results" / "paged")["page"].tolist() == [1, 2, 3, 4, 5, 6]
+    rows = pd.read_parquet(settings.root / "results" / "listed")
+    assert list(rows["lines"][0]) == [f"line {number}" for number in range(1, 7)]
+    assert list(rows["pages"][0]) == [1, 2, 3, 4, 5, 6]
+
+
+def test_an_engine_that_fails_for_one_document_costs_that_document(settings: Settings) -> None:
+    drop(settings.root, "bad.png", 1)
+    drop(settings.root, "good.png", 2)
+    account = batch(settings, Echo({"bad.png": "<error>out of memory", "*": GOOD}))
+    assert (account.summary()["done"], account.summary()["failed"]) == (1, 1)
+    note = json.loads((settings.root / "failed/note/bad.png.error.json").read_text())
+    assert (note["code"], note["detail"]) == ("engine", "out of memory")
+
+
+def test_limit_and_stop_leave_the_rest_in_the_inbox(settings: Settings) -> None:
+    for number in range(6):
+        drop(settings.root, f"{number}.png", number)
+    assert batch(settings, Echo({"*": GOOD}), limit=2).summary()["taken"] == 2
+    account = batch(settings, Echo({"*": GOOD}), stop=lambda: True)
+    assert account.faults() == []
+    assert account.summary()["done"] == 0
+    assert len(files(settings.root, "inbox")) == 4
+
+
+class _Refuses(Echo):
+    def refuses(self, job: Job) -> str | None:
+        return "describe needs an engine that looks" if job.name == "describe" else None
+
+
+def test_jobs_that_wait_for_another_engine_keep_their_documents(settings: Settings) -> None:
+    describe = parse_job(b"name: describe\nfields: {words: {type: text}}\n")
+    drop(settings.root, "a.png")
+    drop(settings.root, "b.png", box="describe")
+    ear = Ear()
+    account = batch(settings, _Refuses({"*": GOOD}), NOTE, describe, ear=ear)
+    assert account.summary()["done"] == 1
+    assert files(settings.root, "inbox") == ["describe/b.png"]
+    assert any("describe" in note for note in ear.notes)
+
+
+def test_a_root_without_an_inbox_and_a_root_in_use_are_refused(settings: Settings, tmp_path: Path) -> None:
+    empty = settings.model_copy(update={"root": tmp_path / "nowhere"})
+    with pytest.raises(ConfigError, match="mkdir -p"):
+        batch(empty, Echo({}))
+    assert not (tmp_path / "nowhere").exists()
+    with Mill(settings, [NOTE], Echo({}), "echo", Ear()):
+        with pytest.raises(BusyError, match=str(os.getpid())):
+            batch(settings, Echo({}))
+
+
+@pytest.fixture
+def root_with_script(settings: Settings) -> Iterator[list[str]]:
+    """A root with 30 documents and a slow-ish scripted engine, as the command line runs it."""
+    root = settings.root
+    for number in range(30):
+        drop(root, f"{number:02}.png", number)
+    (root / "jobs").mkdir()
+    (root / "jobs" / "note.yaml").write_text("preprocess: []\nfields: {number: {type: text}, total: {type: money}}\n")
+    (root / "replies.json").write_text(json.dumps({"*": GOOD}))
+    (root / "config.yaml").write_text(f"engine: echo\nweights: {root / 'replies.json'}\nsettle_s: 0\nworkers: 2\n")
+    yield [
+        sys.executable,
+        str(PROJECT / "run_batch.py"),
+        *("--root", str(root), "--config", str(root / "config.yaml"), "--jobs", str(root / "jobs")),
+    ]
+
+
+def test_a_killed_run_is_finished_by_the_next(root_with_script: list[str], settings: Settings) -> None:
+    """SIGKILL at several moments; at the end each document is in done/ once and has one row."""
+    for delay in (0.9, 1.1, 1.3, 1.5):
+        process = subprocess.Popen(root_with_script, stderr=subprocess.DEVNULL)
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert subprocess.run(root_with_script, stderr=subprocess.DEVNULL, check=False).returncode == 0
+    assert files(settings.root, "inbox") == []
+    assert [Path(name).name for name in files(settings.root, "done")] == [f"{n:02}.png" for n in range(30)]
+    table = pd.read_parquet(settings.root / "results" / "note")
+    assert sorted(table["source"]) == [f"{n:02}.png" for n in range(30)]
+    assert files(settings.root, "duplicate") == []
+    assert files(settings.root, ".tmp") == []
