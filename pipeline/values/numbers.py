@@ -18,10 +18,7 @@ _SIGNS: dict[str, str] = {
     "圆": "CNY", "円": "JPY", "港币": "HKD", "美元": "USD", "欧元": "EUR", "zł": "PLN", "zl": "PLN", "Kč": "CZK", "Ft": "HUF",
     "Fr.": "CHF", "SFr.": "CHF", "Rs": "INR", "Rs.": "INR", "Rp": "IDR", "Rp.": "IDR", "EURO": "EUR", "Euro": "EUR",
 }  # fmt: skip
-_CODES = (
-    "AED ARS AUD BDT BGN BRL CAD CHF CLP CNY COP CZK DKK EGP EUR GBP HKD HUF IDR ILS INR ISK JPY KES KRW KWD MAD MXN MYR NGN "
-    "NOK NZD PEN PHP PKR PLN QAR RON RSD RUB SAR SEK SGD THB TND TRY TWD UAH USD VND ZAR"
-).split()
+_CODES = ["AED", "ARS", "AUD", "BDT", "BGN", "BRL", "CAD", "CHF", "CLP", "CNY", "COP", "CZK", "DKK", "EGP", "EUR", "GBP", "HKD", "HUF", "IDR", "ILS", "INR", "ISK", "JPY", "KES", "KRW", "KWD", "MAD", "MXN", "MYR", "NGN", "NOK", "NZD", "PEN", "PHP", "PKR", "PLN", "QAR", "RON", "RSD", "RUB", "SAR", "SEK", "SGD", "THB", "TND", "TRY", "TWD", "UAH", "USD", "VND", "ZAR"]
 _WORDS = sorted([*_SIGNS, *_CODES, "¥", "kr", "kr."], key=len, reverse=True)
 _LETTER = "A-Za-z\u00c0-\u024f"
 _CURRENCY = "|".join(

@@ -9,7 +9,7 @@ from pipeline.values.texts import narrow
 _CLOCK = re.compile(
     r"(?<![0-9.,:])(?P<hour>[01]?[0-9]|2[0-3])\s?(?P<mark>[:.h;])\s?(?P<minute>[0-5][0-9])"
     r"(?:\s?[:.]\s?(?P<second>[0-5][0-9]))?(?P<fraction>[.,][0-9]{1,6})?(?![0-9]|[:/][0-9])"
-    r"(?:\s?(?P<half>[ap])\.?\s?m\b\.?|\s?(?P<word>uhr|hrs?|h)\b)?",
+    r"(?:\s?(?P<half>[ap])\b(?:\.?\s?m\b\.?)?|\s?(?P<half2>[ap])m\b\.?|\s?(?P<word>uhr|hrs?|h)\b)?",
     re.IGNORECASE,
 )
 _HOUR = re.compile(r"(?<![0-9.,:/-])(?P<hour>1[0-2]|0?[1-9])\s?(?P<half>[ap])\.?\s?m\b\.?", re.IGNORECASE)
@@ -22,7 +22,7 @@ _CHINESE = re.compile(
 def _time(match: re.Match[str]) -> time | None:
     groups = match.groupdict()
     hour, minute, second = (int(groups.get(name) or 0) for name in ("hour", "minute", "second"))
-    half = (groups.get("half") or "").casefold()
+    half = (groups.get("half") or groups.get("half2") or "").casefold()
     if half in ("a", "p"):
         if not 1 <= hour <= 12:
             # 14:05 PM is printed by careless tills; 14:05 AM is a contradiction
@@ -47,7 +47,7 @@ def find(text: str) -> list[Found]:
             if value is None:
                 continue
             groups = match.groupdict()
-            named = bool(groups.get("half") or groups.get("word"))
+            named = bool(groups.get("half") or groups.get("half2") or groups.get("word"))
             quality = base
             if pattern is _CLOCK and match["mark"] in ".;" and not named:
                 quality = 0.3 if match["mark"] == "." else 0.6

@@ -1,0 +1,206 @@
+"""Amounts of money, numbers and measures."""
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from decimal import Decimal
+
+from models.ocr.labels import Wanted
+from models.ocr.layout import Span
+from models.ocr.scene import Candidate, Near, Scene, context, place
+from pipeline.values import Found, measures, numbers
+from pipeline.values.texts import narrow
+
+_PERCENT = re.compile(r"\s?%")
+_AFTER_AT = re.compile(r"(?:@|[xX*×]|%)\s?$")
+_ROUND = Decimal("0.051")  # tills round to five hundredths
+
+
+@dataclass(frozen=True, slots=True)
+class _Amount:
+    number: int
+    span: Span
+    found: Found
+    near: list[Near]
+    concepts: frozenset[str]
+    decimals: bool
+    currency: bool
+
+    @property
+    def value(self) -> Decimal:
+        value: Decimal = self.found.value
+        return value
+
+
+def _amounts(scene: Scene) -> list[_Amount]:
+    """Every amount of the document, in reading order, with the concepts whose labels stand beside it."""
+    listed = []
+    for number, sheet in enumerate(scene.sheets):
+        for span in sheet.segments:
+            plain = narrow(span.text)
+            if not any(char.isdigit() for char in plain):
+                continue
+            for one in numbers.find(plain):
+                if _PERCENT.match(plain[one.end :]):
+                    continue
+                printed = plain[one.start : one.end]
+                near = scene.near(number, span, one.start, one.end)
+                decimals = bool(re.search(r"[.,]\s?[0-9OoDQ]{2}(?![0-9])", printed))
+                coin = bool(numbers.CURRENCY.search(printed) or numbers.CURRENCY.match(plain[one.end :].lstrip()))
+                listed.append(_Amount(number, span, one, near, _concepts(scene, near), decimals, coin))
+    return listed
+
+
+def _concepts(scene: Scene, near: list[Near]) -> frozenset[str]:
+    """The shipped concepts of the label that speaks most strongly for an amount."""
+    best = max((one for one in near if one.place in ("line", "left", "above")), key=lambda one: one.strength, default=None)
+    if best is None or best.strength < 0.35:
+        return frozenset()
+    same = [one for one in near if one.mark.span is best.mark.span]
+    longest = max(same, key=lambda one: (one.mark.letters, one.strength))
+    return frozenset(owner[1:] for owner in scene.index.owners[longest.mark.label] if owner.startswith("@"))
+
+
+def money(scene: Scene, wanted: Wanted) -> list[Candidate]:
+    """Every amount, with its labels, its rank among the amounts, and the sums that it closes."""
+    listed = _amounts(scene)
+    solid = sorted({abs(one.value) for one in listed if one.decimals or one.currency})
+    with_decimals = sum(one.decimals for one in listed)
+    counts = Counter(one.value for one in listed if one.decimals or one.currency)
+    by_concept: dict[str, set[Decimal]] = {}
+    for one in listed:
+        for concept in one.concepts:
+            by_concept.setdefault(concept, set()).add(one.value)
+    owners = {wanted.path, "@" + wanted.concept}
+    sums = _Sums(by_concept, set(solid))
+    last_row = {(one.number, one.span.row): 0 for one in listed}
+    for one in listed:
+        last_row[one.number, one.span.row] += one.decimals
+    candidates = []
+    for one in listed:
+        value, span = one.value, one.span
+        before = narrow(span.text[: one.found.start])
+        words = sum(char.isalpha() for char in scene.sheets[one.number].row_text(span.row)) > 2
+        features = context(scene, owners, one.near) | place(scene, one.number, span)
+        features |= {
+            "quality": one.found.quality,
+            "decimals": float(one.decimals),
+            "whole": float(not one.decimals and with_decimals >= 3),
+            "currency": float(one.currency),
+            "negative": float(value < 0),
+            "zero": float(value == 0),
+            "largest": float(bool(solid) and abs(value) == solid[-1]),
+            "rank": sum(other <= abs(value) for other in solid) / len(solid) if solid else 0.0,
+            "repeated": min(counts[value] - 1, 3) / 3 if counts[value] else 0.0,
+            "crowded": float(last_row[one.number, span.row] >= 2 and words),
+            "factor": float(bool(_AFTER_AT.search(before))),
+            "rightmost": float(scene.sheets[one.number].rows[span.row][-1] is span),
+            "long": float(len(str(abs(value)).partition(".")[0]) >= 7),
+        }
+        name = wanted.concept if wanted.concept in ("total", "subtotal", "tax", "due", "tips") else "amount"
+        for key in ("rank", "largest", "zero", "negative", "down", "repeated", "large"):
+            features[f"{key}@{name}"] = features.get(key, 0.0)
+        for key, holds in sums.closed_by(value).items():
+            features[f"{key}@{name}"] = float(holds)
+        box = span.part(one.found.start, one.found.end)
+        printed = span.text[one.found.start : one.found.end]
+        candidates.append(Candidate(printed, _plain(value), scene.pages[one.number], box, span.score, features))
+    _order(candidates, "own")
+    return candidates
+
+
+class _Sums:
+    """The arithmetic of a receipt or an invoice, over the amounts that labels name."""
+
+    def __init__(self, named: dict[str, set[Decimal]], solid: set[Decimal]) -> None:
+        self.solid = solid
+        cash, change = named.get("cash", set()), named.get("change", set())
+        self.cash = cash
+        self.taxes = named.get("tax", set())
+        self.totals = named.get("total", set()) | named.get("due", set())
+        self.subtotals = named.get("subtotal", set())
+        rounding = {value for value in named.get("rounding", set()) if abs(value) < Decimal("0.1")}
+        self.rounded = {total + sign * value for total in self.totals for value in rounding for sign in (1, -1) if value}
+        self.tendered = {paid - back for paid in cash for back in change if paid >= back >= 0}
+        self.tips = named.get("tips", set()) | {Decimal(0)}
+
+    def closed_by(self, value: Decimal) -> dict[str, bool]:
+        """Which sums the value completes."""
+        sized = abs(value)
+        taxed = any(tax and 0 < abs(tax) < sized and sized - abs(tax) in self.solid for tax in self.taxes)
+        return {
+            "is_paid_less_change": value > 0 and value in self.tendered,
+            "is_paid": value > 0 and value in self.cash,
+            "is_rounded_total": value in self.rounded,
+            "near_total": any(0 < abs(value - total) < _ROUND for total in self.totals),
+            "is_net_and_tax": taxed,
+            "is_subtotal_and_tax": any(
+                sub and abs(sub) + abs(tax) + tip == sized for sub in self.subtotals for tax in self.taxes for tip in self.tips
+            ),
+            "is_total_less_tax": any(tax and total - tax == value for total in self.totals for tax in self.taxes),
+            "is_total_less_net": any(total > sub > 0 and total - sub == value for total in self.totals for sub in self.solid),
+            "is_total": value in self.totals,
+            "is_subtotal": value in self.subtotals,
+        }
+
+
+def _order(candidates: list[Candidate], key: str) -> None:
+    """Mark the last and the first of the candidates that carry the field's own label: totals come after subtotals."""
+    named = [one for one in candidates if one.features[key] > 0.4 and not one.features["zero"]]
+    for i, one in enumerate(named):
+        one.features["labelled_last"] = (i + 1) / len(named)
+        one.features["labelled_first"] = float(i == 0)
+
+
+def numbers_of(scene: Scene, wanted: Wanted) -> list[Candidate]:
+    """Every number, with its labels."""
+    whole = wanted.field.type == "integer"
+    owners = {wanted.path, "@" + wanted.concept}
+    candidates = []
+    for number, sheet in enumerate(scene.sheets):
+        for span in sheet.segments:
+            plain = narrow(span.text)
+            for one in numbers.find(plain):
+                if whole and one.value != one.value.to_integral_value():
+                    continue
+                near = scene.near(number, span, one.start, one.end)
+                features = context(scene, owners, near) | place(scene, number, span)
+                features |= {
+                    "quality": one.quality,
+                    "percent": float(bool(_PERCENT.match(plain[one.end :]))),
+                    "alone": float(one.end - one.start >= len(plain.strip()) - 1),
+                    "decimals": float(one.value != one.value.to_integral_value()),
+                }
+                value = int(one.value) if whole else _plain(one.value)
+                box = span.part(one.start, one.end)
+                candidates.append(
+                    Candidate(span.text[one.start : one.end], value, scene.pages[number], box, span.score, features)
+                )
+    return candidates
+
+
+def measures_of(scene: Scene, wanted: Wanted) -> list[Candidate]:
+    """Every number with a unit of the field's kind, and bare numbers beside the field's label."""
+    unit: str = getattr(wanted.field, "unit", "")
+    owners = {wanted.path, "@" + wanted.concept}
+    candidates = []
+    for number, sheet in enumerate(scene.sheets):
+        for span in sheet.segments:
+            if not any(char.isdigit() for char in span.text):
+                continue
+            with_unit = measures.find(span.text, unit)
+            bare = [one for one in numbers.find(span.text) if all(one.end <= m.start or m.end <= one.start for m in with_unit)]
+            for one in (*with_unit, *bare):
+                features = context(scene, owners, scene.near(number, span, one.start, one.end))
+                features |= place(scene, number, span)
+                features |= {"quality": one.quality, "unit": float(one in with_unit)}
+                printed = span.text[one.start : one.end]
+                value = printed if one in with_unit else _plain(one.value)
+                box = span.part(one.start, one.end)
+                candidates.append(Candidate(printed, value, scene.pages[number], box, span.score, features))
+    return candidates
+
+
+def _plain(value: Decimal) -> str:
+    """A plain decimal string: no exponent, the zeros as printed."""
+    return format(value, "f")

@@ -1,0 +1,148 @@
+"""Choices: which of the job's options is ticked or printed, yes or no, and the currency."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+
+from models.ocr.finders import plain
+from models.ocr.labels import Wanted
+from models.ocr.layout import Span
+from models.ocr.scene import Candidate, Scene, context, place
+from pipeline.values import labels, numbers
+from pipeline.values.texts import fold, narrow, squash
+
+TICKED = "☑☒✓✔√■▣✗✘▽仏☆"
+EMPTY = "□☐口○〇"
+_BOX = re.compile(f"[{TICKED}{EMPTY}]")
+YES = ["yes", "y", "ja", "oui", "si", "sí", "ya", "true", "x", "是", "有", "对", "ok", "pass", "passed", "合格", "正常", "√", "✓", "✔", "☑", "✗", "☒"]
+NO = ["no", "n", "nein", "non", "tidak", "false", "否", "无", "没有", "不是", "fail", "failed", "不合格", "异常", "不正常", "□", "☐"]
+
+
+def options(scene: Scene, wanted: Wanted) -> list[Candidate]:
+    """Every place where a word of an option stands, ticked or not, beside the field's label or anywhere."""
+    spelled: Mapping[str, tuple[str, ...]] = wanted.field.options  # type: ignore[attr-defined]
+    return _options(scene, wanted, {option: (option, *said) for option, said in spelled.items()})
+
+
+def yes_or_no(scene: Scene, wanted: Wanted) -> list[Candidate]:
+    """Yes and no as words or ticks beside the field's label; a lone tick beside it is yes, an empty box no."""
+    said_yes = (*getattr(wanted.field, "yes", ()), *YES)
+    said_no = (*getattr(wanted.field, "no", ()), *NO)
+    candidates = []
+    for one in plain.texts_of(scene, wanted):
+        ticked = [word for word, mark in ticks(one.text) if mark]
+        asked = [squash(word) or word for word in (ticked or [_BOX.sub("", one.text)])]
+        value: bool | None = None
+        for word in asked:
+            folded = squash(word) or fold(word)
+            if folded in {squash(w) or w for w in said_no}:
+                value = False
+            elif folded in {squash(w) or w for w in said_yes}:
+                value = True
+        alone = one.text.strip()
+        if value is None and alone and all(char in TICKED + EMPTY for char in alone):
+            value = any(char in TICKED for char in alone)
+        if value is not None:
+            features = one.features | {"ticked": float(bool(ticked)), "clear": float(len(asked) == 1)}
+            candidates.append(Candidate(one.text, value, one.page, one.box, one.score, features))
+    return candidates + _boxed_label(scene, wanted)
+
+
+def _boxed_label(scene: Scene, wanted: Wanted) -> list[Candidate]:
+    """A box right before the field's own label: ☑ 已检查."""
+    found = []
+    owners = {wanted.path, "@" + wanted.concept}
+    for number, marks in enumerate(scene.marks):
+        for mark in marks:
+            head = mark.span.text[: mark.start].rstrip()
+            if head[-1:] and head[-1] in TICKED + EMPTY and owners.intersection(scene.index.owners[mark.label]):
+                start = len(head) - 1
+                features = {"own": mark.quality, "line": 1.0, "ticked": float(head[-1] in TICKED), "clear": 1.0}
+                found.append(
+                    Candidate(
+                        mark.span.text[start : mark.end], head[-1] in TICKED, scene.pages[number],
+                        mark.span.part(start, mark.end), mark.span.score, features,
+                    )
+                )  # fmt: skip
+    return found
+
+
+def ticks(text: str) -> list[tuple[str, bool]]:
+    """The words behind (or, where the line ends in a box, before) each tick box, and whether it is ticked."""
+    boxes = [match.start() for match in _BOX.finditer(text)]
+    if not boxes:
+        return []
+    if boxes[0] > 0 and boxes[-1] == len(text.rstrip()) - 1:  # words come first: 是☑ 否□
+        starts = [0, *(at + 1 for at in boxes[:-1])]
+        return [(text[start:at].strip(" ,，、"), text[at] in TICKED) for start, at in zip(starts, boxes, strict=True)]
+    ends = [*boxes[1:], len(text)]
+    return [(text[at + 1 : end].strip(" ,，、"), text[at] in TICKED) for at, end in zip(boxes, ends, strict=True)]
+
+
+def _options(scene: Scene, wanted: Wanted, spelled: Mapping[str, tuple[str, ...]]) -> list[Candidate]:
+    owners = {wanted.path, "@" + wanted.concept}
+    candidates = []
+    beside: Counter[tuple[int, int, str]] = Counter()
+    found: list[tuple[int, Span, int, int, str, float, str]] = []
+    for number, sheet in enumerate(scene.sheets):
+        for span in sheet.segments:
+            for option, said in spelled.items():
+                best = max(
+                    (hit for word in said if (hit := labels.find(span.text, word)) is not None),
+                    key=lambda hit: (hit.quality, hit.end - hit.start),
+                    default=None,
+                )
+                if best is None:
+                    continue
+                state = ""
+                for word, ticked in ticks(span.text):
+                    if labels.find(word, best.value):
+                        state = "ticked" if ticked else "empty"
+                if not state:
+                    left = next((one for one in reversed(sheet.rows[span.row]) if one.x1 <= span.x0), None)
+                    if best.start == 0 and left is not None and left.text.strip() in (*tuple(TICKED + EMPTY), "X", "x"):
+                        state = "empty" if left.text.strip() in EMPTY else "ticked"
+                beside[number, span.row, option] += 1
+                found.append((number, span, best.start, best.end, option, best.quality, state))
+    counts = Counter(option for *_, option, _, _ in found)
+    rows = Counter((number, row) for number, row, _ in beside)
+    for number, span, start, end, option, quality, state in found:
+        features = context(scene, owners, scene.near(number, span, start, end)) | place(scene, number, span)
+        features |= {
+            "quality": quality,
+            "ticked": float(state == "ticked"),
+            "empty": float(state == "empty"),
+            "listed": float(not state and rows[number, span.row] > 1),
+            "alone": (end - start) / max(1, len(narrow(span.text).strip())),
+            "share": counts[option] / len(found),
+        }
+        text = span.text[start:end]
+        candidates.append(Candidate(text, option, scene.pages[number], span.part(start, end), span.score, features))
+    return candidates
+
+
+def currencies(scene: Scene, wanted: Wanted) -> list[Candidate]:
+    """The job's options that are ISO codes, by code, sign or word, wherever amounts are printed."""
+    spelled: Mapping[str, tuple[str, ...]] = wanted.field.options  # type: ignore[attr-defined]
+    owners = {wanted.path, "@" + wanted.concept}
+    found: list[tuple[int, Span, int, int, str]] = []
+    for number, sheet in enumerate(scene.sheets):
+        for span in sheet.segments:
+            for match in numbers.CURRENCY.finditer(narrow(span.text)):
+                code = numbers.currency(match[0])
+                if code is not None and code in spelled:
+                    found.append((number, span, match.start(), match.end(), code))
+    counts = Counter(code for *_, code in found)
+    candidates = []
+    for number, span, start, end, code in found:
+        plainly = narrow(span.text)
+        features = context(scene, owners, scene.near(number, span, start, end)) | place(scene, number, span)
+        features |= {
+            "share": counts[code] / len(found),
+            "code": float(plainly[start:end].upper() == code),
+            "by_amount": float(bool(re.search(r"[0-9]\s?$", plainly[:start]) or re.match(r"\s?[0-9]", plainly[end:]))),
+            "quality": 1.0,
+        }
+        text = span.text[start:end]
+        candidates.append(Candidate(text, code, scene.pages[number], span.part(start, end), span.score, features))
+    return candidates or _options(scene, wanted, {code: (code, *said) for code, said in spelled.items()})
