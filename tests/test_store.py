@@ -182,6 +182,16 @@ def test_a_damaged_record_is_named_and_a_new_commit_heals_it(tmp_path: Path) -> 
     assert len(all_of(store)) == 1
 
 
+def test_what_a_power_cut_left_empty_is_read_again(tmp_path: Path) -> None:
+    store = store_at(tmp_path)
+    store.commit([record(1)])
+    store.commit([record(2)])
+    (tmp_path / "records" / "invoice" / f"{document(1).id}.json").write_bytes(b"")
+    assert store.written_by("r1", JOB, document(1).id) == []
+    assert not store.answered(JOB, document(1).id)
+    assert [name for _, name, _ in all_of(store)] == ["2.pdf"]
+
+
 def test_a_root_that_went_away_is_named(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"share: the folder is not there\. Connect"):
         store_at(tmp_path / "share").commit([record()])
