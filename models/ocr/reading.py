@@ -1,8 +1,17 @@
-"""From a page to its printed lines: the PDF's own text layer where it is sound, else RapidOCR on the picture."""
+"""From a page to its printed lines: the file's own text layer where it is sound, else OCR of the picture."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
-from pipeline.types import Box
+from pipeline.types import Box, Page, Word
+
+if TYPE_CHECKING:
+    from models.ocr.reader import Reader
+
+WORD_GAP = 0.65  # of the height of the print: words of a text layer that stand nearer belong to one line
+SAME_ROW = 0.6  # of the height of the lower word: how much of it must be beside the word before
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,3 +21,51 @@ class Line:
     text: str
     box: Box
     score: float
+
+
+def read(page: Page) -> list[Line]:
+    """The lines of a page, roughly top to bottom; [] for a blank page or one that could not be decoded.
+
+    Raises ModelError when the OCR models cannot be loaded.
+    """
+    if page.words:
+        return join(page.words)
+    return [] if page.image is None else reader().read(page.image)
+
+
+@lru_cache(maxsize=1)
+def reader() -> "Reader":
+    """The OCR models, loaded once in this process. Raises ModelError."""
+    from models.ocr.reader import Reader
+
+    return Reader()
+
+
+def join(words: Sequence[Word]) -> list[Line]:
+    """Neighbouring words of a text layer as lines, in the order of the file. Their score is 1: print in a file is sure."""
+    lines: list[Line] = []
+    for word in words:
+        text, box = word.text.strip(), word.box
+        if not text:
+            continue
+        last = lines[-1] if lines else None
+        if last is not None and _follows(last.box, box):
+            around = Box.around(
+                [(last.box.x, last.box.y), (last.box.right, last.box.bottom), (box.x, box.y), (box.right, box.bottom)]
+            )
+            close = box.x - last.box.right < 0.1 * box.height and _wide(last.text[-1]) and _wide(text[0])
+            lines[-1] = Line(f"{last.text}{'' if close else ' '}{text}", around, 1.0)
+        else:
+            lines.append(Line(text, box, 1.0))
+    return lines
+
+
+def _follows(line: Box, word: Box) -> bool:
+    low, high = min(line.height, word.height), max(line.height, word.height)
+    beside = min(line.bottom, word.bottom) - max(line.y, word.y)
+    return -0.3 * high < word.x - line.right < WORD_GAP * high and beside >= SAME_ROW * low and high < 2 * low
+
+
+def _wide(char: str) -> bool:
+    """Chinese, Japanese and full-width characters, which are written without blanks between them."""
+    return "⺀" <= char <= "\uffee"
