@@ -152,6 +152,11 @@ class Score:
         return [each for document in self.documents for each in document.checks]
 
     @property
+    def unread(self) -> list[tuple[str, Unread]]:
+        """(file, label) of the labels that do not read as their field's type: not counted, so they must be told."""
+        return [(document.name, each) for document in self.documents for each in document.unread]
+
+    @property
     def overall(self) -> Tally:
         return Tally.of(self.checks)
 
@@ -236,11 +241,7 @@ class Score:
             "fields": {path: {"type": self.columns[path], **tally.to_dict()} for path, tally in self.fields.items()},
             "calibration": [each.to_dict() for each in self.calibration],
             "worst": [each.to_dict() for each in self.worst()],
-            "unread_labels": [
-                {"file": document.name, "path": each.path, "printed": each.printed}
-                for document in self.documents
-                for each in document.unread
-            ],
+            "unread_labels": [{"file": name, "path": each.path, "printed": each.printed} for name, each in self.unread],
             "unlabelled": list(self.unlabelled),
             "unused_label_keys": list(self.unused),
         }
@@ -289,7 +290,7 @@ def write_html(score: Score, path: Path, thumbnails: Mapping[str, bytes] | None 
             "bins": score.bins(),
             "worst": score.worst(),
             "thumbnails": thumbnails or {},
-            "unread": [(document.name, each) for document in score.documents for each in document.unread],
+            "unread": score.unread,
             "not_read": [document for document in score.documents if document.error],
         },
     )
