@@ -12,11 +12,9 @@ A layer is kept only when it can stand for the picture. All of these must hold, 
 """
 
 import ctypes
-import math
 import re
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,6 +24,7 @@ from pipeline.types import Affine, Box, Word
 ENOUGH = 10
 SPOILT = 0.05
 COVERED = 0.5
+DEEPEST = 4  # forms within forms
 GRID = 64  # cells a side on which the pictures of a page are counted, so that overlapping ones count once
 GLYPH_NAMES = re.compile(r"\(cid:\d+\)|/?\b(?:uni[0-9A-F]{4}|glyph\d+|g\d{2,4})\b|[ÃÂ][\x80-\xbf]|â€", re.IGNORECASE)
 UNSEEN = 0.1  # points: a letter less high than this has no shape (its font is broken), so that nobody sees it
@@ -33,72 +32,61 @@ HYPHENS = (0x02, 0xAD, 0xFFFE)  # how PDFium marks a hyphen at the end of a line
 LEADING = 0.6  # a letter whose middle is further than this part of a line height from the line stands on another line
 
 
-@dataclass(slots=True)
-class _Run:
-    """Letters of one word, as they come, and the box around them in pixels."""
-
-    letters: list[str] = field(default_factory=list)
-    left: float = math.inf
-    top: float = math.inf
-    right: float = -math.inf
-    bottom: float = -math.inf
-
-    def holds(self, left: float, top: float, right: float, bottom: float) -> bool:
-        """Whether the next letter still belongs to this word: PDFium leaves out some spaces between columns."""
-        height = max(self.bottom - self.top, bottom - top)
-        apart = max(left - self.right, self.left - right)
-        return apart <= height and abs(top + bottom - self.top - self.bottom) / 2 <= max(LEADING * height, 3.0)
-
-    def add(self, letter: str, left: float, top: float, right: float, bottom: float) -> None:
-        self.letters.append(letter)
-        self.left, self.top = min(left, self.left), min(top, self.top)
-        self.right, self.bottom = max(right, self.right), max(bottom, self.bottom)
-
-    def word(self) -> Word:
-        box = Box(self.left, self.top, self.right - self.left, self.bottom - self.top)
-        return Word(unicodedata.normalize("NFC", "".join(self.letters)), box)
-
-
 def words(textpage: Any, to_pixels: Affine) -> tuple[Word, ...]:
     """The words of an open PDFium text page in reading order of the file; `to_pixels` maps its points to pixels."""
-    return tuple(run.word() for run in _runs(textpage, to_pixels) if run.letters)
+    letters, boxes = _letters(textpage, to_pixels)
+    found: list[Word] = []
+    start, left, top, right, bottom = 0, 0.0, 0.0, 0.0, 0.0
+    for index, (letter, (x0, y0, x1, y1)) in enumerate(zip(letters, boxes, strict=True)):
+        if index == start:
+            left, top, right, bottom = x0, y0, x1, y1
+        # PDFium leaves out some spaces between columns: what is a letter's height apart is another word.
+        height = max(bottom - top, y1 - y0)
+        off = abs(y0 + y1 - top - bottom) / 2
+        if not letter or x0 - right > height or left - x1 > height or (off > LEADING * height and off > 3):
+            if index > start:
+                found.append(_word(letters[start:index], left, top, right, bottom))
+            start = index if letter else index + 1
+            left, top, right, bottom = x0, y0, x1, y1
+        else:
+            left, top = min(left, x0), min(top, y0)
+            right, bottom = max(right, x1), max(bottom, y1)
+    if start < len(letters):
+        found.append(_word(letters[start:], left, top, right, bottom))
+    return tuple(found)
 
 
-def _runs(textpage: Any, to_pixels: Affine) -> Iterator[_Run]:
+def _word(letters: list[str], left: float, top: float, right: float, bottom: float) -> Word:
+    return Word(unicodedata.normalize("NFC", "".join(letters)), Box(left, top, right - left, bottom - top))
+
+
+def _letters(textpage: Any, to_pixels: Affine) -> tuple[list[str], list[list[float]]]:
+    """Every letter ("" for a space) with its left, top, right and bottom in pixels. Unseen letters are left out."""
     from pypdfium2 import raw
 
-    a, b, c, d, e, f = (getattr(to_pixels, name) for name in "abcdef")
-    sides = [ctypes.c_double() for _ in range(4)]
-    refs = [ctypes.byref(side) for side in sides]
+    sides = (ctypes.c_double * 4)()  # left, right, bottom, top in points
+    refs = [ctypes.cast(ctypes.addressof(sides) + 8 * side, ctypes.POINTER(ctypes.c_double)) for side in range(4)]
     unicode_of, box_of = raw.FPDFText_GetUnicode, raw.FPDFText_GetCharBox  # thousands of calls a page
-    page = textpage.raw
-    run, high = _Run(), 0
+    page, letters, points, high = textpage.raw, [], [], 0
     for index in range(textpage.count_chars()):
         code = unicode_of(page, index)
-        if 0xD800 <= code < 0xDC00:  # the first half of a pair
-            high = code
-            continue
-        if 0xDC00 <= code < 0xE000:
-            code = 0x10000 + ((high - 0xD800) << 10) + (code - 0xDC00) if high else 0xFFFD
-        high = 0
+        if 0xD800 <= code < 0xE000:  # a pair
+            high, low = (code, 0) if code < 0xDC00 else (high, code)
+            if not low:
+                continue
+            code, high = 0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00) if high else 0xFFFD, 0
         letter = "-" if code in HYPHENS else chr(code)
-        if letter.isspace() or code == 0:
-            if run.letters:
-                yield run
-                run = _Run()
+        if code == 0 or letter.isspace():
+            letter = ""
+        elif not box_of(page, index, *refs) or (sides[3] - sides[2] < UNSEEN and letter.isalnum()):
             continue
-        if not box_of(page, index, *refs):
-            continue
-        x0, x1, y0, y1 = (side.value for side in sides)
-        if y1 - y0 < UNSEEN and letter.isalnum():
-            continue
-        left, right = sorted((a * x0 + b * y1 + c, a * x1 + b * y0 + c))
-        top, bottom = sorted((d * x0 + e * y1 + f, d * x1 + e * y0 + f))
-        if run.letters and not run.holds(left, top, right, bottom):
-            yield run
-            run = _Run()
-        run.add(letter, left, top, right, bottom)
-    yield run
+        letters.append(letter)
+        points.append(sides[:])
+    x0, x1, y0, y1 = np.array(points or np.empty((0, 4))).T
+    at = to_pixels
+    corners = np.array([[at.a * x + at.b * y + at.c, at.d * x + at.e * y + at.f] for x, y in ((x0, y0), (x1, y1))])
+    boxes = np.concatenate([corners.min(axis=0), corners.max(axis=0)]).T
+    return letters, boxes.tolist()
 
 
 def reads_well(found: tuple[Word, ...]) -> bool:
@@ -114,20 +102,36 @@ def reads_well(found: tuple[Word, ...]) -> bool:
 
 def covered(page: Any) -> float:
     """The part (0..1) of an open PDFium page that pictures cover."""
-    from pypdfium2 import PdfiumError, raw
+    from pypdfium2 import raw
 
     left, bottom, right, top = page.get_bbox()
-    wide, high = max(right - left, 1e-6), max(top - bottom, 1e-6)
+    scale = GRID / max(right - left, 1e-6), GRID / max(top - bottom, 1e-6)
     cells = np.zeros((GRID, GRID), bool)
-    for picture in page.get_objects(filter=[raw.FPDF_PAGEOBJ_IMAGE], max_depth=4):
-        try:
-            x0, y0, x1, y1 = picture.get_bounds()
-        except PdfiumError:
-            continue  # a picture of no size covers nothing
-        columns = slice(*(round(min(max((x - left) / wide, 0), 1) * GRID) for x in (x0, x1)))
-        rows = slice(*(round(min(max((y - bottom) / high, 0), 1) * GRID) for y in (y0, y1)))
+    count = raw.FPDFPage_CountObjects(page)
+    for box in _pictures((raw.FPDFPage_GetObject(page, index) for index in range(count)), Affine()):
+        columns = slice(*(round(min(max((x - left) * scale[0], 0), GRID)) for x in (box.x, box.right)))
+        rows = slice(*(round(min(max((y - bottom) * scale[1], 0), GRID)) for y in (box.y, box.bottom)))
         cells[rows, columns] = True
     return float(cells.mean())
+
+
+def _pictures(objects: Iterator[Any], to_page: Affine, depth: int = 0) -> Iterator[Box]:
+    """The boxes of all pictures in points, those inside forms too (whose objects are in the form's own coordinates)."""
+    from pypdfium2 import raw
+
+    sides = [ctypes.c_float() for _ in range(4)]
+    for part in objects:
+        kind = raw.FPDFPageObj_GetType(part)
+        if kind == raw.FPDF_PAGEOBJ_IMAGE and raw.FPDFPageObj_GetBounds(part, *sides):
+            left, bottom, right, top = (side.value for side in sides)
+            yield to_page.box(Box(left, bottom, right - left, top - bottom))
+        elif kind == raw.FPDF_PAGEOBJ_FORM and depth < DEEPEST:
+            place = raw.FS_MATRIX()
+            raw.FPDFPageObj_GetMatrix(part, place)
+            within = to_page.after(Affine(place.a, place.c, place.e, place.b, place.d, place.f))
+            count = raw.FPDFFormObj_CountObjects(part)
+            inner = (raw.FPDFFormObj_GetObject(part, index) for index in range(count))
+            yield from _pictures(inner, within, depth + 1)
 
 
 def readable(textpage: Any, turn: int) -> bool:
