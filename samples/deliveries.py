@@ -1,8 +1,9 @@
 """The delivery notes: German, English and Chinese. Every company, person, place and number is invented."""
 
 from datetime import date
+from typing import Any
 
-from printed import Printed, Tree, count, day, text
+from printed import Printed, count, day, text
 from sample import Column, Sample, cells, heads, listed, rows
 from sheet import GREY, Sheet
 
@@ -210,7 +211,7 @@ def goods(items: str, point: str = ".") -> list[dict[str, Printed]]:
 
 def delivery(
     number: str, when: Printed, order: str, supplier: str, recipient: str, lines: list[dict[str, Printed]], signed: str
-) -> dict[str, Tree]:
+) -> dict[str, Any]:
     return {
         "delivery_number": text(number),
         "delivery_date": when,

@@ -1,6 +1,7 @@
 """The inspection forms. Every company, person and number is invented."""
 
 from datetime import date
+from typing import Any
 
 from printed import Printed, day, text
 from sample import Column, Sample, heads, listed
@@ -25,11 +26,11 @@ def inspection(
     """A 设备巡检表. `table`: rows of what is looked at | what it should be | what is wrong with it (empty: nothing).
     `ticked`: the conclusion is a box with a pen's tick; else it is written out."""
     checks = listed(table)
-    items = [
+    items: list[dict[str, Any]] = [
         {"item": text(item), "result": BAD if note else OK, "note": text(note) if note else None}
         for item, _, note in checks
     ]
-    fields = {
+    fields: dict[str, Any] = {
         "equipment_id": text(equipment),
         "equipment_name": text(name),
         "inspection_date": when,

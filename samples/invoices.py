@@ -2,6 +2,7 @@
 
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 from printed import Printed, amount, day, text
 from sample import Column, Sample, cells, heads, priced, rows
@@ -45,7 +46,7 @@ def english() -> Sample:
         """
     )
     vat = tax(net, "20")
-    fields = {
+    fields: dict[str, Any] = {
         "invoice_number": text("FIW-20417"),
         "issue_date": day(date(2025, 5, 19), "long"),
         "due_date": day(date(2025, 6, 18), "long"),
@@ -145,7 +146,7 @@ def catering() -> Sample:
         """
     )
     sales = tax(net, "8.25")
-    fields = {
+    fields: dict[str, Any] = {
         "invoice_number": text("1187-B"),
         "issue_date": day(date(2025, 3, 3), "us"),
         "due_date": day(date(2025, 4, 2), "us"),

@@ -2,6 +2,7 @@
 
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 from invoices import NAMES, tax
 from printed import Printed, amount, day, text
@@ -34,7 +35,7 @@ def german() -> Sample:
         ",",
     )
     mwst = tax(net, "19")
-    fields = {
+    fields: dict[str, Any] = {
         "invoice_number": text("RE-2025-03187"),
         "issue_date": day(date(2025, 3, 14), "%d.%m.%Y"),
         "due_date": day(date(2025, 4, 13), "%d.%m.%Y"),
@@ -82,7 +83,9 @@ def german() -> Sample:
     for sheet, y, part, start in ((first, 316.0, lines[:11], 1), (second, 118.0, lines[11:], 12)):
         heads(sheet, y, columns, "lato bold", 9)
         sheet.line((70, y + 5), (528, y + 5), width=0.9)
-        body = [[str(number), *row] for number, row in enumerate(cells(part, *NAMES), start)]
+        body: list[list[Printed | str | None]] = [
+            [str(number), *row] for number, row in enumerate(cells(part, *NAMES), start)
+        ]
         if sheet is second:
             sheet.text(70, y + 22, "Übertrag von Seite 1", "lato", 9.5)
             sheet.text(528, y + 22, amount(carried, style).words, "lato", 9.5, "right")
@@ -148,7 +151,7 @@ def french() -> Sample:
         ",",
     )
     tva = tax(net, "20")
-    fields = {
+    fields: dict[str, Any] = {
         "invoice_number": text("F2025-0093"),
         "issue_date": day(date(2025, 2, 7), "%d/%m/%Y"),
         "due_date": day(date(2025, 3, 9), "%d/%m/%Y"),

@@ -3,6 +3,7 @@
 import re
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 from invoices import NAMES, tax
 from printed import Printed, amount, day, text
@@ -39,7 +40,7 @@ def two_pages() -> Sample:
         joint="",
     )
     vat = tax(net, "13")
-    fields = {
+    fields: dict[str, Any] = {
         "invoice_number": text("YD20240615087"),
         "issue_date": day(date(2024, 6, 15), "zh"),
         "due_date": day(date(2024, 7, 15), "zh"),
@@ -74,7 +75,9 @@ def two_pages() -> Sample:
     first.text(350, 147, "开票日期:" + fields["issue_date"].words, "song", 10.5)
     first.text(350, 166, "付款期限:" + fields["due_date"].words, "song", 10.5)
     for sheet, top, part, start in ((first, 182.0, lines[:14], 1), (second, 118.0, lines[14:], 15)):
-        body = [[str(number), *row] for number, row in enumerate(cells(part, *NAMES), start)]
+        body: list[list[Printed | str | None]] = [
+            [str(number), *row] for number, row in enumerate(cells(part, *NAMES), start)
+        ]
         heads(sheet, top + 17, columns, "song bold", 10.5)
         y = rows(sheet, top + 47, columns, body, "song", 10.5, 38)
         bottom = y - 18
@@ -120,7 +123,7 @@ def fapiao() -> Sample:
         """
     )
     vat = tax(net, "13")
-    fields = {
+    fields: dict[str, Any] = {
         "invoice_number": text("24990000000041770093"),
         "issue_date": day(date(2024, 11, 8), "zh"),
         "due_date": None,
@@ -168,7 +171,7 @@ def fapiao() -> Sample:
         Column("税额", 556, "right"),
     ]
     heads(sheet, 155, columns, "song", 9.5, DEEP)
-    body = [
+    body: list[list[Printed | str | None]] = [
         [
             row["description"],
             unit,

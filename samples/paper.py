@@ -118,13 +118,17 @@ def table_top(rng: np.random.Generator, width: int, height: int, kind: str) -> P
         return tone * (1 + 0.13 * grain + 0.07 * fibre + 0.03 * cloud(rng, width, height, 3))[..., None]
     if kind == "cloth":
         weave = 0.05 * (np.sin(np.arange(width) * 1.3)[None, :] + np.sin(np.arange(height) * 1.3)[:, None])
-        return np.array([74, 92, 104], np.float32) * (1 + weave + 0.08 * cloud(rng, width, height, 200))[..., None]
+        cloth: Pixels = (
+            np.array([74, 92, 104], np.float32) * (1 + weave + 0.08 * cloud(rng, width, height, 200))[..., None]
+        )
+        return cloth
     speckle = (
         0.07 * cloud(rng, width, height, 1.5)
         + 0.05 * cloud(rng, width, height, 9)
         + 0.03 * cloud(rng, width, height, 250)
     )
-    return np.array([98, 97, 95], np.float32) * (1 + speckle)[..., None]
+    stone: Pixels = np.array([98, 97, 95], np.float32) * (1 + speckle)[..., None]
+    return stone
 
 
 def creases(rng: np.random.Generator, width: int, height: int, number: int) -> Pixels:
@@ -218,9 +222,9 @@ def remap(page: Image.Image, u: Pixels, v: Pixels, outside: Colour) -> Pixels:
     a, b = (u - left)[..., None], (v - top)[..., None]
     upper = pixels[top, left] * (1 - a) + pixels[top, left + 1] * a
     lower = pixels[top + 1, left] * (1 - a) + pixels[top + 1, left + 1] * a
-    out = upper * (1 - b) + lower * b
+    out: Pixels = (upper * (1 - b) + lower * b).astype(np.float32)
     out[beyond] = outside
-    return out.astype(np.float32)
+    return out
 
 
 def _perspective(seen: Sequence[tuple[float, float]], flat: Sequence[tuple[float, float]]) -> NDArray[np.float64]:

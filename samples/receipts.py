@@ -2,6 +2,7 @@
 
 from datetime import date, time
 from decimal import Decimal
+from typing import Any
 
 from printed import Printed, amount, clock, count, day, text
 from sample import Sample, listed
@@ -30,7 +31,7 @@ def cafe() -> Sample:
             Sparkling water | 1 | 2.90
         """)
     inside = (total - total / Decimal("1.2")).quantize(Decimal("0.01"))
-    fields = {
+    fields: dict[str, Any] = {
         "company": text("The Copper Kettle"),
         "address": text("27 Weaver's Row, Little Haddenwick, ZX4 7LM"),
         "phone": text("09990 417 700"),
@@ -113,7 +114,7 @@ def supermarket() -> Sample:
     )
     inside = (total * 6 / 106).quantize(Decimal("0.01"))
     rounded = (total * 20).quantize(Decimal("1")) / 20
-    fields = {
+    fields: dict[str, Any] = {
         "company": text("PASAR RAYA BINTANG SENJA SDN BHD"),
         "address": text("LOT 41-G, JALAN ANGAN-ANGAN 7, TAMAN IMPIAN KHAYAL, 09900 BANDAR REKAAN"),
         "phone": text("09-990 4177"),
@@ -181,7 +182,7 @@ def corner_shop() -> Sample:
             柠檬糖 | 2 | 3.60
         """
     )
-    fields = {
+    fields: dict[str, Any] = {
         "company": text("半山便利店"),
         "address": text("青岚市竹里区听风路88号"),
         "phone": text("0999-4177088"),

@@ -2,6 +2,7 @@
 
 from datetime import date, time
 from decimal import Decimal
+from typing import Any
 
 from printed import Printed, amount, clock, count, day, text
 from receipts import WIDTH, bought
@@ -22,7 +23,7 @@ def bakery() -> Sample:
         style,
     )
     inside = (total * 7 / 107).quantize(Decimal("0.01"))
-    fields = {
+    fields: dict[str, Any] = {
         "company": text("Bäckerei Morgenrot GmbH"),
         "address": text("Lindenzeile 12, 09997 Traumstadt"),
         "phone": text("0999 / 41 77 0"),
@@ -74,7 +75,7 @@ def fuel() -> Sample:
     total = (litres * price).quantize(Decimal("0.01"))
     net = (total / Decimal("1.21")).quantize(Decimal("0.01"))
     line = {"description": text("GASOLINA 95"), "quantity": count(litres, ","), "amount": amount(total, style)}
-    fields = {
+    fields: dict[str, Any] = {
         "company": text("Estación El Espejismo S.L."),
         "address": text("Ctra. de la Nada km 41,7, 09994 Villa Quimera"),
         "phone": text("999 041 770"),

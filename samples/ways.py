@@ -2,7 +2,7 @@
 
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -202,7 +202,7 @@ def as_pdf(pages: list[Image.Image], path: Path | io.BytesIO, quality: int) -> N
     )
 
 
-WAYS: dict[str, Callable[[Sample, Path, Rng], None]] = {
+WAYS: Mapping[str, Callable[[Sample, Path, Rng], None]] = {
     way.__name__: way
     for way in (
         english_two_pages,
