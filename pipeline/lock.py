@@ -24,6 +24,7 @@ _NAME = ".lock"
 _MOUNTS = Path("/proc/self/mountinfo")
 _SHARES = ("nfs", "cifs", "smb", "sshfs", "ceph", "lustre", "gluster", "afs", "gpfs", "beegfs", "ocfs2", "gfs2")
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+LOOKS_S = (0.01, 0.05, 0.1)
 FOREIGN_S = 24 * 3600.0  # a run of another machine that touched nothing for a day is taken for dead
 
 
@@ -48,11 +49,10 @@ class RootLock:
         with disk.storing(self.root):
             handle = os.open(place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self.exclusive = True
-        except BlockingIOError:
-            os.close(handle)
-            raise BusyError(_busy(self.root, holder(self.root))) from None
+            self.exclusive = _locked(handle)
+            if not self.exclusive:
+                os.close(handle)
+                raise BusyError(_busy(self.root, holder(self.root)))
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 os.close(handle)
@@ -107,10 +107,33 @@ class RootLock:
 def holder(root: Path) -> dict[str, Any]:
     """The note of the run that holds the root: pid, host, since, run. Empty where none does, or it is just starting."""
     try:
-        note = json.loads((root / _NAME).read_text("utf-8"))
+        with open(root / _NAME, "rb") as file:
+            if _free(file.fileno()):
+                return {}  # the note of a killed run
+            note = json.loads(file.read())
     except (FileNotFoundError, ValueError):
         return {}
     return note if isinstance(note, dict) else {}
+
+
+def _free(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _locked(handle: int) -> bool:
+    """Tries a few times: somebody who only asks for the holder has the lock for a moment too."""
+    for wait_s in (*LOOKS_S, None):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if wait_s:
+                time.sleep(wait_s)
+    return False
 
 
 def _busy(root: Path, note: dict[str, Any]) -> str:

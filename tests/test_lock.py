@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from datetime import datetime
 from pathlib import Path
 
@@ -52,10 +53,22 @@ def test_a_second_run_is_told_who_holds_the_root_and_a_dead_one_holds_nothing(tm
         process.wait()
         assert process.stdout is not None
         process.stdout.close()
+    assert "night-run" in (tmp_path / ".lock").read_text()
+    assert holder(tmp_path) == {}
     with RootLock(tmp_path, "mine") as lock:
         assert lock.exclusive
         assert holder(tmp_path)["pid"] == os.getpid()
     assert holder(tmp_path) == {}
+
+
+def test_asking_who_holds_the_root_disturbs_no_start(tmp_path: Path) -> None:
+    with RootLock(tmp_path, "first"):
+        pass
+    with open(tmp_path / ".lock") as asked:
+        fcntl.flock(asked, fcntl.LOCK_SH)
+        threading.Timer(0.03, fcntl.flock, (os.dup(asked.fileno()), fcntl.LOCK_UN)).start()
+        with RootLock(tmp_path, "second") as lock:
+            assert lock.exclusive
 
 
 def test_two_locks_of_one_process_exclude_each_other_too(tmp_path: Path) -> None:
