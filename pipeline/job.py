@@ -144,12 +144,13 @@ def load_jobs(folder: Path, names: Sequence[str] = ()) -> list[Job]:
     faults: list[Fault] = []
     for path in sorted(each for each in folder.iterdir() if each.suffix in ENDINGS and not each.name.startswith(".")):
         try:
-            job = _job(yamlfile.read(path))
+            source = yamlfile.read(path)
+            job = _job(source)
         except ConfigError as error:
             faults += error.faults
             continue
         if (first := jobs.setdefault(job.name.casefold(), (job, path.name))[1]) != path.name:
-            faults.append(Fault(str(path), None, "name", f'"{job.name}" is the name of the job in {first} too'))
+            faults.append(source.fault(("name",), f'"{job.name}" is the name of the job in {first} too'))
     if not jobs and not faults:
         faults.append(Fault(str(folder), None, "", "holds no job; `run_batch.py new NAME` writes one"))
     wanted = {name.casefold(): name for name in names}

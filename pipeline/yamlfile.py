@@ -232,6 +232,8 @@ def _message(kind: str, context: Mapping[str, Any], message: str, given: Any) ->
     if kind == "literal_error":
         allowed = [word.strip(" '") for word in re.split(r",| or ", str(context["expected"]))]
         return f'"{given}" is not allowed; ' + unknown(str(given), allowed, "word").replace("unknown word; ", "")
+    if kind == "too_short":
+        return "must not be empty"
     if kind in ("tuple_type", "list_type"):
         return "must be a list, such as [first, second]"
     if kind in ("dict_type", "model_type", "model_attributes_type"):

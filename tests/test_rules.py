@@ -262,7 +262,10 @@ EXPRESSIONS = st.recursive(
 
 @given(EXPRESSIONS, st.sampled_from([None, Decimal(0), Decimal("99999999999999.99")]))
 def test_what_is_not_refused_can_be_checked(text: str, total: Decimal | None) -> None:
-    rule = rules.parse(text)
+    try:
+        rule = rules.parse(text)
+    except rules.RuleError:
+        return
     if list(rules.faults(rule, FIELDS)):
         return
     for issue in rules.check(rule, FIELDS, {**DATA, "total": total}, Decimal("0.01"), TODAY):

@@ -129,7 +129,7 @@ class Checker:
         inside, rows, at = self.fields, None, ""
         for name in path.split("."):
             if name not in inside:
-                raise RuleError(f"{path}: there is no field {at}{name}; {_nearest(name, inside)}")
+                raise RuleError(f"there is no field {at}{name}; {_nearest(name, inside)}")
             found, at = inside[name], f"{at}{name}."
             if found.type == "list":
                 rows = at[:-1]
