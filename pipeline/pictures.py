@@ -1,6 +1,7 @@
 """Pictures: JPEG, PNG, TIFF, WEBP, BMP, GIF and HEIC, each turned upright as its EXIF says, and made RGB.
 
-- JPEG is decoded at 1/2, 1/4 or 1/8 of its size (libjpeg does that in the transform) where the wanted size allows.
+- Where the wanted size allows, a picture is divided by 2, 4 or 8 as early as can be: a JPEG while it is decoded (in
+  libjpeg's transform), others before they become RGB.
 - An animation is one picture: its first frame. So are a HEIC with several pictures and a multi-picture JPEG. Only TIFF
   has pages.
 - A JPEG that was cut off is read when at least `CAME` of its rows are there: the last rows of a page are its margin.
@@ -128,38 +129,40 @@ class Picture:
             raise DocumentError("broken", f"page {number} cannot be decoded ({_reason(error)})") from None
 
     def _decoded(self, number: int, need: Need) -> Sheet:
-        image, shrink = self.image, 1
+        image = self.image
         turn = 1 if self.kind in ("tiff", "heic") else image.getexif().get(ORIENTATION, 1)  # those two turn themselves
-        full = image.size
-        if self.kind == "jpeg":
-            shrink = _draft(image, _sideways(need, full) if turn in SIDEWAYS else need(*full))
+        full, part = image.size, 1
+        if self.kind == "jpeg" and (part := _part(full, need, turn)) > 1:
+            image.draft(None, (full[0] // part, full[1] // part))
         try:
             image.load()
         except OSError as error:
             if self.kind != "jpeg" or "truncated" not in str(error):
                 raise
-            image = _what_came(self.path, image.size, shrink)
+            image = _what_came(self.path, image.size, part)
+        if self.kind != "jpeg":
+            full = image.size
+            image, part = _reduced(image, _part(full, need, turn))
         upright = rgb(image)
-        if shrink > 1:  # libjpeg rounds up: the last column and row lie partly beside the picture
-            upright = upright.crop((0, 0, max(1, full[0] // shrink), max(1, full[1] // shrink)))
+        if part > 1:  # both ways round up: the last column and row lie partly beside the picture
+            upright = upright.crop((0, 0, full[0] // part, full[1] // part))
         if turn in TURNS:
             upright = upright.transpose(TURNS[turn])
-        to_source = Affine(a=float(shrink), e=float(shrink))
+        to_source = Affine(a=float(part), e=float(part))
         return Sheet(number, upright.width, upright.height, to_source, np.asarray(upright))
 
 
-def _sideways(need: Need, size: tuple[int, int]) -> tuple[int, int]:
-    high, wide = need(size[1], size[0])
-    return wide, high
+def _part(size: tuple[int, int], need: Need, turn: int) -> int:
+    """By what the sides of a picture can be divided at once, with no less than `need` left: 1, 2, 4 or 8."""
+    wide, high = need(*size[::-1])[::-1] if turn in SIDEWAYS else need(*size)
+    return next(part for part in (8, 4, 2, 1) if part == 1 or min(size[0] // wide, size[1] // high) >= part)
 
 
-def _draft(image: Image.Image, size: tuple[int, int]) -> int:
-    """Has libjpeg decode at a part of the size, at least `size`. Returns the divisor: 1, 2, 4 or 8."""
-    full = image.size
-    divisor = next(part for part in (8, 4, 2, 1) if part == 1 or min(full[0] // size[0], full[1] // size[1]) >= part)
-    if divisor > 1 and image.draft(None, (full[0] // divisor, full[1] // divisor)) is None:
-        return 1
-    return divisor
+def _reduced(image: Image.Image, part: int) -> tuple[Image.Image, int]:
+    """The picture divided before it takes three bytes a pixel, and the divisor: 1 for modes that cannot be averaged."""
+    if part == 1 or image.mode not in ("1", "L", "RGB") or "transparency" in image.info:
+        return image, 1
+    return (image.convert("L") if image.mode == "1" else image).reduce(part), part
 
 
 def _what_came(path: Path, size: tuple[int, int], shrink: int) -> Image.Image:

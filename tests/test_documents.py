@@ -314,12 +314,16 @@ def test_heic(tmp_path: Path) -> None:
     assert refused(path, documents.Bounds(megapixels=0.05)).code == "too_many_pixels"
 
 
-@pytest.mark.parametrize("size", [(1600, 1200), (1601, 1203), (1607, 1207)])
-def test_a_jpeg_decoded_smaller_keeps_its_places(tmp_path: Path, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("mode", ["RGB", "1"])
+@pytest.mark.parametrize("kind", ["jpeg", "png", "tiff"])
+@pytest.mark.parametrize("size", [(1600, 1200), (1607, 1207)])
+def test_a_picture_decoded_smaller_keeps_its_places(
+    tmp_path: Path, size: tuple[int, int], kind: str, mode: str
+) -> None:
     wide, high = size
     dots = [(wide * x, high * y) for x in (0.1, 0.5, 0.94) for y in (0.1, 0.5, 0.94)]
-    path = tmp_path / "a.jpg"
-    Image.fromarray(dotted(wide, high, dots, 24)).save(path, quality=95)
+    path = tmp_path / "a"
+    Image.fromarray(dotted(wide, high, dots, 24)).convert(mode).save(path, kind, quality=95)
     (sheet,) = read(path, need=Wants(max_side_px=390).fit)
     assert sheet.width == wide // 4
     for place in dots:
