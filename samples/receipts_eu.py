@@ -31,7 +31,7 @@ def bakery() -> Sample:
         "time": clock(time(8, 17)),
         "lines": lines,
         "currency": Printed("EUR", "EUR"),
-        "subtotal": None,
+        "subtotal": amount(total - inside, style),
         "tax": amount(inside, style),
         "total": amount(total, style),
         "payment": Printed("Bar", "cash"),
@@ -56,7 +56,7 @@ def bakery() -> Sample:
         y += 17
         sheet.text(14, y - 6, label, "typewriter bold" if size > 12 else "typewriter", size)
         sheet.text(212, y - 6, words, "typewriter bold" if size > 12 else "typewriter", size, "right")
-    sheet.text(14, y + 20, f"MwSt 7%   Netto {amount(total - inside, style).words}", "typewriter", 10)
+    sheet.text(14, y + 20, f"MwSt 7%   Netto {fields['subtotal'].words}", "typewriter", 10)
     sheet.text(212, y + 20, fields["tax"].words, "typewriter", 10, "right")
     sheet.text(14, y + 48, "05.04.2025   08:17 Uhr   Bon 4177", "typewriter", 10)
     sheet.text(mid, y + 74, "Vielen Dank und guten Morgen!", "typewriter", 10, "center")
