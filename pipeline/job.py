@@ -65,8 +65,9 @@ class Job(Closed):
     @classmethod
     def _own_inbox(cls, given: Any) -> Any:
         """The inbox is the job's name unless the job says otherwise."""
-        if isinstance(given, dict) and "name" in given and given.get("inbox") in (None, ""):
-            return {**given, "inbox": given["name"]}
+        if isinstance(given, dict) and given.get("inbox") in (None, ""):
+            name = given.get("name")
+            return {**given, "inbox": name if isinstance(name, str) and NAME.fullmatch(name) else "unnamed"}
         return given
 
     @field_validator("preprocess")

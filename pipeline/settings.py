@@ -1,6 +1,7 @@
 """Settings: where and how fast. One YAML file in configs/, and what the command line overrides."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,12 +40,15 @@ class Settings(Closed):
 
 def load_settings(path: Path | None, **overrides: Any) -> Settings:
     """The settings of a file (None: the defaults); overrides that are None do not count. Raises ConfigError."""
-    source = yamlfile.read(path) if path else yamlfile.Source("settings", {}, {})
+    source = yamlfile.read(path, may_be_empty=True) if path else yamlfile.Source("settings", {}, {})
     given = {key: value for key, value in overrides.items() if value is not None}
     try:
         return Settings.model_validate({**source.data, **given})
     except ValidationError as error:
-        raise ConfigError(yamlfile.faults_of(error, source, _keys_at)) from None
+        faults = yamlfile.faults_of(error, source, _keys_at)
+        raise ConfigError(
+            [replace(fault, file="command line", line=None) if fault.key in given else fault for fault in faults]
+        ) from None
 
 
 def _keys_at(place: yamlfile.Place, around: Mapping[str, Any]) -> list[str]:

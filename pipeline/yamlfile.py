@@ -54,17 +54,17 @@ for _tag, _pattern, _first in (
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first)
 
 
-def read(path: Path, name: str = "") -> Source:
-    """The mapping in the file. Raises ConfigError with every fault found; `name` is what faults call the file."""
-    file = name or str(path)
+def read(path: Path, *, may_be_empty: bool = False) -> Source:
+    """The mapping in the file. Raises ConfigError with every fault found."""
+    file = str(path)
     try:
         raw = path.read_bytes()
     except OSError as error:
         raise ConfigError([Fault(file, None, "", f"cannot be read: {error.strerror or error}")]) from None
-    return parse(raw, file)
+    return parse(raw, file, may_be_empty=may_be_empty)
 
 
-def parse(raw: bytes, file: str) -> Source:
+def parse(raw: bytes, file: str, *, may_be_empty: bool = False) -> Source:
     """As `read`, from bytes."""
     if len(raw) > LIMIT_BYTES:
         raise ConfigError([Fault(file, None, "", f"is larger than {LIMIT_BYTES >> 10} KiB; that is no job or config")])
@@ -83,6 +83,8 @@ def parse(raw: bytes, file: str) -> Source:
         raise ConfigError([Fault(file, None, "", "is nested too deeply")]) from None
     if reader.faults:
         raise ConfigError(reader.faults)
+    if data is None and may_be_empty:
+        return Source(file, {}, {})
     if data is None:
         raise ConfigError([Fault(file, None, "", "is empty")])
     if not isinstance(data, dict):
@@ -187,7 +189,7 @@ def faults_of(error: ValidationError, source: Source, keys_at: KeysAt) -> list[F
             found.append(source.fault(place, unknown(str(place[-1]), allowed, "key")))
         else:
             found.append(source.fault(place, _message(item["type"], context, item["msg"], item.get("input"))))
-    return found
+    return sorted(found, key=lambda fault: fault.line or 0)
 
 
 def unknown(word: str, allowed: Sequence[str], what: str) -> str:
@@ -242,4 +244,8 @@ def _message(kind: str, context: Mapping[str, Any], message: str, given: Any) ->
         return f"must be text; put it in quotes: '{str(given).lower() if isinstance(given, bool) else given}'"
     if kind == "bool_parsing" or kind == "bool_type":
         return "must be true or false"
+    if kind in ("int_parsing", "int_type", "int_from_float"):
+        return "must be a whole number"
+    if kind in ("float_parsing", "float_type", "decimal_parsing", "decimal_type"):
+        return "must be a number"
     return message.removeprefix("Value error, ").removeprefix("Input ")
