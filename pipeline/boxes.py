@@ -11,7 +11,7 @@ from pipeline import disk
 ERROR_SUFFIX = ".error.json"
 _UNFINISHED = (".tmp", ".part", ".partial", ".crdownload", ".filepart", ".swp", ERROR_SUFFIX)
 _LITTER = ("thumbs.db", "desktop.ini", "@eadir")  # what file managers and network disks put beside other people's files
-Signature = tuple[int, int, int]  # size, time of change, inode: what must stand still
+Signature = tuple[int, int]  # size and time of change: what must stand still (not every share has lasting inodes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ def ignored(name: str) -> bool:
 
 
 def signature(found: os.stat_result) -> Signature:
-    return found.st_size, found.st_mtime_ns, found.st_ino
+    return found.st_size, found.st_mtime_ns
 
 
 class Boxes:

@@ -164,7 +164,7 @@ def move(source: Path, target: Path) -> bool:
     try:
         os.link(source, target, follow_symlinks=False)
     except FileExistsError:
-        if not os.path.samestat(os.lstat(source), os.lstat(target)):
+        if not same(source, target):
             return False
     except OSError as error:
         if error.errno not in _NO_LINKS:
@@ -175,6 +175,11 @@ def move(source: Path, target: Path) -> bool:
         return True
     os.unlink(source)
     return True
+
+
+def same(source: Path, target: Path) -> bool:
+    """Whether both names stand for one file, as after a crash inside `move`."""
+    return os.path.samestat(os.lstat(source), os.lstat(target))
 
 
 def free_names(name: str, start: int = 1, spare: int = 0) -> Iterator[tuple[int, str]]:

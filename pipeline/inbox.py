@@ -160,7 +160,7 @@ class Inbox:
             target = place / free
             with disk.storing(target):
                 if note is not None:
-                    if os.path.lexists(target):
+                    if os.path.lexists(target) and not (os.path.lexists(source) and disk.same(source, target)):
                         continue
                     disk.write_whole(self.root, place / (free + ERROR_SUFFIX), note)
                 try:

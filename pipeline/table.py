@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from pipeline.job import Job
 
+__all__ = ["Table", "schema"]
+
 Days = Iterable[tuple[date, Iterable[Record]]]
 SHARE = 20  # at most one part in 20 of a run's time goes into rewriting the day's file
 CHUNK = 500  # records held as Python objects while a day is made again

@@ -6,6 +6,8 @@ import os
 import shutil
 import socket
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from hashlib import sha256
@@ -16,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import DocumentError, StorageError
-from pipeline.inbox import Inbox
+from pipeline.inbox import Inbox, Where
 
 BOX = "rechnungen"
 ODD_NAMES = [
@@ -311,6 +313,57 @@ def test_a_crash_inside_a_move_leaves_one_file_after_the_next_move(inbox: Inbox,
     assert inbox.give_back(claim.document) == tmp_path / "inbox" / BOX / "a.pdf"
     assert files(tmp_path, "working") == []
     assert files(tmp_path, "inbox") == [f"{BOX}/a.pdf"]
+
+
+@pytest.mark.parametrize("where", ["done", "failed", "duplicate"])
+def test_a_crash_inside_an_ending_doubles_nothing(inbox: Inbox, tmp_path: Path, where: Where) -> None:
+    error = DocumentError("broken") if where == "failed" else None
+    drop(tmp_path)
+    [claim] = inbox.claims([BOX])
+    place = inbox.finish(claim.document, where, error)
+    os.link(place, claim.document.path)
+    assert inbox.finish(claim.document, where, error) == place
+    assert len([name for name in files(tmp_path) if name.endswith(".pdf")]) == 1
+
+
+MOVE_FOREVER = """
+import os, random, signal, sys, time; from pathlib import Path
+from pipeline.errors import DocumentError
+from pipeline.inbox import Inbox
+root, chance = Path(sys.argv[1]), random.Random(11)
+for round in range(25):
+    child = os.fork()
+    if child == 0:
+        inbox = Inbox(root, f"run-{round}", settle_s=0.0)
+        for claim in inbox.recover(lambda run: False):
+            inbox.give_back(claim.document)
+        while True:
+            for claim in inbox.claims(["box"]):
+                act = chance.choice(["failed", "back", "back"])
+                if act == "back":
+                    inbox.give_back(claim.document)
+                else:
+                    inbox.finish(claim.document, "failed", DocumentError("broken"))
+            inbox.retry()
+    time.sleep(chance.uniform(0.01, 0.05))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+"""
+
+
+def test_killed_twenty_five_times_no_file_is_lost_or_doubled(tmp_path: Path) -> None:
+    inbox = Inbox(tmp_path, "last", settle_s=0.0)
+    inbox.make(["box"])
+    for number in range(30):
+        drop(tmp_path, f"{number:02}.pdf", str(number).encode(), box="box")
+    subprocess.run([sys.executable, "-c", MOVE_FOREVER, str(tmp_path)], check=True)
+    for claim in inbox.recover(lambda run: False):
+        inbox.give_back(claim.document)
+    inbox.retry()
+    inbox.close()
+    found = {path: path.read_bytes() for path in (tmp_path / "inbox" / "box").iterdir()}
+    assert sorted(found.values(), key=int) == [str(number).encode() for number in range(30)]
+    assert files(tmp_path, "failed") == files(tmp_path, "working") == []
 
 
 def test_disks_without_hard_links_overwrite_nothing_either(
