@@ -42,7 +42,7 @@ def reader() -> "Reader":
 
 
 def join(words: Sequence[Word]) -> list[Line]:
-    """Neighbouring words of a text layer as lines, in the order of the file. Their score is 1: print in a file is sure."""
+    """Neighbouring words of a text layer as lines, in the order of the file. They are sure: the score is 1."""
     lines: list[Line] = []
     for word in words:
         text, box = word.text.strip(), word.box

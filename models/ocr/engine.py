@@ -1,0 +1,193 @@
+"""The CPU engine: pages are read in guarded processes of one thread each, and every job about them is answered there.
+
+The pages of one window are read side by side, one task a page; then one task answers. Requests that share their pages
+follow one another (the pipeline asks them so), are gathered, and have their pages read once.
+"""
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, NamedTuple
+
+from models.ocr.reading import Line, read, reader
+from pipeline.errors import ModelError
+from pipeline.fields import leaves
+from pipeline.types import Page, Reply, Request, Wants
+from pipeline.workers import Pool, Task
+
+if TYPE_CHECKING:
+    from models.ocr.answer import Answer
+    from pipeline.job import Job
+
+PAGES_PER_WORKER = 8  # in flight, so that windows of many pages do not fill the memory
+
+
+class Work(NamedTuple):
+    """What a task sends: a page to read or lines that were read, and the size of the page."""
+
+    number: int
+    width: int
+    height: int
+    lines: list[Line] | None
+    page: Page | None
+
+
+@dataclass(eq=False)
+class _Question:
+    """Requests about the same pages, and how far they are."""
+
+    requests: list[Request]
+    began: float
+    works: list[Work] = field(default_factory=list)
+    unread: int = 0
+
+    @property
+    def pages(self) -> tuple[Page, ...]:
+        return self.requests[0].pages
+
+
+class Ocr:
+    """`types.Model` on the CPU, with `workers` processes (None: one a core). Limits are those of one page."""
+
+    name = "ocr"
+    # 2600 px are 220 dpi on A4: 6-point print is 18 px high, which the recogniser reads; more only costs time
+    wants = Wants(max_side_px=2600, window_pages=8, text_layer=True)
+
+    def __init__(self, workers: int | None = None, seconds: float = 120, memory_mib: int = 2048) -> None:
+        """Starts the processes, which load the models at once. Raises ModelError where there are none."""
+        from models.ocr.reader import model_files
+
+        self._files = model_files()
+        self._size = workers or os.cpu_count() or 1
+        self._pool = Pool(self._size, seconds=seconds, memory_mib=memory_mib, start=warm_up)
+        self._reading: dict[Task, tuple[_Question, int]] = {}
+        self._answering: dict[Task, _Question] = {}
+        self._pages = 0
+
+    def refuses(self, job: "Job") -> str | None:
+        """A sentence when a field asks for what only a model that looks at the picture can tell."""
+        for path, leaf in leaves(job.fields):
+            if not getattr(leaf, "READABLE", True):
+                return (
+                    f"The job {job.name} asks for {path} ({leaf.type}), which only an engine that looks at pictures "
+                    "can answer; its documents wait for a run with the GPU engine."
+                )
+        return None
+
+    def provenance(self) -> Mapping[str, str]:
+        import hashlib
+        from importlib.metadata import version
+
+        digests = {
+            f"{name}_sha256": hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+            for name, path in zip(("detector", "recogniser"), self._files, strict=True)
+        }
+        return {"engine": self.name, "rapidocr": version("rapidocr"), **digests}
+
+    def close(self) -> None:
+        self._pool.close()
+
+    def answer(self, requests: Iterable[Request | None]) -> Iterator[Reply]:
+        """One reply a request, as soon as it is ready. Raises ModelError when the models cannot be loaded."""
+        source = iter(requests)
+        held: list[Request] = []  # they share their pages, and the next may too
+        more = True
+        while more or self._pool.in_flight:
+            idle = False
+            while more and not idle and self._has_room():
+                try:
+                    request = next(source)
+                except StopIteration:
+                    request, more = None, False
+                idle = request is None
+                if held and (request is None or request.pages != held[0].pages):
+                    self._begin(held)
+                    held = []
+                if request is not None:
+                    held.append(request)
+            # the source has waited already when it had nothing; when there is no room, a task has to finish first
+            for task in self._pool.wait(0 if idle and more else None):
+                yield from self._take(task)
+
+    def _has_room(self) -> bool:
+        return self._pool.room > 0 and self._pages < PAGES_PER_WORKER * self._size
+
+    def _begin(self, requests: list[Request]) -> None:
+        question = _Question(requests, time.monotonic())
+        self._pages += len(question.pages)
+        for page in question.pages:
+            question.works.append(Work(page.number, page.width, page.height, None if page.fault is None else [], page))
+        pictures = [i for i, page in enumerate(question.pages) if page.image is not None and not page.words]
+        if len(pictures) <= 1:  # read where it is answered: one way less
+            self._ask(question)
+            return
+        question.unread = len(pictures)
+        for i in pictures:
+            self._reading[self._pool.submit(read, question.pages[i])] = question, i
+
+    def _ask(self, question: _Question) -> None:
+        jobs = [request.job for request in question.requests]
+        self._answering[self._pool.submit(answer_all, question.works, jobs)] = question
+
+    def _take(self, task: Task) -> Iterator[Reply]:
+        if task in self._reading:
+            question, index = self._reading.pop(task)
+            if not question.unread:  # another page of it failed before
+                return
+            try:
+                lines = task.result()
+            except ModelError:
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever went wrong belongs to this question alone
+                question.unread = 0
+                yield from self._fail(question, error)
+                return
+            question.works[index] = question.works[index]._replace(lines=lines, page=None)
+            question.unread -= 1
+            if not question.unread:
+                self._ask(question)
+            return
+        question = self._answering.pop(task)
+        try:
+            answers: Sequence[Answer] = task.result()
+        except ModelError:
+            raise
+        except Exception as error:  # noqa: BLE001 - as above
+            yield from self._fail(question, error)
+            return
+        self._pages -= len(question.pages)
+        seconds = time.monotonic() - question.began
+        for request, answer in zip(question.requests, answers, strict=True):
+            yield Reply(
+                request, answer.text, "stop", evidence=answer.evidence, confidence=answer.confidence, seconds=seconds
+            )
+
+    def _fail(self, question: _Question, error: Exception) -> Iterator[Reply]:
+        self._pages -= len(question.pages)
+        seconds = time.monotonic() - question.began
+        words = f"The page could not be read: {error}"
+        for request in question.requests:
+            yield Reply(request, "", "error", error=words, seconds=seconds)
+
+
+def warm_up() -> None:
+    """In each new process: load the models and all that an answer needs."""
+    import cv2
+
+    import_module("models.ocr.answer")
+    cv2.setNumThreads(1)
+    reader()
+
+
+def answer_all(works: Sequence[Work], jobs: Sequence["Job"]) -> "list[Answer]":
+    """In a process: read the pages that are not read yet, and answer each job about them."""
+    from models.ocr.answer import answer
+    from models.ocr.layout import sheet
+
+    sheets = []
+    for work in works:
+        lines = work.lines if work.lines is not None else read(work.page) if work.page else []
+        sheets.append((work.number, sheet(lines, work.width, work.height)))
+    return [answer(sheets, job) for job in jobs]
