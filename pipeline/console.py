@@ -175,6 +175,8 @@ def show_score(score: Score) -> None:
     """The tables of an evaluation, on stdout."""
     for head, *rows in (score.rows(), score.calibration_rows()):
         show_rows(head, rows, right=head[2:])
+    if score.unread:
+        stdout().print(f"labels that the job's own fields cannot read, so not counted: {len(score.unread)}")
     if score.unlabelled:
         stdout().print(f"not labelled, so not counted: {safe(', '.join(score.unlabelled))}")
     if score.unused:

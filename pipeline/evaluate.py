@@ -22,6 +22,7 @@ def evaluate(
 
     The same bytes labelled twice are read once and counted twice. Raises ModelError.
     """
+    labels = [label for label in labels if label.job in (None, job.name)]
     by_id: dict[str, list[int]] = {}
 
     def documents() -> Iterator[Document]:
@@ -33,11 +34,11 @@ def evaluate(
                 yield document_of(label.file, document_id, job.inbox)
 
     listener.started(len(labels))
-    records: dict[str, Record] = {}
+    records: dict[tuple[str, int | None], Record] = {}
     pictures: dict[str, bytes] = {}
     for item in Flow(documents(), lambda _: [job], model, pages).records():
         if isinstance(item, Record):
-            records.setdefault(item.document.id, item)
+            records[item.document.id, item.page] = item
             continue
         if item.cover is not None and item.cover.image is not None:
             picture = thumbnail(item.cover.image)
@@ -46,7 +47,8 @@ def evaluate(
     answers: list[Record | None] = [None] * len(labels)
     for document_id, numbers in by_id.items():
         for number in numbers:
-            answers[number] = records.get(document_id)
+            page = (labels[number].page or 1) if job.per == "page" else None
+            answers[number] = records.get((document_id, page))
     return compare(job, labels, answers), pictures
 
 

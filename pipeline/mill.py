@@ -85,7 +85,7 @@ class Mill:
         batch.drain()
         account.notes.extend(self._inbox.boxes.stuck.values())
         account.finish()
-        if account.entries:
+        if account.summary()["taken"]:
             account.write(self._settings.root)
         return account
 

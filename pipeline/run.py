@@ -15,8 +15,10 @@ from pipeline.inbox import Claim, Inbox, Where
 from pipeline.job import Job
 from pipeline.ledger import Ledger
 from pipeline.pages import Pages
+from pipeline.store import record_file
 from pipeline.types import Document, Model, Page, Record
 
+LINKS = 20  # records that the account names for one document
 PATIENCE = 5  # a run waits this many times `settle_s` for files that were just dropped; what still grows then is left
 
 
@@ -151,6 +153,7 @@ class Batch:
             pages=item.pages,
             seconds=item.seconds,
             error=(item.error.code, item.error.detail) if item.error else None,
+            record_paths=[record_file(each.job, document.id, each.page) for each in records[:LINKS]],
             thumbnail=self._picture(item.cover) if look else None,
         )
         self._close(document, where, entry, item.error)

@@ -163,10 +163,7 @@ class Store:
         return paths
 
     def _path(self, job: str, document_id: str, page: int | None) -> Path:
-        if not _ID.fullmatch(document_id):
-            raise ValueError(f"{document_id!r} is not a document id (64 hex digits)")
-        suffix = "" if page is None else f".p{page:04}"
-        return self.root / "records" / disk.child(job) / f"{document_id}{suffix}.json"
+        return self.root / record_file(job, document_id, page)
 
     def _write(self, record: Record) -> Path:
         return disk.write_scratch(self.root, "json", to_json(record).encode(), durable=False)
@@ -177,6 +174,14 @@ class Store:
                 if found := _DAY.search(file.read(_HEAD_BYTES)):
                     return date.fromisoformat(found[1].decode())
         return None
+
+
+def record_file(job: str, document_id: str, page: int | None) -> Path:
+    """Where a record lies, below the root. Raises ValueError for what is no document id or no name of a job."""
+    if not _ID.fullmatch(document_id):
+        raise ValueError(f"{document_id!r} is not a document id (64 hex digits)")
+    suffix = "" if page is None else f".p{page:04}"
+    return Path("records", disk.child(job), f"{document_id}{suffix}.json")
 
 
 def _read(path: Path, job: "Job | None") -> Record:
