@@ -1,0 +1,318 @@
+"""From what an engine wrote to a checked record."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline import prompt
+from pipeline.extract import extract, fail
+from pipeline.fields import leaf_values
+from pipeline.job import Job, parse_job
+from pipeline.types import ISSUES, Affine, Box, Document, Evidence, Finish, Page, Record, Reply
+
+DOCUMENT = Document("ab" * 32, "a.pdf", Path("a.pdf"), "bills", datetime(2024, 6, 15, tzinfo=UTC), 9)
+JOB = parse_job(
+    b"""\
+name: bill
+fields:
+  number: {type: text}
+  issued: {type: date}
+  total: {type: money, required: true}
+  seller: {type: group, fields: {name: {type: text}, phones: {type: list, item: {type: text}}}}
+  lines: {type: list, fields: {what: {type: text}, amount: {type: money, required: true}}}
+tolerance: 0.02
+rules:
+  - sum(lines.amount) == total
+  - issued <= today
+"""
+)
+
+
+def reply(
+    answer: Any,
+    *pages: Page,
+    job: Job = JOB,
+    finish: Finish = "stop",
+    error: str | None = None,
+    window: int = 0,
+    windows: int = 1,
+    confidence: Mapping[str, float] | None = None,
+    evidence: Mapping[str, Evidence] | None = None,
+) -> Reply:
+    request = prompt.ask(job, DOCUMENT, pages or (page(1),), window, windows)
+    text = answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
+    return Reply(request, text, finish, error, evidence=evidence or {}, confidence=confidence or {})
+
+
+def page(number: int, to_source: Affine | None = None, fault: str | None = None) -> Page:
+    return Page(DOCUMENT, number, 100, 100, to_source or Affine(), fault=fault)
+
+
+def read(*replies: Reply, job: Job = JOB, at: int | None = None) -> Record:
+    return extract(job, DOCUMENT, at, replies, {"engine": "test"}, today=date(2024, 7, 1))
+
+
+def codes(record: Record) -> list[tuple[str, str]]:
+    return [(issue.code, issue.path) for issue in record.issues]
+
+
+GOOD = {
+    "number": "A1",
+    "issued": "15.06.2024",
+    "total": "30,00 €",
+    "seller": {"name": "Acme", "phones": ["1", "2"]},
+    "lines": [{"what": "Bolt", "amount": "10.00"}, {"what": "Nut", "amount": "20.01"}],
+}
+
+
+def test_a_good_answer_is_ok() -> None:
+    record = read(reply(GOOD))
+    assert record.status == "ok"
+    assert record.data == {
+        "number": "A1",
+        "issued": date(2024, 6, 15),
+        "total": Decimal("30.00"),
+        "seller": {"name": "Acme", "phones": ["1", "2"]},
+        "lines": [{"what": "Bolt", "amount": Decimal("10.00")}, {"what": "Nut", "amount": Decimal("20.01")}],
+    }
+    assert (record.pages, record.page, record.error) == ((1,), None, None)
+    assert record.provenance == {"job_digest": JOB.digest, "engine": "test"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "```json\n{}\n```",
+        "Here it is: {} I hope this helps {{",
+        "{}\n\nNote: the seller is {{unknown}}.",
+        'I see {"a page": 1}. So: {}',
+        "[{}]",
+        "\ufeff {}",
+    ],
+)
+def test_the_object_is_found_in_what_surrounds_it(text: str) -> None:
+    record = read(reply(text.replace("{}", json.dumps(GOOD), 1)))
+    assert record.status == "ok"
+    assert record.data["total"] == Decimal("30.00")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "I cannot read this.", "[1, 2]", "null", '"total"', "{{{{", "[" * 5000, "{'total': 1}"]
+)
+def test_what_is_no_json_gives_nulls_and_says_so(text: str) -> None:
+    record = read(reply(text))
+    assert codes(record) == [("not_json", ""), ("missing", "total")]
+    assert record.data["seller"] == {"name": None, "phones": []}
+
+
+def test_a_broken_off_answer_keeps_what_is_whole_and_never_half_a_value() -> None:
+    whole = json.dumps(GOOD)
+    full = {path: value for path, _, value in leaf_values(JOB.fields, read(reply(GOOD)).data)}
+    for end in range(len('{"number'), len(whole), 3):
+        record = read(reply(whole[:end], finish="length"))
+        assert ("truncated", "") in codes(record)
+        for path, _, value in leaf_values(JOB.fields, record.data):
+            assert value in (None, full[path])
+    assert read(reply(whole[:-30], finish="length")).data["total"] == Decimal("30.00")
+    assert codes(read(reply(whole[:-1])))[0] == ("truncated", "")
+
+
+def test_an_answer_that_reached_its_limit_is_doubted_even_if_it_looks_whole() -> None:
+    assert codes(read(reply(GOOD, finish="length"))) == [("truncated", "")]
+
+
+def test_a_key_given_twice_is_no_value_unless_both_agree() -> None:
+    assert read(reply('{"total": "1", "total": "2"}')).data["total"] is None
+    assert codes(read(reply('{"total": "1", "total": "2"}'))) == [("conflict", ""), ("missing", "total")]
+    assert read(reply('{"total": "1", "total": "1"}')).status == "ok"
+
+
+def test_numbers_stay_exact_and_other_keys_are_left_aside() -> None:
+    assert read(reply('{"total": 0.10, "other": 1}')).data["total"] == Decimal("0.10")
+    assert codes(read(reply('{"total": 1e400}'))) == [("not_allowed", "total")]
+    assert codes(read(reply('{"total": NaN}'))) == [("wrong_type", "total")]
+    assert codes(read(reply('{"total": ' + "9" * 9999 + "}"))) == [("not_allowed", "total")]
+
+
+def test_what_is_missing_is_named_and_not_twice() -> None:
+    assert codes(read(reply({}))) == [("missing", "total")]
+    assert codes(read(reply({"total": "?!", "lines": [{"what": "x"}]}))) == [
+        ("wrong_type", "total"),
+        ("missing", "lines[0].amount"),
+    ]
+
+
+def test_rules_speak_in_the_record() -> None:
+    record = read(reply({**GOOD, "total": "31", "issued": "2024-07-02"}))
+    assert codes(record) == [("rule_failed", "total"), ("rule_failed", "issued")]
+    assert record.status == "review"
+
+
+def test_empty_rows_go_and_everything_about_the_others_moves_along() -> None:
+    box = Box(1, 2, 3, 4)
+    record = read(
+        reply(
+            {
+                "total": "3",
+                "lines": [None, {"what": "a", "amount": "1"}, {}, {"what": "b", "amount": "2"}, {"amount": "?"}],
+            },
+            confidence={"lines[1].amount": 0.9, "lines[3].amount": 0.3, "lines[2].what": 0.1, "total": 0.8},
+            evidence={"lines[3].amount": Evidence(1, box, "2")},
+        )
+    )
+    assert [row["what"] for row in record.data["lines"]] == ["a", "b", None]
+    assert record.confidence == {"lines[0].amount": 0.9, "lines[1].amount": 0.3, "total": 0.8}
+    assert record.evidence == {"lines[1].amount": Evidence(1, box, "2")}
+    assert codes(record) == [("wrong_type", "lines[2].amount"), ("doubtful", "lines[1].amount")]
+
+
+def test_evidence_comes_in_source_pixels() -> None:
+    turned = page(2, to_source=Affine(0, 2, -10, -2, 0, 200))
+    record = read(
+        reply(
+            {"total": "3", "number": "x"},
+            page(1),
+            turned,
+            evidence={
+                "total": Evidence(2, Box(10, 0, 20, 30), "3"),
+                "number": Evidence(9, Box(0, 0, 1, 1), "x"),
+                "issued": Evidence(1, None, ""),
+            },
+        )
+    )
+    assert record.evidence == {"total": Evidence(2, Box(0, 140, 50, 40), "3"), "number": Evidence(9, None, "x")}
+
+
+def test_windows_are_joined_in_page_order() -> None:
+    parts = [
+        reply(
+            {"number": "A1", "lines": [{"what": "a", "amount": "1"}], "seller": {"phones": ["1"]}},
+            page(1),
+            page(2),
+            window=0,
+            windows=2,
+        ),
+        reply(
+            {"total": "3", "lines": [{}, {"what": "b", "amount": "2"}], "seller": {"name": "Acme", "phones": ["2"]}},
+            page(3),
+            window=1,
+            windows=2,
+            confidence={"lines[1].what": 0.9},
+        ),
+    ]
+    record = read(*parts)
+    assert record.status == "ok"
+    assert record.pages == (1, 2, 3)
+    assert [row["what"] for row in record.data["lines"]] == ["a", "b"]
+    assert record.data["seller"] == {"name": "Acme", "phones": ["1", "2"]}
+    assert record.confidence == {"lines[1].what": 0.9}
+
+
+@pytest.mark.parametrize(
+    ("sure", "total"), [((None, None), "3.00"), ((0.6, 0.9), "4.00"), ((0.9, 0.6), "3.00"), ((None, 0.9), "4.00")]
+)
+def test_of_two_values_the_surer_is_taken_and_the_conflict_told(
+    sure: tuple[float | None, float | None], total: str
+) -> None:
+    confidence = [{"total": each} if each is not None else {} for each in sure]
+    record = read(
+        reply({"total": "3"}, page(1), page(2), windows=2, confidence=confidence[0]),
+        reply(
+            {"total": "4"},
+            page(3),
+            window=1,
+            windows=2,
+            confidence=confidence[1],
+            evidence={"total": Evidence(3, None, "4")},
+        ),
+    )
+    assert record.data["total"] == Decimal(total)
+    assert codes(record) == [("conflict", "total")]
+    assert record.issues[0].message == 'pages 1–2 says "3.00" but page 3 says "4.00"'
+    assert ("total" in record.evidence) is (total == "4.00")
+
+
+def test_texts_that_differ_in_case_or_width_only_are_no_conflict() -> None:
+    record = read(
+        reply({"total": 1, "number": "ＡＢ 1"}, page(1), windows=2),
+        reply({"number": "ab  1"}, page(2), window=1, windows=2),
+    )
+    assert record.issues == ()
+
+
+def test_issues_of_a_part_name_its_pages() -> None:
+    record = read(reply({"total": 1}, page(1), windows=2), reply("?", page(2), page(3), window=1, windows=2))
+    assert [issue.message.rpartition("(")[2] for issue in record.issues] == ["pages 2–3)"]
+
+
+def test_a_page_that_could_not_be_read_is_named() -> None:
+    record = read(reply({"total": 1}, page(1), page(2, fault="the page cannot be drawn")))
+    assert codes(record) == [("unreadable", "")]
+    assert record.issues[0].message == "page 2 could not be read: the page cannot be drawn"
+
+
+def test_a_document_of_unreadable_pages_failed() -> None:
+    record = read(reply("{}", page(1, fault="torn")))
+    assert (record.status, record.data) == ("failed", {})
+    assert record.error == ("broken", "page 1 could not be read: torn")
+    lone = read(reply("{}", page(3, fault="torn")), at=3)
+    assert (lone.status, lone.page, codes(lone)) == ("review", 3, [("unreadable", ""), ("missing", "total")])
+
+
+def test_an_engine_that_gave_up_gives_a_failed_record() -> None:
+    record = read(
+        reply(GOOD, windows=2), reply("", page(2), finish="error", error="out of memory", window=1, windows=2)
+    )
+    assert record.error == ("engine", "out of memory")
+    assert (record.status, record.data, record.pages) == ("failed", {}, (1, 2))
+
+
+def test_fail_makes_the_record_of_a_document_without_answer() -> None:
+    record = fail(JOB, DOCUMENT, "encrypted", "it asks for a password", {"run": "r"})
+    assert (record.status, record.error) == ("failed", ("encrypted", "it asks for a password"))
+    assert record.provenance == {"job_digest": JOB.digest, "run": "r"}
+
+
+def test_a_blank_document_is_all_null() -> None:
+    nulls = {"number": None, "issued": None, "total": None, "seller": {"name": None, "phones": []}, "lines": []}
+    record = read(reply(nulls))
+    assert record.data == nulls
+    assert codes(record) == [("missing", "total")]
+
+
+def test_confidence_is_kept_between_nought_and_one_and_for_values_only() -> None:
+    record = read(
+        reply({"total": 1}, confidence={"total": 1.7, "number": 0.9, "nonsense": 0.2, "issued": float("nan")})
+    )
+    assert record.confidence == {"total": 1.0}
+
+
+ANSWERS = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from([*JOB.fields, "what", "amount", "name"]), inner, max_size=5)
+    ),
+    max_leaves=15,
+)
+
+
+@given(st.lists(ANSWERS | st.text(max_size=50), min_size=1, max_size=3), st.integers(0, 40))
+def test_whatever_was_answered_gives_a_record(given_answers: list[Any], cut: int) -> None:
+    windows = len(given_answers)
+    replies = [reply(answer, page(at + 1), window=at, windows=windows) for at, answer in enumerate(given_answers)]
+    replies.append(reply(replies[0].text[:cut], page(windows + 1)))
+    record = read(*replies)
+    assert list(record.data) == list(JOB.fields)
+    assert {issue.code for issue in record.issues} <= set(ISSUES)
+    paths = {path for path, _, _ in leaf_values(JOB.fields, record.data)}
+    assert {issue.path for issue in record.issues} <= paths | {"", "seller", "lines", "seller.phones"} | {
+        path.rpartition(".")[0] for path in paths
+    }
