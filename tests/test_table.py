@@ -361,11 +361,11 @@ def test_flushed_bit_by_bit_or_made_again_the_table_is_the_same(steps: list[tupl
         last: dict[str, int] = {}
         for number, data, kind, flush, midnight in steps:
             shop.today += timedelta(days=1) if midnight else timedelta(minutes=1)
-            now = {"processed_at": shop.today.replace(tzinfo=UTC)}
+            now = shop.today.replace(tzinfo=UTC)
             records = {
-                "whole": [record(number, data, **now)],
-                "pages": [record(number, data, page=page, **now) for page in (1, 2, 3)[: 1 + number % 3]],
-                "failed": [replace(failed(number), **now)],
+                "whole": [record(number, data, processed_at=now)],
+                "pages": [record(number, data, page, processed_at=now) for page in (1, 2, 3)[: 1 + number % 3]],
+                "failed": [replace(failed(number), processed_at=now)],
             }[kind]
             shop.put(*records)
             last[records[0].document.id] = len(records)
