@@ -1,0 +1,68 @@
+"""Qwen2.5-VL on one GPU (or, slowly, on a CPU) behind the same protocol as every engine: `QwenVL`.
+
+Nothing heavy is imported until an engine is made.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import ModelError
+from pipeline.types import Reply, Request, Wants
+
+if TYPE_CHECKING:
+    from pipeline.job import Job
+
+PAGE_TOKENS = 1280  # visual tokens of a page: about 1 megapixel
+CELL_PX = 28
+log = logging.getLogger("scanmill.qwen_vl")
+
+
+class QwenVL:
+    """Loads the weights folder and answers from it. Raises ModelError where it cannot run here."""
+
+    name = "qwen_vl"
+
+    def __init__(self, weights: Path, *, vram_gib: float | None = None, low_resolution: bool = False,
+                 device: str | None = None) -> None:  # fmt: skip
+        self.wants = wants(low_resolution)
+        try:
+            import torch
+
+            from . import setup
+        except ImportError as error:
+            raise ModelError(
+                f"The GPU engine needs packages that are not installed here ({error}). Install them with\n"
+                "  pip install 'scanmill[gpu]'"
+            ) from error
+        place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.engine, self._provenance = setup.start(weights, self.wants, place, vram_gib, log.info)
+
+    def refuses(self, job: "Job") -> str | None:
+        """A schema that decoding cannot guarantee is refused here, before any document is touched."""
+        from .grammar import Unenforceable
+
+        schema: Mapping[str, Any] | None = job.schema()
+        if schema is None:
+            return None
+        try:
+            self.engine.grammar.matcher(schema)
+        except Unenforceable as error:
+            return f"the answer's form cannot be enforced while the model writes: {error}"
+        return None
+
+    def answer(self, requests: Iterable[Request | None]) -> Iterator[Reply]:
+        return self.engine.answer(requests)
+
+    def provenance(self) -> Mapping[str, str]:
+        return self._provenance
+
+    def close(self) -> None:
+        self.engine.reset()
+
+
+def wants(low_resolution: bool = False) -> Wants:
+    """Pages of about 1,280 visual tokens; in low resolution the longest side is at most 768 px."""
+    side = 756 if low_resolution else 4096 // CELL_PX * CELL_PX
+    return Wants(side, PAGE_TOKENS * CELL_PX**2, 4 * CELL_PX**2, CELL_PX, window_pages=4)

@@ -1,0 +1,71 @@
+"""The memory plan: what the card has free, what each part takes, and how much is left for keys and values."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from pipeline.errors import ModelError
+
+GIB = 1 << 30
+CONTEXT_GIB = 0.55  # CUDA context and loaded kernels, outside PyTorch's count; 0.5 measured on an H200
+GRAPHS_GIB = 0.30  # CUDA graphs' own memory
+MARGIN_GIB = 0.40  # PyTorch's caching and cutting of blocks
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All in GiB but the last three. `budget` is the smaller of what was free at the start and the config's `vram_gib`."""
+
+    budget: float
+    weights: float
+    work: float
+    pictures: float
+    kv: float
+    kv_tokens: int
+    step_tokens: int
+    vision_tokens: int
+
+    def words(self, page_tokens: int) -> str:
+        return (
+            f"memory plan: {self.budget:.1f} GiB = weights {self.weights:.1f} + context {CONTEXT_GIB:.1f} + vision and steps "
+            f"{self.work:.1f} + pictures {self.pictures:.1f} + graphs {GRAPHS_GIB:.1f} + margin {MARGIN_GIB:.1f} + "
+            f"keys and values {self.kv:.1f} ({self.kv_tokens:,} tokens: about {self.kv_tokens // page_tokens} pages "
+            f"of {page_tokens:,} tokens at once; steps of {self.step_tokens}, vision of {self.vision_tokens} tokens)"
+        )
+
+
+def budget_bytes(device: torch.device, vram_gib: float | None) -> int:
+    """What this process may take, from what is free now. Call before anything is loaded."""
+    free, total = torch.cuda.mem_get_info(device)
+    held = int(CONTEXT_GIB * GIB)  # our own context is no longer free, and is ours
+    allowed = min(total, free + held)
+    budget = min(allowed, int(vram_gib * GIB)) if vram_gib else allowed
+    torch.cuda.set_per_process_memory_fraction(max(0.01, (budget - held) / total), device)
+    return budget
+
+
+def kv_budget(budget: int, pictures: int, work: int, row: int) -> int:
+    """Rows of keys and values that fit beside what is allocated now (the weights) and what the work will take."""
+    fixed = int((CONTEXT_GIB + GRAPHS_GIB + MARGIN_GIB) * GIB)
+    return max(0, budget - fixed - torch.cuda.memory_allocated() - pictures - work) // row
+
+
+def too_small(budget: int, rows: int, needed: int) -> ModelError:
+    return ModelError(
+        f"Qwen2.5-VL does not fit: with {budget / GIB:.1f} GiB for this process, room for {max(0, rows):,} tokens of keys and "
+        f"values is left beside the weights, and one page needs {needed:,}. Free memory on the card, raise `vram_gib`, or set "
+        "`low_resolution: true` (configs/low_memory.yaml)."
+    )
+
+
+def peak_of(run: Any) -> int:
+    """Bytes that `run()` took at its highest above what was allocated before."""
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    run()
+    torch.cuda.synchronize()
+    peak = torch.cuda.max_memory_allocated() - before
+    torch.cuda.empty_cache()
+    return peak

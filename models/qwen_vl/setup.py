@@ -1,0 +1,110 @@
+"""From a weights folder to an engine that is ready: kernels proven, memory planned, graphs made."""
+
+import importlib.metadata
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipeline.errors import ModelError
+from pipeline.types import Wants
+
+from . import memory, weights
+from .engine import Engine
+from .grammar import Grammar
+from .language import Language
+from .pictures import CELL
+from .pool import Pool, row_bytes
+from .probe import pick
+from .prompts import Prompts
+from .step import Span, Stepper
+from .vision import Vision, check_shape
+
+STEP_TOKENS = 512  # tokens of a step: answers under way, filled up with prompts
+ANSWERS = 256  # answers under way at once
+CPU_KV_TOKENS = 16384
+
+
+def start(folder: Path, wants: Wants, device: torch.device, vram_gib: float | None,
+          say: Callable[[str], None]) -> tuple[Engine, dict[str, str]]:  # fmt: skip
+    """Raises ModelError that says what is missing or too small."""
+    weights.check(folder)
+    dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
+    budget = memory.budget_bytes(device, vram_gib) if device.type == "cuda" else 0
+    began = time.perf_counter()
+    model = weights.load(folder, device, dtype)
+    loaded = time.perf_counter()
+    engine, attention = build(model, Prompts(folder), wants, budget, say)
+    digest = weights.digest(folder)
+    say(f"qwen_vl is ready: weights in {loaded - began:.1f} s, the rest in {time.perf_counter() - loaded:.1f} s")
+    return engine, {
+        "engine": "qwen_vl",
+        "weights": digest,
+        "weights_name": folder.name,
+        "attention": attention,
+        "transformers": importlib.metadata.version("transformers"),
+        "torch": torch.__version__,
+    }
+
+
+def build(model: Any, prompts: Prompts, wants: Wants, budget: int, say: Callable[[str], None], *,
+          step_tokens: int = STEP_TOKENS, answers: int = ANSWERS, vision_tokens: int = 2560, kv_tokens: int | None = None,
+          ends: Iterable[int] | None = None, jump: bool = True) -> tuple[Engine, str]:  # fmt: skip
+    """An engine over a loaded model. budget: bytes that the process may take (CUDA only). -> also the attention's line."""
+    vision_config, text = model.config.vision_config, model.config.get_text_config()
+    if fault := check_shape(vision_config):
+        raise ModelError(f"This model's vision tower cannot be run here: {fault}.")
+    device, dtype = model.device, model.dtype
+    vision_head = vision_config.hidden_size // vision_config.num_heads
+    text_head = text.hidden_size // text.num_attention_heads
+    ops, attention = pick(device, dtype, vision_head, text_head)
+    say(attention)
+    language, vision = Language(model, ops), Vision(model.model.visual, ops)
+    page_tokens = wants.max_pixels // CELL**2
+    picture_rows = max(2 * vision_tokens, 2 * page_tokens * wants.window_pages)
+    images = torch.zeros(picture_rows, text.hidden_size, dtype=dtype, device=device)
+    shape = text.num_hidden_layers, text.num_key_value_heads, text_head
+    if device.type == "cuda" and kv_tokens is None:
+        row = row_bytes(*shape, dtype)
+        work = _work_bytes(language, vision, images, step_tokens, answers, vision_tokens)
+        kv_tokens = memory.kv_budget(budget, 0, work, row)
+        needed = page_tokens + 768
+        if kv_tokens < needed:
+            raise memory.too_small(budget, kv_tokens, needed)
+        held = torch.cuda.memory_allocated() - images.nbytes
+        plan = memory.Plan(*(x / memory.GIB for x in (budget, held, work, images.nbytes, kv_tokens * row)),
+                           kv_tokens, step_tokens, vision_tokens)  # fmt: skip
+        say(plan.words(page_tokens + 400))
+    pool = Pool(*shape, kv_tokens or CPU_KV_TOKENS, dtype, device)
+    grammar = Grammar(prompts.json, language.head.shape[0], prompts.end)
+    engine = Engine(language, vision, prompts, wants, pool, images, grammar=grammar, step_tokens=step_tokens,
+                    vision_tokens=vision_tokens, answers=answers, ends=ends, jump=jump)  # fmt: skip
+    engine.stepper.capture()
+    return engine, attention
+
+
+def _work_bytes(language: Language, vision: Vision, images: torch.Tensor, step_tokens: int, answers: int,
+                vision_tokens: int) -> int:  # fmt: skip
+    """Measures what the largest vision pass and the largest step take beside weights, pictures and the pool."""
+    text = language.config
+    picture = np.random.default_rng(0).integers(0, 256, (CELL, CELL * 64, 3), dtype=np.uint8)
+    pictures = [picture] * max(1, vision_tokens // 64)
+
+    def look() -> None:
+        starts = [64 * i for i in range(len(pictures))]
+        for _ in vision.encode(pictures, starts, images, len(vision.layers)):
+            pass
+
+    def step() -> None:
+        pool = Pool(text.num_hidden_layers, language.kv_heads, language.size, step_tokens, images.dtype, images.device)
+        stepper = Stepper(language, pool, images, step_tokens, answers)
+        rows = list(range(step_tokens))
+        positions = np.zeros((3, step_tokens), dtype=np.int32)
+        stepper.forward([0] * step_tokens, positions, rows, [Span(step_tokens, 0, 0)], rows[:answers])
+        stepper.sample(answers, True)
+        torch.cuda.synchronize()
+
+    return memory.peak_of(look) + memory.peak_of(step)  # a step is a graph, whose memory is its own

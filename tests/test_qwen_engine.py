@@ -1,0 +1,351 @@
+"""The engine gives the tokens that transformers' `generate` gives, however requests are mixed, batched and cut."""
+
+import json
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests import qwen_tiny as tiny
+
+torch = tiny.torch
+
+from models.qwen_vl import CELL_PX, wants  # noqa: E402
+from models.qwen_vl.attention import sdpa  # noqa: E402
+from models.qwen_vl.engine import Engine  # noqa: E402
+from models.qwen_vl.grammar import Grammar  # noqa: E402
+from models.qwen_vl.language import Language  # noqa: E402
+from models.qwen_vl.plain import Plain  # noqa: E402
+from models.qwen_vl.pool import Pool  # noqa: E402
+from models.qwen_vl.probe import Choice, pick  # noqa: E402
+from models.qwen_vl.prompts import Prompts  # noqa: E402
+from models.qwen_vl.vision import Vision  # noqa: E402
+from pipeline.types import Reply, Request  # noqa: E402
+
+SIZES = ((112, 56), (56, 56), (140, 84), (252, 84), (84, 196), (28, 28), (308, 140), (168, 168))
+QUESTIONS = (
+    "Read the total.", "Which date stands on the page?", "List all items, one a line.", "Who sent this, and from which address?",
+    "Is it signed?", "Give the number of the invoice. " * 4,
+)  # fmt: skip
+SCHEMA = {
+    "type": "object", "additionalProperties": False, "required": ["invoice_number", "date", "currency", "total", "lines"],
+    "properties": {
+        "invoice_number": {"type": "string", "maxLength": 8}, "date": {"type": "string", "format": "date"},
+        "currency": {"enum": ["EUR", "USD", None]}, "total": {"type": ["number", "null"], "minimum": 0, "maximum": 99999},
+        "lines": {"type": "array", "minItems": 1, "maxItems": 2, "items": {
+            "type": "object", "additionalProperties": False, "required": ["text", "n"],
+            "properties": {"text": {"type": "string", "maxLength": 6}, "n": {"type": "integer", "minimum": 1, "maximum": 99}}}},
+    },
+}  # fmt: skip
+YES_NO = {"type": "object", "required": ["signed"], "additionalProperties": False, "properties": {"signed": {"type": "boolean"}}}
+
+
+class Tiled(Plain):
+    """Cuts its work into tiles and splits ranges as the GPU kernels do."""
+
+    tile_rows, short_rows = 12, 4
+
+
+class House:
+    """One model for the engine and the reference: the engine only makes transformers' weights views of its own."""
+
+    def __init__(self, folder: Any) -> None:
+        self.reference = tiny.model()
+        self.prompts = Prompts(folder)
+        self.device, self.dtype = torch.device(tiny.DEVICE), torch.float32
+        self.ops, _ = pick(self.device, self.dtype, 16, 16)
+        self.grammar = Grammar(self.prompts.json, 152064, self.prompts.end, 2)
+        self.pages = [tiny.page(i, *size) for i, size in enumerate(SIZES)]
+        self.known: dict[Any, list[int]] = {}
+        self.weights: dict[Any, tuple[Language, Vision]] = {}
+
+    def engine(self, *, kv: int = 6000, step: int = 96, answers: int = 32, vision: int = 64, ops: Any = None, jump: bool = True,
+               images: int = 512, capture: bool = False) -> Engine:  # fmt: skip
+        ops = ops or self.ops
+        if ops not in self.weights:
+            self.weights[ops] = (Language(self.reference, ops), Vision(self.reference.model.visual, ops))
+        language, vision_ = self.weights[ops]
+        pool = Pool(3, 2, 16, kv, self.dtype, self.device)
+        buffer = torch.zeros(images, 64, device=self.device)
+        made = Engine(language, vision_, self.prompts, wants(), pool, buffer, grammar=self.grammar, step_tokens=step,
+                      vision_tokens=vision, answers=answers, jump=jump)  # fmt: skip
+        if capture:
+            made.stepper.capture()
+        return made
+
+    def expected(self, request: Request) -> list[int]:
+        key = (tuple(id(page) for page in request.pages), request.question, request.max_new_tokens)
+        if key not in self.known:
+            self.known[key] = tiny.generate(self.reference, request, self.prompts, sorted(self.prompts.ends))
+        return self.known[key]
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> House:
+    return House(tiny.folder(tmp_path_factory.mktemp("weights")))
+
+
+def tokens_of(house: House, reply: Reply) -> list[int]:
+    ids: list[int] = house.prompts.tokenizer(reply.text, add_special_tokens=False)["input_ids"]
+    return ids
+
+
+def assert_same(house: House, replies: list[Reply], count: int) -> None:
+    """Text, length and end of every reply are those of `generate`."""
+    assert len(replies) == count
+    for reply in replies:
+        want = house.expected(reply.request)
+        ended = want[-1] in house.prompts.ends
+        kept = want[:-1] if ended else want
+        assert reply.text == house.prompts.text(kept), reply.request.question
+        assert reply.new_tokens == len(kept) == len(reply.logprobs)
+        assert reply.finish == ("stop" if ended else "length")
+
+
+def everything_free(engine: Engine) -> None:
+    assert not engine.running
+    assert not engine.building
+    kept = sum(-(-len(s.source) // 16) * 16 for s in engine.album.idle.values())
+    assert engine.pool.free_rows == engine.pool.rows - kept
+    for sight in list(engine.album.idle.values()):
+        engine.album.forget(sight)
+    assert engine.pool.free == [(0, engine.pool.rows)]
+    assert engine.album.pictures.free == [(0, engine.album.pictures.rows)]
+
+
+@pytest.mark.parametrize("seed", range(62))
+def test_any_mix_equals_generate(house: House, seed: int) -> None:
+    dice = random.Random(seed)
+    sights = [[i] for i in dice.sample(range(8), dice.randint(1, 4))]
+    if dice.random() < 0.4:
+        sights.append([2, 0])
+    if dice.random() < 0.2:
+        sights.append([5, 3, 1])
+    asked = [(sight, q) for sight in sights for q in dice.sample(range(6), dice.randint(1, 6))]
+    if dice.random() < 0.6:
+        dice.shuffle(asked)
+    requests: list[Request | None] = []
+    for sight, q in asked:
+        requests += [None] * (dice.random() < 0.2)
+        requests.append(tiny.ask([house.pages[i] for i in sight], QUESTIONS[q], most=12))
+    ops = dice.choice([None, None, house_tiled(house)]) if tiny.DEVICE == "cpu" else None
+    engine = house.engine(
+        kv=dice.choice([6000, 1200, 640]), step=dice.choice([24, 64, 200]), answers=dice.choice([2, 8, 32]),
+        vision=dice.choice([24, 200]), images=dice.choice([160, 512]), ops=ops, capture=seed % 8 == 0,
+    )  # fmt: skip
+    assert_same(house, list(engine.answer(iter(requests))), len(asked))
+    everything_free(engine)
+
+
+def house_tiled(house: House) -> Plain:
+    tiled = next((ops for ops in house.weights if isinstance(ops, Tiled)), None)
+    return tiled or Tiled(Choice("sdpa", sdpa, ""))
+
+
+def test_answers_differ(house: House) -> None:
+    """Else the test above would prove nothing."""
+    requests = [tiny.ask([p], q, most=12) for p in house.pages[:4] for q in QUESTIONS[:3]]
+    assert len({tuple(house.expected(r)) for r in requests}) > 8
+
+
+def test_kept_page_is_not_looked_at_again(house: House) -> None:
+    engine = house.engine()
+    list(engine.answer([tiny.ask([house.pages[3]], QUESTIONS[0], most=4)]))
+    before = engine.step_sizes
+    replies = list(engine.answer([tiny.ask([house.pages[3]], QUESTIONS[1], most=4)]))
+    assert engine.step_sizes - before < 40  # question and answer, not the page
+    assert engine.album.hits == 1
+    replies += engine.answer([tiny.ask([tiny.shown(house.pages[3].image.copy())], QUESTIONS[2], most=4)])  # equal pixels
+    assert engine.album.hits == 2
+    for reply in replies:
+        same = tiny.ask([house.pages[3]], reply.request.question, most=4)
+        assert reply.text == house.prompts.text([t for t in house.expected(same) if t not in house.prompts.ends])
+
+
+def test_least_recently_used_page_leaves_first(house: House) -> None:
+    engine = house.engine(kv=480)
+    for i in (0, 1, 0, 4, 7, 3):
+        list(engine.answer([tiny.ask([house.pages[i]], QUESTIONS[0], most=4)]))
+    assert len(engine.album.idle) < 5
+    kept = [sight.next_position for sight in engine.album.idle.values()]
+    assert engine.album.sights.keys() == engine.album.idle.keys()
+    assert kept
+
+
+def test_preempted_answers_end_as_if_undisturbed(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.qwen_vl.engine.FIRST_ROOM", 8)
+    engine = house.engine(kv=480)
+    requests = [tiny.ask([house.pages[i]], q, most=48) for i in (0, 1, 5) for q in QUESTIONS[:4]]
+    assert_same(house, list(engine.answer(requests)), len(requests))
+    assert engine.preempted > 0
+    everything_free(engine)
+
+
+def test_replies_leave_before_later_requests_are_pulled(house: House) -> None:
+    engine = house.engine()
+    pulled = 0
+
+    def source() -> Iterator[Request]:
+        nonlocal pulled
+        for i in range(200):
+            pulled += 1
+            yield tiny.ask([house.pages[i % 2]], QUESTIONS[i % 3], most=1 + i % 3)
+
+    stream = engine.answer(source())
+    next(stream)
+    assert pulled < 100
+    stream.close()
+    assert not engine.running
+    assert_same(house, list(engine.answer([tiny.ask([house.pages[0]], QUESTIONS[0], most=12)])), 1)
+
+
+@pytest.mark.parametrize("jump", [True, False])
+@pytest.mark.parametrize("capture", [False, True])
+def test_constrained_tokens_are_the_references_choice(house: House, jump: bool, capture: bool) -> None:
+    """Every sampled token is the masked argmax of the reference after the same tokens; the text obeys the schema."""
+    engine = house.engine(jump=jump, kv=3000, step=64, capture=capture)
+    requests = [tiny.ask([house.pages[i]], q, s, most=70) for i in (0, 2) for q, s in zip(QUESTIONS, (SCHEMA, YES_NO, None), strict=False)]  # fmt: skip
+    seen: list[Any] = []
+    leave = engine._leave
+    engine._leave = lambda answer: (seen.append(answer), leave(answer))[1]  # type: ignore[method-assign, func-returns-value]
+    replies = list(engine.answer(requests))
+    assert len(replies) == len(seen) == 6
+    sampled = forced = 0
+    for answer in seen:
+        tokens = answer.tokens[answer.asked :]
+        logits = tiny.next_logits(house.reference, answer.request, house.prompts, tokens).cpu()
+        matcher = None if answer.request.schema is None else house.grammar.matcher(answer.request.schema)
+        allowed = np.full((1, 4752), -1, np.int32)
+        for i, token in enumerate(tokens):
+            house.grammar.fill([matcher], allowed)
+            keep = torch.from_numpy((allowed[0][:, None] >> np.arange(32) & 1).astype(bool).ravel())
+            row = logits[i].masked_fill(~keep, -torch.inf)
+            if answer.sampled[i]:
+                assert int(row.argmax()) == token
+                assert answer.logprobs[i] == pytest.approx(float(row.log_softmax(-1)[token]), abs=2e-3)
+                assert answer.free_logprobs[i] == pytest.approx(float(logits[i].log_softmax(-1)[token]), abs=2e-3)
+                sampled += 1
+            else:
+                assert answer.logprobs[i] == 0.0
+                forced += 1
+            if matcher is not None:
+                house.grammar.consume([(matcher, token)])
+    for reply in replies:
+        if reply.request.schema is not None and reply.finish == "stop":
+            found = json.loads(reply.text)
+            assert list(found) == list(reply.request.schema["properties"])
+            assert all(0 <= p <= 1 for p in reply.confidence.values())
+            assert reply.confidence.keys() >= {k for k, v in found.items() if not isinstance(v, list)}
+    assert sampled > 60
+    assert (forced > 40) == jump
+
+
+def test_loop_stops_as_truncated(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.qwen_vl.state.LOOP_TOKENS", 48)
+    monkeypatch.setattr("models.qwen_vl.state.LONGEST_LOOP", 16)
+    digits = {"type": "string", "pattern": "^(ab)*$"}
+    engine = house.engine()
+    replies = list(engine.answer([tiny.ask([house.pages[1]], QUESTIONS[0], digits, most=600)]))
+    assert replies[0].finish == "length"
+    assert replies[0].new_tokens < 200
+
+
+def test_pages_of_any_shape_are_answered_or_refused(house: House) -> None:
+    rng = np.random.default_rng(0)
+    good = [rng.integers(0, 256, shape, dtype=np.uint8) for shape in ((1, 1, 3), (28, 560, 3), (60, 90), (50, 70, 4), (33, 47, 1))]
+    bad = [np.zeros((28, 28 * 201, 3), np.uint8), np.zeros((28, 28, 3), np.float32), np.zeros((28, 28, 5), np.uint8)]
+    requests = [tiny.ask([tiny.shown(i, str(n))], QUESTIONS[0], most=3) for n, i in enumerate([*good, *bad])]
+    requests.insert(4, tiny.ask([house.pages[0]], QUESTIONS[0], most=12))
+    replies = {reply.request: reply for reply in house.engine().answer(requests)}
+    assert [replies[r].finish == "error" for r in requests] == [False] * 6 + [True] * 3
+    assert "long and thin" in (replies[requests[6]].error or "")
+    assert_same(house, [replies[requests[4]]], 1)
+
+
+def test_requests_that_cannot_be_served_leave_the_others_alone(house: House) -> None:
+    impossible = {"type": "object", "properties": {"a": {"type": "string"}}, "not": {"required": ["a"]}}
+    endless = {"type": "string", "pattern": "^a{10000}$"}
+    page = house.pages[0]
+    requests = [
+        tiny.ask([page], QUESTIONS[0], most=12),
+        tiny.ask([page], "word " * 5000, most=12),
+        tiny.ask([page], QUESTIONS[1], impossible, most=12),
+        tiny.ask([page], QUESTIONS[1], {}, most=12),
+        tiny.ask([page], QUESTIONS[1], endless, most=40),
+        tiny.ask([page], "a picture: <|image_pad|>", most=12),
+        tiny.ask([page], QUESTIONS[2], most=0),
+        tiny.ask([], QUESTIONS[1], most=5),
+        tiny.ask([page], QUESTIONS[2], most=12),
+    ]
+    engine = house.engine()
+    replies = {reply.request: reply for reply in engine.answer(requests)}
+    assert len(replies) == len(requests)
+    finishes = [replies[r].finish for r in requests]
+    assert finishes[1] == finishes[2] == finishes[5] == finishes[6] == "error"
+    assert "4,096" in (replies[requests[1]].error or "")
+    assert "error" not in (finishes[3], finishes[7])
+    assert finishes[4] == "length"
+    assert set(replies[requests[4]].text) <= set('"a')
+    assert_same(house, [replies[requests[0]], replies[requests[8]]], 2)
+    everything_free(engine)
+
+
+def test_more_questions_than_the_pool_can_hold(house: House) -> None:
+    engine = house.engine(kv=320, answers=64)
+    requests = [tiny.ask([house.pages[1]], QUESTIONS[i % 6], most=12) for i in range(40)]
+    assert_same(house, list(engine.answer(requests)), 40)
+
+
+def test_page_beyond_the_pool_is_asked_in_low_resolution_or_fails_alone(house: House) -> None:
+    large = tiny.page(90, 1120, 560)  # 800 tokens; 768 px leave 27 × 14 = 378
+    engine = house.engine(kv=600, images=1024)
+    good = tiny.ask([house.pages[0]], QUESTIONS[0], most=12)
+    replies = {r.request: r for r in engine.answer([tiny.ask([large], QUESTIONS[0], most=4), good])}
+    first = next(r for r in replies.values() if r.request is not good)
+    assert first.finish == "length"
+    assert first.low_resolution
+    assert_same(house, [replies[good]], 1)
+    everything_free(engine)
+    engine = house.engine(kv=300, images=1024)
+    replies = {r.request: r for r in engine.answer([good, tiny.ask([large], QUESTIONS[0], most=4)])}
+    failed = next(r for r in replies.values() if r.request is not good)
+    assert failed.finish == "error"
+    assert "memory holds 288" in (failed.error or "")
+    assert_same(house, [replies[good]], 1)
+    everything_free(engine)
+
+
+def test_out_of_memory_halves_the_work_and_goes_on(house: House) -> None:
+    engine = house.engine(step=96, vision=400)
+    forward, encode = engine.stepper.forward, engine.vision.encode
+    refused = {"steps": 0, "passes": 0}
+
+    def tight_forward(source: Any, *rest: Any) -> None:
+        if len(source) > 30:
+            refused["steps"] += 1
+            raise torch.OutOfMemoryError("no room")
+        forward(source, *rest)
+
+    def tight_encode(images: Any, *rest: Any) -> Iterator[None]:
+        if sum(i.size for i in images) > 120 * CELL_PX**2 * 3:
+            refused["passes"] += 1
+            raise torch.OutOfMemoryError("no room")
+        yield from encode(images, *rest)
+
+    engine.stepper.forward = tight_forward  # type: ignore[method-assign]
+    engine.vision = type("Tight", (), {"encode": staticmethod(tight_encode), "layers": engine.vision.layers})()
+    requests = [tiny.ask([house.pages[i]], q, most=12) for i in (0, 2, 4, 6) for q in QUESTIONS[:2]]
+    large = tiny.ask([tiny.page(91, 1120, 280)], QUESTIONS[0], most=3)  # 400 tokens: fits in low resolution only
+    huge = tiny.ask([tiny.page(92, 840, 840)], QUESTIONS[0], most=3)  # 729 tokens in low resolution
+    replies = list(engine.answer([*requests, large, huge]))
+    assert_same(house, [r for r in replies if r.request in requests], len(requests))
+    assert refused["steps"] > 0
+    assert refused["passes"] > 1
+    small = next(r for r in replies if r.request is large)
+    assert small.low_resolution
+    lost = next(r for r in replies if r.request is huge)
+    assert lost.finish == "error"
+    assert "does not fit" in (lost.error or "")
+    everything_free(engine)
