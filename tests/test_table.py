@@ -353,8 +353,8 @@ DATA = st.fixed_dictionaries(
 STEP = st.tuples(st.integers(0, 6), DATA, st.sampled_from(["whole", "pages", "failed"]), st.booleans(), st.booleans())
 
 
-@given(st.lists(STEP, min_size=1, max_size=12))
-@settings(deadline=None, max_examples=20)
+@given(st.lists(STEP, min_size=1, max_size=10))
+@settings(deadline=None, max_examples=12)
 def test_flushed_bit_by_bit_or_made_again_the_table_is_the_same(steps: list[tuple[int, Any, str, bool, bool]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         shop = Shop(Path(folder))
