@@ -1,0 +1,165 @@
+"""The command line as a person or a script meets it: words on stderr, one JSON object on stdout, exit codes."""
+
+import json
+import runpy
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+PROJECT = Path(__file__).parents[1]
+APP = runpy.run_path(str(PROJECT / "run_batch.py"))["app"]
+
+
+class Here:
+    """A root with a job, a config for the scripted engine, and the commands to use on it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.jobs, self.config = root, root / "jobs", root / "machine.yaml"
+        (root / "inbox" / "note").mkdir(parents=True)
+        self.jobs.mkdir()
+        self.job("note", "fields: {number: {type: text, required: true}, total: {type: money}}")
+        self.replies({"*": '{"number": "A-1", "total": "12.50"}'})
+        self.config.write_text(f"engine: echo\nweights: {root / 'replies.json'}\nsettle_s: 0\nworkers: 1\n")
+
+    def job(self, name: str, text: str) -> None:
+        (self.jobs / f"{name}.yaml").write_text(f"preprocess: []\n{text}\n", "utf-8")
+
+    def replies(self, script: dict[str, str]) -> None:
+        (self.root / "replies.json").write_text(json.dumps(script))
+
+    def drop(self, name: str, colour: int = 0) -> None:
+        Image.new("RGB", (60, 40), (colour, 99, 7)).save(self.root / "inbox" / "note" / name)
+
+    def say(self, *words: str, root: bool = True, jobs: bool = True) -> Result:
+        options = ["--config", str(self.config)]
+        options += ["--root", str(self.root)] if root else []
+        options += ["--jobs", str(self.jobs)] if jobs else []
+        return CliRunner().invoke(APP, [words[0], *options, *words[1:]])
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Here:
+    return Here(tmp_path)
+
+
+def test_a_run_says_which_engine_reads_first_and_ends_with_the_counts(here: Here) -> None:
+    here.drop("a.png")
+    result = here.say("run")
+    assert result.exit_code == 0
+    lines = result.stderr.splitlines()
+    assert "echo" in lines[0]
+    assert "1 documents: 1 done" in result.stderr
+    assert result.stdout == ""
+
+
+def test_json_is_one_object_on_stdout_and_a_failed_document_exits_1(here: Here) -> None:
+    here.drop("a.png")
+    (here.root / "inbox" / "note" / "torn.pdf").write_bytes(b"%PDF-1.4\n")
+    result = here.say("run", "--json")
+    assert result.exit_code == 1
+    account = json.loads(result.stdout)
+    assert (account["counts"]["done"], account["counts"]["failed"]) == (1, 1)
+    assert "torn.pdf" in result.stderr
+
+
+def test_faults_of_all_files_are_listed_at_once_and_nothing_is_touched(here: Here) -> None:
+    here.drop("a.png")
+    here.job("first", "feilds: {number: {type: text}}")
+    here.job("second", "fields: {number: {type: txet}, sum: {type: money, labelz: [Sum]}}")
+    for words in (("check",), ("run",)):
+        result = here.say(*words)
+        assert result.exit_code == 2
+        assert "first.yaml:2: feilds" in result.stderr
+        assert "did you mean fields" in result.stderr
+        assert "second.yaml:2" in result.stderr
+        assert "labels" in result.stderr
+    assert sorted(path.name for path in (here.root / "inbox" / "note").iterdir()) == ["a.png"]
+    assert not (here.root / "runs").exists()
+    told = json.loads(here.say("check", "--json").stdout)
+    assert told["error"] == "ConfigError"
+    assert len(told["messages"]) >= 3
+
+
+def test_an_unknown_job_and_a_bad_time_are_config_errors(here: Here) -> None:
+    result = here.say("run", "--job", "notes")
+    assert result.exit_code == 2
+    assert "note" in result.stderr
+    assert here.say("run", "--until", "6 o'clock").exit_code == 2
+
+
+def test_until_a_time_that_is_near_begins_nothing_new_after_it(here: Here) -> None:
+    here.drop("a.png")
+    assert here.say("run", "--until", "23:59").exit_code == 0
+
+
+def test_new_writes_a_job_that_check_and_show_accept(here: Here) -> None:
+    made = here.say("new", "parking", root=False)
+    assert made.exit_code == 0, made.stderr
+    assert Path(made.stdout.strip()).is_file()
+    assert here.say("new", "parking", root=False).exit_code == 2
+    assert here.say("check").exit_code == 0
+    shown = json.loads(here.say("show", "parking", "--json", root=False).stdout)
+    assert shown["schema"]["type"] == "object"
+    assert shown["columns"]["document_id"] == "string"
+    assert "parking" not in here.say("show", "note", root=False).stdout
+
+
+def test_table_is_made_again_from_the_records(here: Here) -> None:
+    here.drop("a.png")
+    here.say("run")
+    before = pd.read_parquet(here.root / "results" / "note")
+    for path in (here.root / "results" / "note").iterdir():
+        path.unlink()
+    result = here.say("table", "note")
+    assert result.exit_code == 0
+    assert "1 rows" in result.stdout
+    pd.testing.assert_frame_equal(before, pd.read_parquet(here.root / "results" / "note"))
+
+
+def test_status_counts_and_retry_brings_failed_files_back(here: Here) -> None:
+    here.drop("a.png")
+    (here.root / "inbox" / "note" / "torn.pdf").write_bytes(b"%PDF-1.4\n")
+    (here.root / "inbox" / "nobody").mkdir()
+    here.say("run")
+    here.drop("b.png", 5)
+    view = json.loads(here.say("status", "--json").stdout)
+    note = next(box for box in view["boxes"] if box["inbox"] == "note")
+    assert (note["waiting"], note["done"], note["failed"]) == (1, 1, 1)
+    assert view["last_run"]["counts"]["taken"] == 2
+    assert "no job reads inbox/nobody" in here.say("status").stdout
+    back = here.say("retry", jobs=False)
+    assert back.stdout == "inbox/note/torn.pdf\n"
+    assert not list((here.root / "failed").rglob("*.error.json"))
+
+
+def test_eval_counts_right_close_missing_and_invented(here: Here, tmp_path: Path) -> None:
+    place = tmp_path / "labelled"
+    (place / "img").mkdir(parents=True)
+    for number in range(3):
+        Image.new("RGB", (60, 40), (number, 1, 1)).save(place / "img" / f"{number}.png")
+    truth = [
+        {"file": "0.png", "fields": {"number": "A-1", "total": "12.50"}},
+        {"file": "1.png", "fields": {"number": "B-2", "total": "12.50"}},
+        {"file": "2.png", "fields": {"number": "", "total": "12,50 EUR"}},
+    ]
+    (place / "labels.jsonl").write_text("".join(json.dumps(line) + "\n" for line in truth))
+    page = tmp_path / "eval.html"
+    words = ("eval", "note", str(place / "labels.jsonl"), "--html", str(page))
+    score = json.loads(here.say(*words, "--json", root=False).stdout)
+    assert score["fields"]["number"] | {"f1": 0, "exact_share": 0, "close": 0} == {
+        **{"type": "text", "labelled": 2, "exact": 1, "close": 0, "wrong": 1, "missing": 0, "invented": 1},
+        **{"f1": 0, "exact_share": 0},
+    }
+    assert score["fields"]["total"]["exact"] == 3
+    assert page.read_text().startswith("<!")
+    assert "invented" in here.say(*words, root=False).stdout
+
+
+def test_a_missing_label_file_and_a_missing_root_say_so(here: Here) -> None:
+    assert here.say("eval", "note", "nowhere.jsonl", root=False).exit_code == 2
+    result = CliRunner().invoke(APP, ["status", "--root", str(here.root / "gone"), "--jobs", str(here.jobs)])
+    assert result.exit_code == 2
+    assert "gone" in result.stderr
