@@ -1,8 +1,7 @@
 """Where the values of a record stand, for engines that do not say so themselves: a look into the pages' text layer."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import replace
-from datetime import date, time
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -51,14 +50,13 @@ def locate(record: Record, job: Job, pages: Sequence[Page]) -> Record:
     ]
     if record.error or not wanted or not any(page.words for page in readable):
         return record
-    sheets = [lines_of(page) for page in readable]
-    lines, prints = [line for sheet in sheets for line in sheet], [_Print(sheet) for sheet in sheets]
+    places = _Places([lines_of(page) for page in readable])
     found: dict[str, Evidence] = dict(record.evidence)
     issues = list(record.issues)
     anchors: dict[str, Spot] = {}  # the first value found in each row: its others stand beside it
     for path, field, value in wanted:
         row = path.rpartition("]")[0]
-        spots = list(_spots(field, value, lines, prints))
+        spots = list(places.spots(field, value))
         if spots:
             spot = min(spots, key=lambda each: _distance(each, field, anchors.get(row)))
             if row:
@@ -86,31 +84,54 @@ def lines_of(page: Page) -> list[Line]:
     ]
 
 
-def _spots(field: Field, value: Any, lines: Sequence[Line], prints: Sequence["_Print"]) -> Iterator[Spot]:
-    if isinstance(value, str):
-        for page in prints:
-            yield from page.spots(value)
-        return
-    for line in lines:
-        for start, end, read in _read(field, value, line.text):
-            if read == value:
-                yield Spot(line, line.box(start, end), line.text[start:end])
+class _Places:
+    """All that the pages print, each line read once in each type that is asked for."""
+
+    def __init__(self, sheets: Sequence[Sequence[Line]]) -> None:
+        self._lines = [line for sheet in sheets for line in sheet]
+        self._prints = [_Print(sheet) for sheet in sheets]
+        self._read: dict[tuple[str, str], dict[Any, list[tuple[Line, int, int]]]] = {}
+
+    def spots(self, field: Field, value: Any) -> Iterator[Spot]:
+        """Where the value stands, in reading order."""
+        if isinstance(value, str):
+            for page in self._prints:
+                yield from page.spots(value)
+            return
+        kind = _kind(field)
+        if kind not in self._read:
+            places = self._read.setdefault(kind, {})
+            for line in self._lines:
+                for start, end, read in _found(kind, line.text):
+                    places.setdefault(read, []).append((line, start, end))
+        wanted = Decimal(repr(value)) if kind[0] == "number" and isinstance(value, float) else value
+        for line, start, end in self._read[kind].get(wanted, ()) if isinstance(wanted, Hashable) else ():
+            yield Spot(line, line.box(start, end), line.text[start:end])
 
 
-def _read(field: Field, value: Any, text: str) -> Iterator[tuple[int, int, Any]]:
-    """What a line says in the type of the field."""
+def _kind(field: Field) -> tuple[str, str]:
+    """How lines are read for a field: the kind of finder, and what it needs to know."""
     if isinstance(field, MeasureField):
-        for one in measures.find(text, field.unit):
-            yield one.start, one.end, float(one.value[0])
-    elif isinstance(value, date):
-        for one in dates.find(text, field.order if isinstance(field, DateField) else "DMY"):
-            yield one.start, one.end, one.value
-    elif isinstance(value, time):
-        for one in times.find(text):
-            yield one.start, one.end, one.value.replace(microsecond=0)
-    elif isinstance(value, int | float | Decimal) and not isinstance(value, bool):
-        for one in numbers.find(text):
-            yield one.start, one.end, float(one.value) if isinstance(value, float) else one.value
+        return "measure", field.unit
+    if isinstance(field, DateField):
+        return "date", field.order
+    return ("number" if field.type in ("integer", "number", "money") else field.type), ""
+
+
+def _found(kind: tuple[str, str], text: str) -> Iterator[tuple[int, int, Any]]:
+    match kind:
+        case "measure", unit:
+            for one in measures.find(text, unit):
+                yield one.start, one.end, float(one.value[0])
+        case "date", order:
+            for one in dates.find(text, order):
+                yield one.start, one.end, one.value
+        case "time", _:
+            for one in times.find(text):
+                yield one.start, one.end, one.value.replace(microsecond=0)
+        case "number", _:
+            for one in numbers.find(text):
+                yield one.start, one.end, one.value
 
 
 class _Print:

@@ -4,6 +4,7 @@ import json
 import re
 from datetime import date, time
 from decimal import Decimal
+from time import perf_counter
 from typing import Any
 
 import pyarrow as pa
@@ -21,6 +22,7 @@ from pipeline.fields import (
     NumberField,
     coerce_object,
     column,
+    is_empty,
     leaf_values,
     leaves,
     object_schema,
@@ -276,6 +278,25 @@ def test_a_wrong_declaration_is_refused(keys: dict[str, Any], says: str) -> None
 
 def test_fields_can_be_made_in_python_too() -> None:
     assert [made().type for made in (IntegerField, MoneyField, NumberField)] == ["integer", "money", "number"]
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_decoder_takes_the_schema(name: str) -> None:
+    matcher = pytest.importorskip("llguidance", reason="llguidance comes with the gpu extra").LLMatcher
+    grammar = matcher.grammar_from_json_schema(object_schema({name: EVERY[name]}))
+    assert matcher.validate_grammar(grammar) == ""
+
+
+@pytest.mark.parametrize(
+    "text", ["1," * 50_000, "1 " * 50_000, "☑ " * 20_000, "01.02.2024 " * 9_000, "9" * 100_000, "(" * 99_999]
+)
+def test_a_very_long_answer_costs_a_moment_only(text: str) -> None:
+    began = perf_counter()
+    for name, each in EVERY.items():
+        value, problems = each.coerce(text)
+        assert problems or name in ("many", "rows", "plain", "group")
+        assert is_empty(value) or name == "many"
+    assert perf_counter() - began < 1
 
 
 # --- whatever comes

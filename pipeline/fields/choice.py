@@ -23,6 +23,7 @@ class ChoiceField(Field):
     """
 
     NOUN: ClassVar[str] = "one of the options"
+    LONGEST: ClassVar[int] = 20_000  # many options may be named
 
     type: Literal["choice"] = "choice"
     options: dict[Text, tuple[Text, ...]] = Key(min_length=1, max_length=500)

@@ -73,6 +73,7 @@ class Field(Closed):
     """One thing to read off a page. Subclasses give a type; each lives in a file of its own."""
 
     NOUN: ClassVar[str] = "value"  # what the prompt and the messages call it
+    LONGEST: ClassVar[int] = 300  # characters; nothing longer is read, so that no answer can cost more than a moment
 
     type: str
     required: bool = False
@@ -108,6 +109,8 @@ class Field(Closed):
         """The typed value of an answer. Never raises; what does not read in one way is None with a Problem."""
         if answer is None or (isinstance(answer, str) and answer.strip().casefold() in _NOTHING):
             return self.nothing()
+        if isinstance(answer, str) and len(answer) > self.LONGEST:
+            return Coerced(self.nothing().value, self.wrong(answer).problems)
         return self._typed(answer)
 
     def nothing(self) -> Coerced:

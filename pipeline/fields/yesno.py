@@ -43,7 +43,9 @@ class YesNoField(Field):
         return {"type": ["boolean", "null"]}
 
     def coerce(self, answer: Any) -> Coerced:
-        return self._typed(answer) if isinstance(answer, str) and answer.strip() else super().coerce(answer)
+        return (
+            self._typed(answer) if isinstance(answer, str) and 0 < len(answer.strip()) <= 99 else super().coerce(answer)
+        )
 
     def _typed(self, answer: Any) -> Coerced:
         if isinstance(answer, bool):
