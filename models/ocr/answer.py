@@ -13,6 +13,7 @@ from models.ocr.layout import Sheet
 from models.ocr.ranker import Ranked
 from models.ocr.scene import Candidate, Scene
 from pipeline.types import Evidence
+from pipeline.values import texts
 
 if TYPE_CHECKING:
     from pipeline.fields import Field
@@ -37,8 +38,10 @@ def answer(sheets: Sequence[tuple[int, Sheet]], job: "Job") -> Answer:
     evidence: dict[str, Evidence] = {}
     confidence: dict[str, float] = {}
     values = {}
+    proposed = {w.path: (w.kind, ranker.rank(candidates(scene, w), ranker.shipped().get(w.kind, {}))) for w in wanteds}
+    settled = apart_parties(proposed)
     for wanted in wanteds:
-        ranked = ranker.rank(candidates(scene, wanted), ranker.shipped().get(wanted.kind, {}))
+        ranked = settled[wanted.path]
         if not ranked:
             continue
         sure = calibration.confidence(wanted.kind, ranked[0])
@@ -50,6 +53,21 @@ def answer(sheets: Sequence[tuple[int, Sheet]], job: "Job") -> Answer:
         confidence[wanted.path] = sure
     data = _shape(job.fields, "", values)
     return Answer(json.dumps(data, ensure_ascii=False), evidence, confidence)
+
+
+def apart_parties(ranked: Mapping[str, tuple[str, list[Ranked]]]) -> dict[str, list[Ranked]]:
+    """Two companies of one document have two names: the surer field keeps a name, the other goes on to its next one.
+
+    `ranked` is kind and ranking by path.
+    """
+    settled = {path: ranking for path, (_, ranking) in ranked.items()}
+    taken: set[str] = set()
+    parties = [path for path, (kind, ranking) in ranked.items() if kind == "company" and ranking]
+    for path in sorted(parties, key=lambda path: -settled[path][0].belief):
+        free = [one for one in settled[path] if texts.squash(str(one.candidate.value)) not in taken]
+        settled[path] = free
+        taken.update(texts.squash(str(one.candidate.value)) for one in free[:1])
+    return settled
 
 
 def candidates(scene: Scene, wanted: Wanted) -> list[Candidate]:

@@ -48,6 +48,17 @@ class Wanted:
     labels: tuple[str, ...]
     given: int
 
+    @property
+    def owners(self) -> set[str]:
+        """The owners in the index whose labels are this field's."""
+        return {self.path, "@" + self.concept}
+
+    def preference(self, label: str) -> float:
+        """1 for the first label that the job gives, less for the later ones, 0 for a label that only the list has."""
+        squashed = texts.squash(label)
+        given = [texts.squash(one) for one in self.labels[: self.given]]
+        return 1 - 0.5 * given.index(squashed) / len(given) if squashed in given else 0.0
+
 
 class Hit(NamedTuple):
     """A label on a line: `text[start:end]`, which label it is (its number in the index), and how well it reads."""

@@ -179,11 +179,16 @@ def _tilt(lines: Sequence[Line]) -> float:
     return angles[best] if counts[best] > 1.25 * level + 3 else 0.0
 
 
+def _whole(text: str) -> str:
+    """The text with the halves of characters (surrogates) that a broken text layer may hold as question marks."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def _spans(lines: Sequence[Line], least_score: float) -> list[Span]:
     kept = [line for line in lines if line.text.strip() and line.score >= least_score]
     tilt = _tilt(kept)
     slope, flat = math.sin(abs(tilt)), math.cos(tilt)
-    texts = _without_stray_accents([mend(line.text.strip()) for line in kept])
+    texts = _without_stray_accents([mend(_whole(line.text.strip())) for line in kept])
     spans = []
     for line, text in zip(kept, texts, strict=True):
         box = line.box
@@ -267,7 +272,7 @@ def sheet(lines: Sequence[Line], width: float, depth: float, least_score: float 
             segment.row, segment.index = number, len(segments)
             segments.append(segment)
         for phrase in _joined(row, PHRASE_GAP):
-            phrases.append(phrase if phrase.parts else replace(phrase))
+            phrases.append(replace(phrase))  # a copy: a segment has its own index
             phrases[-1].row, phrases[-1].index = number, len(phrases) - 1
     height = median([span.height for span in segments], 1.0)
     down, up = _below(phrases, height)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from models.ocr import layout
-from models.ocr.labels import Hit, Index
+from models.ocr.labels import Hit, Index, Wanted, Wanted
 from models.ocr.layout import Sheet, Span
 from pipeline.types import Box
 from pipeline.values import texts
@@ -59,6 +59,7 @@ class Scene:
         self.pages = [number for number, _ in sheets]
         self.sheets = [sheet for _, sheet in sheets]
         self.marks = [_marks(sheet, index) for sheet in self.sheets]
+        self._near: dict[tuple[int, int, int, int], list[Near]] = {}
         self._by_row: list[dict[int, list[Mark]]] = []
         self._by_segment: list[dict[int, list[Mark]]] = []
         for marks in self.marks:
@@ -75,8 +76,18 @@ class Scene:
         """The marks inside one segment of sheet `number`."""
         return self._by_segment[number].get(span.index, [])
 
+    def in_row(self, number: int, row: int) -> list[Mark]:
+        """The marks of one row of sheet `number`."""
+        return self._by_row[number].get(row, [])
+
     def near(self, number: int, span: Span, start: int, end: int) -> list[Near]:
-        """The labels that may name the value text[start:end] of a segment of sheet `number`."""
+        """The labels that may name the value text[start:end] of a segment of sheet `number`; worked out once."""
+        key = (number, span.index, start, end)
+        if key not in self._near:
+            self._near[key] = self._look(number, span, start, end)
+        return self._near[key]
+
+    def _look(self, number: int, span: Span, start: int, end: int) -> list[Near]:
         sheet = self.sheets[number]
         rows = self._by_row[number]
         x0, x1 = ends(span, start, end)
@@ -169,12 +180,14 @@ def _right_below(sheet: Sheet, span: Span) -> Iterable[Span]:
             return
 
 
-def context(scene: Scene, owners: set[str], near: Sequence[Near], given: int = 0) -> dict[str, float]:
-    """What the labels nearby say of a value, for a field whose labels have one of these owners.
+def context(scene: Scene, wanted: Wanted, near: Sequence[Near]) -> dict[str, float]:
+    """What the labels nearby say of a value, for one field.
 
     own_* the strongest own label and where it stands; cover the share of the words beside it that it explains; rival the
     strongest label of something else; shadowed where the own label is only a part of a longer rival.
     """
+    owners = wanted.owners
+    owners = wanted.owners
     own_best: Near | None = None
     own = rival = 0.0
     rival_gap = 99.0
@@ -194,6 +207,9 @@ def context(scene: Scene, owners: set[str], near: Sequence[Near], given: int = 0
         features["own_" + own_best.place] = own
         mark = own_best.mark
         letters = sum(char.isalpha() for char in mark.span.text[: mark.end if own_best.place == "line" else None]) or 1
+        features["preferred"] = max(
+            wanted.preference(scene.index.labels[one.mark.label]) for one in mine if one.mark.span is mark.span
+        )
         features["cover"] = min(1.0, mark.letters / letters)
         features["shadowed"] = float(shadowed)
         features["far"] = min(1.0, own_best.gap / 20)

@@ -2,28 +2,34 @@
 
 from collections.abc import Callable
 
-from models.ocr.finders import addresses, amounts, choices, codes, moments, names, plain
+from models.ocr.finders.addresses import addresses_of
+from models.ocr.finders.amounts import measures_of, money, numbers_of
+from models.ocr.finders.choices import currencies, options, yes_or_no
+from models.ocr.finders.codes import emails, ids, phones, urls
+from models.ocr.finders.moments import dates_of, times_of
+from models.ocr.finders.names import companies
+from models.ocr.finders.plain import texts_of
 from models.ocr.labels import Wanted
 from models.ocr.scene import Candidate, Scene
 
 Finder = Callable[[Scene, Wanted], list[Candidate]]
 
 FINDERS: dict[str, Finder] = {
-    "date": moments.dates_of,
-    "time": moments.times_of,
-    "money": amounts.money,
-    "number": amounts.numbers_of,
-    "integer": amounts.numbers_of,
-    "measure": amounts.measures_of,
-    "company": names.companies,
-    "name": plain.texts_of,
-    "address": addresses.addresses,
-    "id": codes.ids,
-    "phone": codes.phones,
-    "email": codes.emails,
-    "url": codes.urls,
-    "text": plain.texts_of,
-    "choice": choices.options,
-    "yesno": choices.yes_or_no,
-    "currency": choices.currencies,
+    "date": dates_of,
+    "time": times_of,
+    "money": money,
+    "number": numbers_of,
+    "integer": numbers_of,
+    "measure": measures_of,
+    "company": companies,
+    "name": texts_of,
+    "address": addresses_of,
+    "id": ids,
+    "phone": phones,
+    "email": emails,
+    "url": urls,
+    "text": texts_of,
+    "choice": options,
+    "yesno": yes_or_no,
+    "currency": currencies,
 }

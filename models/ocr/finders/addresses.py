@@ -4,6 +4,7 @@ import re
 
 from models.ocr import layout
 from models.ocr.finders import plain, words
+from models.ocr.finders.names import section
 from models.ocr.labels import Wanted, party_of
 from models.ocr.layout import Sheet, Span
 from models.ocr.scene import Candidate, Scene, place
@@ -20,7 +21,7 @@ _STARTS = re.compile(r"\W*(?:no\b|lot\b|[0-9]|unit|level|block|suite|shop\b|#)",
 _TO = re.compile(r"\b(?:bill to|ship to|deliver to|sold to|customer|attn|to)\b\s*:?\s*$", re.IGNORECASE)
 
 
-def addresses(scene: Scene, wanted: Wanted) -> list[Candidate]:
+def addresses_of(scene: Scene, wanted: Wanted) -> list[Candidate]:
     """Runs of up to seven lines on the first page, scored line by line, and what stands beside the field's labels."""
     party = party_of(wanted)
     candidates: list[Candidate] = []
@@ -135,6 +136,7 @@ def _features(scene: Scene, sheet: Sheet, like: _Likeness, chain: list[int], par
             for key, owner in (("own", "@" + party), ("rival", other)):
                 if owner in names:
                     parties[key] = max(parties[key], one.strength)
+    own, rival = section(scene, first.row, party)
     head = sheet.phrases[above].text if above is not None else ""
     features = {
         "lines_like": sum(scores) / 3,
@@ -148,6 +150,8 @@ def _features(scene: Scene, sheet: Sheet, like: _Likeness, chain: list[int], par
         "ends_postcode": float(bool(words.POSTCODE.search(last.text) or words.STATE_ZIP.search(last.text))),
         "under_name": float(bool(words.LEGAL.search(head) or words.REGISTER.search(head))),
         "under_to": float(bool(_TO.search(head))),
+        "section_own": own,
+        "section_rival": rival,
         "party_own": parties["own"],
         "party_rival": parties["rival"],
         "away": float(any(words.AWAY.search(one.text) for one in span)),

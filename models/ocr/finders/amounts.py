@@ -71,7 +71,6 @@ def money(scene: Scene, wanted: Wanted) -> list[Candidate]:
     for one in listed:
         for concept in one.concepts:
             by_concept.setdefault(concept, set()).add(one.value)
-    owners = {wanted.path, "@" + wanted.concept}
     sums = _Sums(by_concept, set(solid))
     last_row = {(one.number, one.span.row): 0 for one in listed}
     for one in listed:
@@ -81,7 +80,7 @@ def money(scene: Scene, wanted: Wanted) -> list[Candidate]:
         value, span = one.value, one.span
         before = narrow(span.text[: one.found.start])
         words = sum(char.isalpha() for char in scene.sheets[one.number].row_text(span.row)) > 2
-        features = context(scene, owners, one.near) | place(scene, one.number, span)
+        features = context(scene, wanted, one.near) | place(scene, one.number, span)
         features |= {
             "quality": one.found.quality,
             "decimals": float(one.decimals),
@@ -132,6 +131,8 @@ class _Sums:
             "is_paid_less_change": value > 0 and value in self.tendered,
             "is_paid": value > 0 and value in self.cash,
             "is_rounded_total": value in self.rounded,
+            "is_paid_near_total": (value in self.cash or value in self.tendered)
+            and any(0 < abs(value - total) < _ROUND for total in self.totals),
             "near_total": any(0 < abs(value - total) < _ROUND for total in self.totals),
             "is_net_and_tax": taxed,
             "is_subtotal_and_tax": any(
@@ -155,7 +156,6 @@ def _order(candidates: list[Candidate], key: str) -> None:
 def numbers_of(scene: Scene, wanted: Wanted) -> list[Candidate]:
     """Every number, with its labels."""
     whole = wanted.field.type == "integer"
-    owners = {wanted.path, "@" + wanted.concept}
     candidates = []
     for number, sheet in enumerate(scene.sheets):
         for span in sheet.segments:
@@ -164,7 +164,7 @@ def numbers_of(scene: Scene, wanted: Wanted) -> list[Candidate]:
                 if whole and one.value != one.value.to_integral_value():
                     continue
                 near = scene.near(number, span, one.start, one.end)
-                features = context(scene, owners, near) | place(scene, number, span)
+                features = context(scene, wanted, near) | place(scene, number, span)
                 features |= {
                     "quality": one.quality,
                     "percent": float(bool(_PERCENT.match(plain[one.end :]))),
@@ -182,7 +182,6 @@ def numbers_of(scene: Scene, wanted: Wanted) -> list[Candidate]:
 def measures_of(scene: Scene, wanted: Wanted) -> list[Candidate]:
     """Every number with a unit of the field's kind, and bare numbers beside the field's label."""
     unit: str = getattr(wanted.field, "unit", "")
-    owners = {wanted.path, "@" + wanted.concept}
     candidates = []
     for number, sheet in enumerate(scene.sheets):
         for span in sheet.segments:
@@ -191,7 +190,7 @@ def measures_of(scene: Scene, wanted: Wanted) -> list[Candidate]:
             with_unit = measures.find(span.text, unit)
             bare = [one for one in numbers.find(span.text) if all(one.end <= m.start or m.end <= one.start for m in with_unit)]
             for one in (*with_unit, *bare):
-                features = context(scene, owners, scene.near(number, span, one.start, one.end))
+                features = context(scene, wanted, scene.near(number, span, one.start, one.end))
                 features |= place(scene, number, span)
                 features |= {"quality": one.quality, "unit": float(one in with_unit)}
                 printed = span.text[one.start : one.end]

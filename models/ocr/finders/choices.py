@@ -51,11 +51,10 @@ def yes_or_no(scene: Scene, wanted: Wanted) -> list[Candidate]:
 def _boxed_label(scene: Scene, wanted: Wanted) -> list[Candidate]:
     """A box right before the field's own label: ☑ 已检查."""
     found = []
-    owners = {wanted.path, "@" + wanted.concept}
     for number, marks in enumerate(scene.marks):
         for mark in marks:
             head = mark.span.text[: mark.start].rstrip()
-            if head[-1:] and head[-1] in TICKED + EMPTY and owners.intersection(scene.index.owners[mark.label]):
+            if head[-1:] and head[-1] in TICKED + EMPTY and wanted.owners.intersection(scene.index.owners[mark.label]):
                 start = len(head) - 1
                 features = {"own": mark.quality, "line": 1.0, "ticked": float(head[-1] in TICKED), "clear": 1.0}
                 found.append(
@@ -80,7 +79,6 @@ def ticks(text: str) -> list[tuple[str, bool]]:
 
 
 def _options(scene: Scene, wanted: Wanted, spelled: Mapping[str, tuple[str, ...]]) -> list[Candidate]:
-    owners = {wanted.path, "@" + wanted.concept}
     candidates = []
     beside: Counter[tuple[int, int, str]] = Counter()
     found: list[tuple[int, Span, int, int, str, float, str]] = []
@@ -107,7 +105,7 @@ def _options(scene: Scene, wanted: Wanted, spelled: Mapping[str, tuple[str, ...]
     counts = Counter(option for *_, option, _, _ in found)
     rows = Counter((number, row) for number, row, _ in beside)
     for number, span, start, end, option, quality, state in found:
-        features = context(scene, owners, scene.near(number, span, start, end)) | place(scene, number, span)
+        features = context(scene, wanted, scene.near(number, span, start, end)) | place(scene, number, span)
         features |= {
             "quality": quality,
             "ticked": float(state == "ticked"),
@@ -124,7 +122,6 @@ def _options(scene: Scene, wanted: Wanted, spelled: Mapping[str, tuple[str, ...]
 def currencies(scene: Scene, wanted: Wanted) -> list[Candidate]:
     """The job's options that are ISO codes, by code, sign or word, wherever amounts are printed."""
     spelled: Mapping[str, tuple[str, ...]] = wanted.field.options  # type: ignore[attr-defined]
-    owners = {wanted.path, "@" + wanted.concept}
     found: list[tuple[int, Span, int, int, str]] = []
     for number, sheet in enumerate(scene.sheets):
         for span in sheet.segments:
@@ -136,7 +133,7 @@ def currencies(scene: Scene, wanted: Wanted) -> list[Candidate]:
     candidates = []
     for number, span, start, end, code in found:
         plainly = narrow(span.text)
-        features = context(scene, owners, scene.near(number, span, start, end)) | place(scene, number, span)
+        features = context(scene, wanted, scene.near(number, span, start, end)) | place(scene, number, span)
         features |= {
             "share": counts[code] / len(found),
             "code": float(plainly[start:end].upper() == code),

@@ -21,7 +21,6 @@ _AMOUNT = re.compile(r"[0-9][.,][0-9]{2}(?![0-9])")
 def ids(scene: Scene, wanted: Wanted) -> list[Candidate]:
     """Every token with a digit, with its labels; dates, times, amounts and telephone numbers speak against it."""
     pattern = getattr(wanted.field, "pattern", None)
-    owners = {wanted.path, "@" + wanted.concept}
     found: list[tuple[int, Span, int, int]] = []
     for number, sheet in enumerate(scene.sheets):
         for span in sheet.segments:
@@ -42,7 +41,7 @@ def ids(scene: Scene, wanted: Wanted) -> list[Candidate]:
         plain = narrow(span.text)
         printed = plain[start:end]
         inside = any(mark.start <= start and end <= mark.end for mark in scene.in_segment(number, span))
-        features = context(scene, owners, scene.near(number, span, start, end)) | place(scene, number, span)
+        features = context(scene, wanted, scene.near(number, span, start, end)) | place(scene, number, span)
         digits = sum(char.isdigit() for char in printed)
         following = plain[end : end + 3]
         features |= {
@@ -71,7 +70,6 @@ def ids(scene: Scene, wanted: Wanted) -> list[Candidate]:
 
 def phones(scene: Scene, wanted: Wanted) -> list[Candidate]:
     """Everything that looks like a telephone number, with its labels."""
-    owners = {wanted.path, "@" + wanted.concept}
     candidates: list[Candidate] = []
     for number, sheet in enumerate(scene.sheets):
         for span in sheet.segments:
@@ -81,7 +79,7 @@ def phones(scene: Scene, wanted: Wanted) -> list[Candidate]:
                 digits = sum(char.isdigit() for char in match[0])
                 if not 6 <= digits <= 15:
                     continue
-                features = context(scene, owners, scene.near(number, span, start, end)) | place(scene, number, span)
+                features = context(scene, wanted, scene.near(number, span, start, end)) | place(scene, number, span)
                 features |= {
                     "digits": digits / 10,
                     "usual": float(8 <= digits <= 13),
@@ -110,13 +108,12 @@ def urls(scene: Scene, wanted: Wanted) -> list[Candidate]:
 
 
 def _matches(scene: Scene, wanted: Wanted, pattern: re.Pattern[str]) -> list[Candidate]:
-    owners = {wanted.path, "@" + wanted.concept}
     candidates: list[Candidate] = []
     for number, sheet in enumerate(scene.sheets):
         for span in sheet.segments:
             for match in pattern.finditer(narrow(span.text)):
                 start, end = match.span()
-                features = context(scene, owners, scene.near(number, span, start, end)) | place(scene, number, span)
+                features = context(scene, wanted, scene.near(number, span, start, end)) | place(scene, number, span)
                 features |= {"shape": 1.0, "first": float(not candidates)}
                 text = span.text[start:end].replace(" ", "")
                 candidates.append(Candidate(text, text, scene.pages[number], span.part(start, end), span.score, features))

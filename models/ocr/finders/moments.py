@@ -23,11 +23,10 @@ def dates_of(scene: Scene, wanted: Wanted) -> list[Candidate]:
             raw += [(number, span, one) for span in row for one in found[span.index]]
             raw += [(number, span, one) for span, one in _split(row, order) if not found[span.index]]
     counts = Counter(one.value for _, _, one in raw)
-    owners = {wanted.path, "@" + wanted.concept}
     candidates = []
     for i, (number, span, one) in enumerate(raw):
         sheet = scene.sheets[number]
-        features = context(scene, owners, scene.near(number, span, one.start, one.end)) | place(scene, number, span)
+        features = context(scene, wanted, scene.near(number, span, one.start, one.end)) | place(scene, number, span)
         features |= {
             "quality": one.quality,
             "time": float(bool(times.find(sheet.row_text(span.row).replace(span.text[one.start : one.end], " ")))),
@@ -46,12 +45,11 @@ def dates_of(scene: Scene, wanted: Wanted) -> list[Candidate]:
 
 def times_of(scene: Scene, wanted: Wanted) -> list[Candidate]:
     """Every time of day, with its labels and whether a date stands beside it."""
-    owners = {wanted.path, "@" + wanted.concept}
     candidates: list[Candidate] = []
     for number, sheet in enumerate(scene.sheets):
         for span in sheet.segments:
             for one in times.find(span.text):
-                features = context(scene, owners, scene.near(number, span, one.start, one.end)) | place(scene, number, span)
+                features = context(scene, wanted, scene.near(number, span, one.start, one.end)) | place(scene, number, span)
                 printed = span.text[one.start : one.end]
                 features |= {
                     "quality": one.quality,

@@ -25,7 +25,6 @@ _OPEN_END = re.compile(r"(&|,|-|\bof|\band|\bthe|\bund|\bet|\bde)\s*$", re.IGNOR
 def companies(scene: Scene, wanted: Wanted) -> list[Candidate]:
     """Runs of up to three lines at the top and the foot of the first page, and what stands beside the field's labels."""
     party = party_of(wanted)
-    owners = {wanted.path, "@" + (wanted.concept or party)}
     candidates: list[Candidate] = []
     seen: set[tuple[str, int, int]] = set()
     for labelled in plain.texts_of(scene, wanted):
@@ -47,11 +46,11 @@ def companies(scene: Scene, wanted: Wanted) -> list[Candidate]:
         while len(chain) <= MOST_LINES:
             span = [sheet.phrases[i] for i in chain]
             for text, stripped in _variants(" ".join(one.text for one in span)):
-                features = _looks(text, len(span)) | _stands(scene, sheet, span, owners, party)
+                features = _looks(text, len(span)) | _stands(scene, sheet, span, wanted, party)
                 features |= {"stripped": float(stripped), "strippable": float(not stripped and without_number(text) != text)}
                 features["repeated"] = min(counts[texts.squash(text)] - 1, 3) / 3
                 features["later"] = min(named, 6) / 6
-                for key in ("top", "down", "large", "right", "repeated", "over_address", "legal", "later", "rival"):
+                for key in ("top", "down", "large", "right", "repeated", "over_address", "legal", "later", "rival", "section_own", "section_rival"):
                     features[f"{key}@{party}"] = features.get(key, 0.0)
                 where = (texts.squash(text), scene.pages[0], round(span[0].box.y / 10))
                 if text and where not in seen:
@@ -122,12 +121,28 @@ def _looks(text: str, lines: int) -> dict[str, float]:
     }
 
 
-def _stands(scene: Scene, sheet: Sheet, span: list[Span], owners: set[str], party: str) -> dict[str, float]:
+def section(scene: Scene, row: int, party: str) -> tuple[float, float]:
+    """How strongly the heading over a row (up to nine rows up) says "this party", and how strongly it says another one."""
+    sheet = scene.sheets[0]
+    for above in range(row - 1, max(-1, row - 10), -1):
+        if above < 0:
+            break
+        for mark in scene.in_row(0, above):
+            names = set(scene.index.owners[mark.label])
+            if mark.start > 1 or not names & {"@buyer", "@seller"} or len(sheet.rows[above]) > 2:
+                continue
+            if mark.end - mark.start >= 0.6 * len(mark.span.text.rstrip(" :")):
+                weight = mark.quality * (1 - 0.07 * (row - above))
+                return (weight, 0.0) if "@" + party in names else (0.0, weight)
+    return 0.0, 0.0
+
+
+def _stands(scene: Scene, sheet: Sheet, span: list[Span], wanted: Wanted, party: str) -> dict[str, float]:
     """What the place says: letterhead, block, labels above, and how well several lines belong together."""
     first, last = span[0], span[-1]
     segment = next((one for one in sheet.rows[first.row] if one.x0 >= first.x0 - 1), first)
     near = scene.near(0, segment, 0, len(segment.text))
-    named = context(scene, owners, [one for one in near if one.place != "after"])
+    named = context(scene, wanted, [one for one in near if one.place != "after"])
     features = {f"near_{key}": value for key, value in named.items() if key in ("own", "own_above", "own_left", "own_header")}
     features["rival"] = max(
         (
@@ -135,10 +150,12 @@ def _stands(scene: Scene, sheet: Sheet, span: list[Span], owners: set[str], part
             for one in near
             if one.place in ("above", "left", "header", "before")
             and {"@buyer", "@seller", "@agency", "@advertiser"} & set(scene.index.owners[one.mark.label])
-            and not owners & set(scene.index.owners[one.mark.label])
+            and not wanted.owners & set(scene.index.owners[one.mark.label])
         ),
         default=0.0,
     )
+    own, rival = section(scene, first.row, party)
+    features |= {"section_own": own, "section_rival": rival}
     features |= place(scene, 0, first)
     features["row"] = min(first.row, 10) / 10
     features["centred"] = 1 - min(1.0, 2 * abs(first.cx - (sheet.x0 + sheet.x1) / 2) / max(1.0, sheet.x1 - sheet.x0))

@@ -19,10 +19,9 @@ _TICK = re.compile("[□☐☑☒✓✔√■▣口]")
 
 def texts_of(scene: Scene, wanted: Wanted) -> list[Candidate]:
     """What stands after, right of and under each of the field's labels."""
-    owners = {wanted.path, "@" + wanted.concept}
     candidates = []
     for number, marks in enumerate(scene.marks):
-        own = [mark for mark in marks if owners.intersection(scene.index.owners[mark.label])]
+        own = [mark for mark in marks if wanted.owners.intersection(scene.index.owners[mark.label])]
         whole = [mark for mark in own if not any(_within(mark, other) for other in own)]
         for order, mark in enumerate(whole):
             hidden = any(_within(mark, other) for other in marks)
