@@ -1,12 +1,17 @@
-"""Small PDFs written by hand and pages drawn on the spot: what the tests of decoding read."""
+"""Small PDFs written by hand and pages drawn on the spot: what the tests of decoding read, and how they read it."""
 
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+
+from pipeline import documents
+from pipeline.errors import DocumentError
+from pipeline.types import Sheet
 
 SENTENCES = (
     "The quick brown fox jumps over the lazy dog and runs.",
@@ -129,3 +134,24 @@ def dot(image: NDArray[np.uint8], near: tuple[float, float], reach: float) -> tu
     assert part.sum() > 255, f"no dot around {near}"
     y, x = np.mgrid[0 : part.shape[0], 0 : part.shape[1]] + 0.5
     return float((x * part).sum() / part.sum()) + left, float((y * part).sum() / part.sum()) + top
+
+
+ROOM = documents.Bounds()
+
+
+def read(path: Path, bounds: documents.Bounds = ROOM, **how: object) -> list[Sheet]:
+    with documents.opened(path, bounds) as document:
+        return list(documents.sheets(document, bounds, **how))  # type: ignore[arg-type]
+
+
+def refused(path: Path, bounds: documents.Bounds = ROOM) -> DocumentError:
+    with pytest.raises(DocumentError) as caught:
+        read(path, bounds)
+    return caught.value
+
+
+def picture(sheet: Sheet) -> NDArray[np.uint8]:
+    assert sheet.image is not None
+    assert sheet.image.dtype == np.uint8
+    assert sheet.image.shape == (sheet.height, sheet.width, 3)
+    return sheet.image
