@@ -1,4 +1,6 @@
-"""How fast is the pipeline, as ratios against a baseline in the same run. `python benchmarks/pipeline.py [PART]... [--json]`
+"""How fast is the pipeline, as ratios against a baseline in the same run.
+
+    python benchmarks/pipeline.py [PART]... [--json]
 
 echo     the whole pipeline with the scripted model, on 1-megapixel JPEGs, against a bare loop of decode and resize
 ocr      the CPU engine in one and in two processes, against bare RapidOCR
@@ -79,7 +81,9 @@ def _open_and_resize(path: Path) -> int:
     from models.echo import Echo
 
     picture = Image.open(path).convert("RGB")
-    return int(np.asarray(picture.resize(Echo.wants.fit(*picture.size), Image.Resampling.BICUBIC)).sum(dtype=np.int64) % 7)
+    return int(
+        np.asarray(picture.resize(Echo.wants.fit(*picture.size), Image.Resampling.BICUBIC)).sum(dtype=np.int64) % 7
+    )
 
 
 def echo(processes: int, count: int) -> dict[str, Any]:
@@ -121,8 +125,60 @@ def growth(processes: int, count: int) -> dict[str, Any]:
     return {"documents": count, "early_ms": early * 1e3, "late_ms": late * 1e3, "ratio": late / early, "target": 1.05}
 
 
+def _bare_ocr(paths: list[Path]) -> float:
+    """Pages a second of RapidOCR itself, with the settings of the CPU engine, in this process and one thread."""
+    from rapidocr import RapidOCR
+
+    reader = RapidOCR(
+        params={
+            "Global.use_cls": False,
+            "Global.log_level": "critical",
+            "Det.limit_type": "max",
+            "Det.limit_side_len": 1280,
+            "EngineConfig.onnxruntime.intra_op_num_threads": 1,
+            "EngineConfig.onnxruntime.inter_op_num_threads": 1,
+        }
+    )
+    pictures = [np.asarray(Image.open(path).convert("RGB"))[:, :, ::-1] for path in paths]
+    reader(pictures[0])
+    begun = time.perf_counter()
+    for picture in pictures:
+        reader(picture)
+    return len(paths) / (time.perf_counter() - begun)
+
+
 def ocr(pages: int) -> dict[str, Any]:
-    raise SystemExit("not yet")
+    from models.ocr.engine import Ocr
+
+    samples = [path for path in sorted((HERE.parent / "samples" / "receipts").iterdir()) if path.suffix == ".jpg"]
+    job = parse_job((HERE.parent / "jobs" / "receipt.yaml").read_bytes(), "receipt.yaml")
+    with tempfile.TemporaryDirectory() as place:
+        rates: dict[str, float] = {"bare_per_s": _bare_ocr([samples[n % len(samples)] for n in range(pages)])}
+        for workers in (1, 2):
+            root = Path(place, str(workers))
+            box = root / "inbox" / job.inbox
+            box.mkdir(parents=True)
+            for number in range(2 * pages):
+                (box / f"{number}.jpg").write_bytes(samples[number % len(samples)].read_bytes() + b"%d" % number)
+            listener, engine = Quiet(), Ocr(workers)
+            settings = load_settings(None, root=root, workers=workers, settle_s=0)
+            try:
+                with Mill(settings, [job], engine, "ocr", listener) as mill:
+                    mill.batch()
+            finally:
+                engine.close()
+            skipped = 2 * workers  # the processes load their models meanwhile
+            seconds = listener.times[-1] - listener.times[skipped - 1]
+            rates[f"processes_{workers}_per_s"] = (2 * pages - skipped) / seconds
+    one, two, bare = rates["processes_1_per_s"], rates["processes_2_per_s"], rates["bare_per_s"]
+    return {
+        "pages": 2 * pages,
+        **rates,
+        "ratio_1": one / bare,
+        "target_1": 0.95,
+        "ratio_2": two / bare,
+        "target_2": 1.8,
+    }
 
 
 def start() -> dict[str, Any]:

@@ -145,6 +145,7 @@ class Account:
     started_at: datetime = field(default_factory=_now)
     finished_at: datetime | None = None
     notes: list[str] = field(default_factory=list)
+    stuck: list[str] = field(default_factory=list)  # what could not even be taken, in sentences
     entries: list[Entry] = field(default_factory=list)
     written: Path | None = None  # the HTML page, once there is one
     _open: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -208,7 +209,7 @@ class Account:
         """What does not add up, in sentences; empty when taken = done + failed + duplicate + given back, one by one."""
         counts = Counter(entry.outcome for entry in self.entries)
         parts = [(counts[outcome], outcome) for outcome in OUTCOMES]
-        found = []
+        found = list(self.stuck)
         if self._taken != len(self.entries):
             total = " + ".join(f"{count} {outcome}" for count, outcome in parts)
             found.append(f"{self._taken} documents were taken, but {total} make {len(self.entries)}.")

@@ -154,7 +154,7 @@ def show_account(account: Account, root: Path) -> None:
     """The last lines of a run, on stderr: the counts that add up, what does not, and where the report lies."""
     out = Console(stderr=True, highlight=False, soft_wrap=True)
     counts = account.summary()
-    if not counts["taken"]:
+    if not counts["taken"] and not account.stuck:
         out.print(f"Nothing waits in {safe(root / 'inbox')}.")
         return
     ends = ", ".join(

@@ -1,7 +1,7 @@
 """Everything that can stop something, with its exit code and, for documents, its cause and its cure.
 
-An exception stops something; an `Issue` (types.py) describes something. `DOCUMENT_ERRORS` is the one list of what can be
-wrong with a file: `.error.json`, the report and docs/errors.md are all made from it.
+An exception stops something; an `Issue` (types.py) describes something. `DOCUMENT_ERRORS` is the one list of what can
+be wrong with a file: `.error.json`, the report and docs/errors.md are all made from it.
 """
 
 from dataclasses import dataclass
@@ -71,7 +71,7 @@ DOCUMENT_ERRORS: dict[str, Cause] = {
         "The file is not a PDF or a picture that Scanmill reads.",
         "Save it as PDF, JPEG, PNG, TIFF, WEBP, BMP, GIF or HEIC and drop it again.",
     ),
-    "broken": Cause("The file is damaged: it cannot be decoded.", "Open it on your computer and save or scan it again."),
+    "broken": Cause("The file is damaged: it cannot be decoded.", "Open it on your computer, or scan it again."),
     "encrypted": Cause("The PDF asks for a password.", "Save a copy without a password and drop that one."),
     "no_pages": Cause("The file opens but holds no page.", "Check the original; export it again."),
     "too_large": Cause(
@@ -101,7 +101,9 @@ DOCUMENT_ERRORS: dict[str, Cause] = {
     ),
     "not_readable": Cause("Scanmill has no right to read the file.", "Give the user that runs Scanmill read rights."),
     "vanished": Cause("The file went away while it was read.", "Drop it again, and leave it until it is done."),
-    "engine": Cause("The engine could not answer for this document.", "Run `run_batch.py retry`; if it fails again, report it."),
+    "engine": Cause(
+        "The engine could not answer for this document.", "Run `run_batch.py retry`; if it fails again, report it."
+    ),
 }
 
 

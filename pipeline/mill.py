@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from datetime import datetime
 from types import TracebackType
 from typing import Self
@@ -30,6 +31,7 @@ class Mill:
         self._settings, self._jobs, self._model = settings, jobs, model
         self._engine_line, self._listener = engine_line, listener
         self._boxes, self._waits = by_inbox(model, jobs)
+        self._store = Store(settings.root)
 
     def __enter__(self) -> Self:
         settings, root = self._settings, self._settings.root
@@ -39,14 +41,14 @@ class Mill:
                 [Fault(str(root), None, "inbox", f"there is no such folder; make it with: mkdir -p {boxes}")]
             )
         run = run_name(datetime.now())
-        self._lock = RootLock(root, run)
-        self._lock.__enter__()
         self._inbox = Inbox(root, run, settings.settle_s)
-        self._inbox.make(sorted({job.inbox for job in self._jobs}))
-        self._store = Store(root)
-        self._tables = {job.name: Table(root, job, len(self._jobs)) for job in self._jobs}
-        self._pool = decoders(settings)
-        self._recover()
+        with ExitStack() as stack:  # what was opened is closed again where the rest of the way fails
+            self._lock = stack.enter_context(RootLock(root, run))
+            stack.callback(self._inbox.close)
+            self._inbox.make(sorted({job.inbox for job in self._jobs}))
+            self._recover()
+            self._pool = stack.enter_context(decoders(settings))
+            self._open = stack.pop_all()
         for wait in self._waits:
             self._listener.note(wait)
         return self
@@ -54,11 +56,10 @@ class Mill:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._pool.close()
-        self._inbox.close()
-        self._lock.__exit__(kind, error, trace)
+        self._open.close()
 
     def _recover(self) -> None:
+        self._tables = {job.name: Table(self._settings.root, job, len(self._jobs)) for job in self._jobs}
         for table in self._tables.values():
             table.ensure(self._store.days(table.job))
         boxes: dict[str, list[Job]] = {}
@@ -83,9 +84,9 @@ class Mill:
         pages = Pages(self._pool, self._settings.limits)
         batch = Batch(self._boxes, self._model, self._inbox, ledger, pages, account, self._listener, limit, stop)
         batch.drain()
-        account.notes.extend(self._inbox.boxes.stuck.values())
+        account.stuck.extend(self._inbox.boxes.stuck.values())
         account.finish()
-        if account.summary()["taken"]:
+        if account.summary()["taken"] or account.stuck:
             account.write(self._settings.root)
         return account
 

@@ -1,8 +1,8 @@
 """The things that flow. Frozen, picklable, and ignorant of how they are made.
 
-Units: pixels for every box. Two pixel spaces exist and are never mixed: *page* pixels (the picture an engine sees, after
-orient, deskew, crop and fit) and *source* pixels (the upright original: a picture after its EXIF turn, a PDF page at
-`PDF_DPI`). `Page.to_source` maps the first to the second. Engines speak page pixels; records hold source pixels.
+Units: pixels for every box. Two pixel spaces exist and are never mixed: *page* pixels (the picture an engine sees,
+after orient, deskew, crop and fit) and *source* pixels (the upright original: a picture after its EXIF turn, a PDF page
+at `PDF_DPI`). `Page.to_source` maps the first to the second. Engines speak page pixels; records hold source pixels.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -136,8 +136,8 @@ class Document:
 class Sheet:
     """A page on its way from the file to the engine; `documents` makes it, each step of `preprocess` gives a new one.
 
-    `width`, `height` and `words` are in the pixels of this moment, `to_source` leads from them to source pixels. `image` is
-    RGB, uint8, shape (height, width, 3), or None where the words say all. `fault` says why the page cannot be read.
+    `width`, `height` and `words` are in the pixels of this moment, `to_source` leads from them to source pixels. `image`
+    is RGB, uint8, shape (height, width, 3), or None where the words say all. `fault` says why the page cannot be read.
     """
 
     number: int
@@ -153,9 +153,9 @@ class Sheet:
 class Page:
     """One page as an engine sees it.
 
-    `image` is RGB, uint8, shape (height, width, 3); None where the engine asked for text only (`Wants.text_layer`) and the
-    page has a sound text layer. `words` holds that layer in page pixels, empty where there is none. `fault` says why the
-    page could not be read; then there is neither image nor words.
+    `image` is RGB, uint8, shape (height, width, 3); None where the engine asked for text only (`Wants.text_layer`) and
+    the page has a sound text layer. `words` holds that layer in page pixels, empty where there is none. `fault` says
+    why the page could not be read; then there is neither image nor words.
     """
 
     document: Document
@@ -186,7 +186,7 @@ class Wants:
     text_layer: bool = False
 
     def fit(self, width: int, height: int) -> tuple[int, int]:
-        """The size nearest to (width, height) that keeps the shape, the limits, and whole multiples of `multiple_px`."""
+        """The size nearest to (width, height) that keeps shape and limits, in whole multiples of `multiple_px`."""
         step = self.multiple_px
         scale = min(1.0, self.max_side_px / max(width, height), (self.max_pixels / (width * height)) ** 0.5)
         if width * height * scale * scale < self.min_pixels:
@@ -197,7 +197,8 @@ class Wants:
                 wide -= step
             else:
                 high -= step
-        return min(wide, max(step, self.max_side_px // step * step)), min(high, max(step, self.max_side_px // step * step))
+        longest = max(step, self.max_side_px // step * step)
+        return min(wide, longest), min(high, longest)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -205,8 +206,8 @@ class Request:
     """One question: a job put to some pages of one document.
 
     `window` counts from 0: a long document is asked in `windows` parts, and only the pages of this part are here.
-    `schema` is the JSON schema of the answer, or None for free text. The model reads `system`, then the pages' pictures in
-    order, then `question`: so every question about the same pages shares all that stands before it.
+    `schema` is the JSON schema of the answer, or None for free text. The model reads `system`, then the pages' pictures
+    in order, then `question`: so every question about the same pages shares all that stands before it.
     """
 
     document: Document
@@ -222,7 +223,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Where a value stands and what is printed there. In a Reply the box is in page pixels, in a Record in source pixels."""
+    """Where a value stands and what is printed there; the box in page pixels in a Reply, in source pixels in a Record."""
 
     page: int
     box: Box | None
@@ -231,7 +232,11 @@ class Evidence:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Reply:
-    """What an engine answered. Keys of `evidence` and `confidence` are leaf paths (`total`, `lines[0].amount`)."""
+    """What an engine answered. Keys of `evidence` and `confidence` are leaf paths (`total`, `lines[0].amount`).
+
+    `logprobs` has a number a token: its log-probability among the tokens that the schema allowed there (0 where only
+    one was possible). `free_logprobs` is the same among all tokens, NaN where the token was never sampled.
+    """
 
     request: Request
     text: str
@@ -243,6 +248,9 @@ class Reply:
     evidence: Mapping[str, Evidence] = field(default_factory=dict)
     confidence: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+    free_logprobs: tuple[float, ...] = ()
+    low_resolution: bool = False
+    first_token_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
