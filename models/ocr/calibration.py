@@ -1,18 +1,21 @@
 """How sure to be: the chance that a picked value is right, learned on labelled documents and shipped as data.
 
-A logistic curve per kind of field over a few signs of doubt; `calibration.yaml` holds it with the command that made it.
+A logistic curve per kind of field over a few signs of doubt; `calibration.yaml` holds them with the command that made it.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib.resources import files
 
 from models.ocr.ranker import Ranked
 
+Curve = Mapping[str, float]
+OTHER = "other"  # the curve of all kinds together, for a kind that has none of its own
+
 
 @lru_cache(maxsize=1)
-def shipped() -> Mapping[str, Mapping[str, float]]:
+def shipped() -> Mapping[str, Curve]:
     """The curves that come with the engine: kind → sign → weight."""
     import yaml
 
@@ -36,15 +39,32 @@ def signs(ranked: Ranked) -> dict[str, float]:
     }
 
 
-def confidence(kind: str, ranked: Ranked) -> float:
-    """The chance that a value is right, 0..1; for a kind without a curve, the belief itself held down to 0.9."""
-    curve = shipped().get(kind)
-    if curve is None:
-        return min(0.9, ranked.belief)
-    return chance(curve, signs(ranked))
+def confidence(kind: str, ranked: Ranked, curves: Mapping[str, Curve] | None = None) -> float:
+    """The chance that a value is right, 0..1, by the shipped curves unless others are given."""
+    curves = shipped() if curves is None else curves
+    curve = curves.get(kind) or curves.get(OTHER)
+    return chance(curve, signs(ranked)) if curve else min(0.9, ranked.belief)
 
 
-def chance(curve: Mapping[str, float], given: Mapping[str, float]) -> float:
+def chance(curve: Curve, given: Mapping[str, float]) -> float:
     """The logistic curve at some signs."""
     total = sum(curve.get(name, 0.0) * value for name, value in given.items())
     return 1 / (1 + math.exp(-max(-30.0, min(30.0, total))))
+
+
+def fit(given: Sequence[Mapping[str, float]], right: Sequence[bool], pull: float = 1.0) -> dict[str, float]:
+    """The curve that fits picks of which is known whether they are right (Newton's method, L2 of strength `pull`)."""
+    import numpy as np
+
+    names = list(given[0])
+    signs = np.array([[one[name] for name in names] for one in given])
+    truth = np.array(right, float)
+    weights = np.zeros(len(names))
+    ridge = np.full(len(names), pull)
+    ridge[names.index("one")] = 0.01
+    for _ in range(30):
+        chances = 1 / (1 + np.exp(-np.clip(signs @ weights, -30, 30)))
+        slope = signs.T @ (chances - truth) + ridge * weights
+        bend = (signs.T * (chances * (1 - chances))) @ signs + np.diag(ridge)
+        weights -= np.linalg.solve(bend, slope)
+    return {name: round(float(weight), 3) for name, weight in zip(names, weights, strict=True)}

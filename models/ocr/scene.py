@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from models.ocr import layout
-from models.ocr.labels import Hit, Index, Wanted, Wanted
+from models.ocr.labels import Hit, Index, Wanted
 from models.ocr.layout import Sheet, Span
 from pipeline.types import Box
 from pipeline.values import texts

@@ -1,5 +1,6 @@
 """Postal addresses: the run of lines that best looks like one, or what stands beside the label."""
 
+import itertools
 import re
 
 from models.ocr import layout
@@ -9,7 +10,6 @@ from models.ocr.labels import Wanted, party_of
 from models.ocr.layout import Sheet, Span
 from models.ocr.scene import Candidate, Scene, place
 from pipeline.values import dates, texts
-import itertools
 
 TOP_ROWS, FOOT_ROWS, MOST_LINES = 40, 12, 7
 _TAIL = re.compile(
@@ -36,7 +36,7 @@ def addresses_of(scene: Scene, wanted: Wanted) -> list[Candidate]:
     sheet = scene.sheets[0]
     like = _Likeness(sheet)
     for phrase in sheet.phrases:
-        if TOP_ROWS <= phrase.row < len(sheet.rows) - FOOT_ROWS or like.of(phrase.index) < -2.5:
+        if TOP_ROWS <= phrase.row < len(sheet.rows) - FOOT_ROWS or like.of(phrase.index) < -1.7:
             continue
         chain = [phrase.index]
         while len(chain) <= MOST_LINES:
@@ -52,7 +52,7 @@ def addresses_of(scene: Scene, wanted: Wanted) -> list[Candidate]:
                     box, score = layout.around([one.box for one in span]), min(one.score for one in span)
                     candidates.append(Candidate(text, text, scene.pages[0], box, score, features | more))
             below = sheet.down[chain[-1]]
-            if below is None or below in chain:
+            if below is None or below in chain or like.of(below) < -2.5:
                 break
             chain.append(below)
     return candidates

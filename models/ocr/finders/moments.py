@@ -1,5 +1,6 @@
 """Dates and times of day."""
 
+import itertools
 import re
 from collections import Counter
 from typing import Any
@@ -8,7 +9,6 @@ from models.ocr.labels import Wanted
 from models.ocr.layout import Span
 from models.ocr.scene import Candidate, Scene, context, place
 from pipeline.values import Found, dates, times
-import itertools
 
 _DASH = re.compile(r"\s*(?:-|to|bis|au|thru|through|al|hingga|至|~)\s*", re.IGNORECASE)
 

@@ -2,6 +2,10 @@
 
 import re
 from collections import Counter
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import pairwise
+from typing import NamedTuple
 
 from models.ocr import layout
 from models.ocr.finders import plain, words
@@ -9,9 +13,10 @@ from models.ocr.labels import Wanted, party_of
 from models.ocr.layout import Sheet, Span
 from models.ocr.scene import Candidate, Scene, context, place
 from pipeline.values import dates, texts
-import itertools
 
 TOP_ROWS, FOOT_ROWS, MOST_LINES = 40, 8, 3
+_PARTIES = {"@buyer", "@seller", "@agency", "@advertiser"}
+_BY_PARTY = ("top", "down", "large", "right", "repeated", "over_address", "legal", "later", "rival", "section_own", "section_rival")
 _REGISTERED = re.compile(
     r"\s*[\(\[]?\s*(?:co(?:mpany)?[.-]?\s*(?:reg(?:istration)?)?\.?\s*(?:no)?\.?\s*[:.]?\s*|reg(?:istration)?\.?\s*no\.?\s*"
     r"[:.]?\s*|roc\s*[:.]?\s*)?[:.]?\s*[A-Z]{0,3}\s?[0-9]{5,12}\s?-?\s?[A-Z]?\s*[\)\]]?\s*$",
@@ -30,7 +35,7 @@ def companies(scene: Scene, wanted: Wanted) -> list[Candidate]:
     for labelled in plain.texts_of(scene, wanted):
         own = {f"key_{name}": value for name, value in labelled.features.items() if value}
         text = without_number(labelled.text)
-        features = _looks(text, 1) | own | {"labelled": 1.0}
+        features = _looks(text, [text]) | own | {"labelled": 1.0}
         seen.add((texts.squash(text), labelled.page, round(labelled.box.y / 10)))
         candidates.append(Candidate(text, text, labelled.page, labelled.box, labelled.score, features))
     if not scene.sheets:
@@ -41,23 +46,29 @@ def companies(scene: Scene, wanted: Wanted) -> list[Candidate]:
     for phrase in sheet.phrases:
         if TOP_ROWS <= phrase.row < len(sheet.rows) - FOOT_ROWS:
             continue
-        named += bool(words.LEGAL.search(phrase.text))
+        named += _words(phrase.text).legal
+        if _words(phrase.text).number or sum(char.isalpha() for char in phrase.text) < 2:
+            continue
+        alone = _around(scene, sheet, phrase, wanted, party)
         chain = [phrase.index]
         while len(chain) <= MOST_LINES:
             span = [sheet.phrases[i] for i in chain]
+            stands = alone | _foot(sheet, span)
             for text, stripped in _variants(" ".join(one.text for one in span)):
-                features = _looks(text, len(span)) | _stands(scene, sheet, span, wanted, party)
-                features |= {"stripped": float(stripped), "strippable": float(not stripped and without_number(text) != text)}
-                features["repeated"] = min(counts[texts.squash(text)] - 1, 3) / 3
-                features["later"] = min(named, 6) / 6
-                for key in ("top", "down", "large", "right", "repeated", "over_address", "legal", "later", "rival", "section_own", "section_rival"):
-                    features[f"{key}@{party}"] = features.get(key, 0.0)
                 where = (texts.squash(text), scene.pages[0], round(span[0].box.y / 10))
-                if text and where not in seen:
-                    seen.add(where)
-                    box = layout.around([one.box for one in span])
-                    score = min(one.score for one in span)
-                    candidates.append(Candidate(text, text, scene.pages[0], box, score, features))
+                if not text or where in seen:
+                    continue
+                seen.add(where)
+                lines = [text] if stripped else [one.text for one in span]
+                features = _looks(text, lines) | stands
+                features["lines"] = len(span) - 1.0
+                features |= {"stripped": float(stripped), "strippable": float(not stripped and without_number(text) != text)}
+                features["repeated"] = min(max(0, counts[where[0]] - 1), 3) / 3
+                features["later"] = min(named, 6) / 6
+                features |= {f"{key}@{party}": features.get(key, 0.0) for key in _BY_PARTY}
+                box = layout.around([one.box for one in span])
+                score = min(one.score for one in span)
+                candidates.append(Candidate(text, text, scene.pages[0], box, score, features))
             below = sheet.down[chain[-1]]
             if below is None or below in chain:
                 break
@@ -86,37 +97,65 @@ def _variants(text: str) -> list[tuple[str, bool]]:
     return [(whole, False)] if shorter == whole else [(whole, False), (shorter, True)]
 
 
-def _looks(text: str, lines: int) -> dict[str, float]:
-    """What the words alone say: is this a company's name?"""
+class _Words(NamedTuple):
+    """What the patterns say of one line, worked out once a line."""
+
+    legal: bool
+    trade: bool
+    document: bool
+    glued: bool
+    streets: int
+    postcode: bool
+    away: bool
+    number: bool
+    core: int
+
+
+@lru_cache(maxsize=4096)
+def _words(text: str) -> _Words:
+    core = words.LEGAL.sub("", words.TRADE.sub("", re.sub(r"\([^)]*\)", "", text)))
+    digits = any(char.isdigit() for char in text)
+    return _Words(
+        bool(words.LEGAL.search(text)), bool(words.TRADE.search(text)), bool(words.DOCUMENT.search(text)),
+        bool(words.GLUED.search(text)), len(words.STREET.findall(text)),
+        digits and bool(words.POSTCODE.match(text) or words.STATE_ZIP.search(text)), bool(words.AWAY.search(text)),
+        digits and bool(words.CALL.search(text) or words.AMOUNT.search(text) or dates.find(text)),
+        sum(char.isalpha() for char in core),
+    )  # fmt: skip
+
+
+def _looks(text: str, lines: Sequence[str]) -> dict[str, float]:
+    """What the words alone say: is this a company's name? `lines` are the lines that make up the text."""
     letters = sum(char.isalpha() for char in text)
     digits = sum(char.isdigit() for char in text)
-    core = sum(char.isalpha() for char in words.LEGAL.sub("", words.TRADE.sub("", re.sub(r"\([^)]*\)", "", text))))
-    legal, trade = bool(words.LEGAL.search(text)), bool(words.TRADE.search(text))
-    streets = len(words.STREET.findall(text))
-    tidy = text.casefold()
+    said = [_words(line) for line in lines]
+    legal, trade = any(one.legal for one in said), any(one.trade for one in said)
+    document = any(one.document for one in said)
+    streets, core = sum(one.streets for one in said), sum(one.core for one in said)
+    tidy, chinese = text.casefold(), texts.is_cjk(text)
     return {
         "legal": float(legal),
         "trade": float(trade),
-        "document": float(bool(words.DOCUMENT.search(text)) and not legal and not trade),
-        "document_named": float(bool(words.DOCUMENT.search(text)) and (legal or trade)),
-        "glued": float(bool(words.GLUED.search(text))),
+        "document": float(document and not legal and not trade),
+        "document_named": float(document and (legal or trade)),
+        "glued": float(any(one.glued for one in said)),
         "street": float(streets >= 1 and not legal and not trade),
         "streets": float(streets >= 2 and not legal),
         "comma_digits": float("," in text and digits > 0),
-        "postcode": float(bool(words.POSTCODE.match(text) or words.STATE_ZIP.search(text))),
-        "away": float(bool(words.AWAY.search(text))),
-        "number": float(bool(words.CALL.search(text) or words.AMOUNT.search(text) or dates.find(text))),
+        "postcode": float(any(one.postcode for one in said)),
+        "away": float(any(one.away for one in said)),
+        "number": float(any(one.number for one in said)),
         "capitals": sum(char.isupper() for char in text) / max(1, letters),
         "digits": digits / max(1, len(text)),
         "few_letters": float(letters < 3),
-        "core_small": float(core < 5) if not texts.is_cjk(text) else 0.0,
-        "core_none": float(core < 3) if not texts.is_cjk(text) else 0.0,
+        "core_small": float(core < 5 and not chinese),
+        "core_none": float(core < 3 and not chinese),
         "lower": float(text.islower()),
         "web": float("@" in tidy or "www" in tidy or ".com" in tidy),
         "colon": float(":" in text),
         "long": min(1.0, max(0, len(text) - 45) / 40),
         "chinese_name": float(bool(re.search("公司|商店|超市|酒店", text))),
-        "lines": float(lines - 1),
+        "lines": float(len(lines) - 1),
         "many_words": min(1.0, max(0, len(words.WORD.findall(text)) - 6) / 6),
     }
 
@@ -137,9 +176,8 @@ def section(scene: Scene, row: int, party: str) -> tuple[float, float]:
     return 0.0, 0.0
 
 
-def _stands(scene: Scene, sheet: Sheet, span: list[Span], wanted: Wanted, party: str) -> dict[str, float]:
-    """What the place says: letterhead, block, labels above, and how well several lines belong together."""
-    first, last = span[0], span[-1]
+def _around(scene: Scene, sheet: Sheet, first: Span, wanted: Wanted, party: str) -> dict[str, float]:
+    """What the place of the first line says: letterhead or block, and the labels and headings over it."""
     segment = next((one for one in sheet.rows[first.row] if one.x0 >= first.x0 - 1), first)
     near = scene.near(0, segment, 0, len(segment.text))
     named = context(scene, wanted, [one for one in near if one.place != "after"])
@@ -149,35 +187,41 @@ def _stands(scene: Scene, sheet: Sheet, span: list[Span], wanted: Wanted, party:
             one.strength
             for one in near
             if one.place in ("above", "left", "header", "before")
-            and {"@buyer", "@seller", "@agency", "@advertiser"} & set(scene.index.owners[one.mark.label])
+            and _PARTIES & set(scene.index.owners[one.mark.label])
             and not wanted.owners & set(scene.index.owners[one.mark.label])
         ),
         default=0.0,
     )
     own, rival = section(scene, first.row, party)
+    above = sheet.up[first.index]
     features |= {"section_own": own, "section_rival": rival}
     features |= place(scene, 0, first)
     features["row"] = min(first.row, 10) / 10
     features["centred"] = 1 - min(1.0, 2 * abs(first.cx - (sheet.x0 + sheet.x1) / 2) / max(1.0, sheet.x1 - sheet.x0))
+    features["under_name"] = float(above is not None and _words(sheet.phrases[above].text).legal)
+    return features
+
+
+def _foot(sheet: Sheet, span: list[Span]) -> dict[str, float]:
+    """What follows the last line, and how well several lines belong together."""
+    last = span[-1]
     following = [sheet.down[last.index]]
     for _ in range(2):
         following.append(sheet.down[following[-1]] if following[-1] is not None else None)
     below = [sheet.phrases[i].text for i in following if i is not None]
-    features["over_address"] = float(any(words.STREET.search(t) or words.POSTCODE.search(t) for t in below))
-    features["over_register"] = float(bool(below) and bool(words.REGISTER.search(below[0])))
-    above = sheet.up[first.index]
-    features["under_name"] = float(above is not None and bool(words.LEGAL.search(sheet.phrases[above].text)))
+    features = {
+        "over_address": float(any(_words(text).streets or _words(text).postcode for text in below)),
+        "over_register": float(bool(below) and bool(words.REGISTER.search(below[0]))),
+    }
     if len(span) > 1:
         head = " ".join(one.text for one in span[:-1])
-        rest = words.LEGAL.sub("", words.TRADE.sub("", re.sub(r"\([^)]*\)", "", last.text)))
-        legal_end = bool(words.LEGAL.search(last.text)) and sum(char.isalpha() for char in rest) < 5
+        legal_end = _words(last.text).legal and _words(last.text).core < 5
         open_end = last.text.lstrip().startswith("&") or head.count("(") > head.count(")") or bool(_OPEN_END.search(head))
-        alike = all(abs(a.height - b.height) < 0.35 * max(a.height, b.height) for a, b in itertools.pairwise(span))
         features |= {
             "legal_end": float(legal_end),
             "open_end": float(open_end and not legal_end),
             "loose_end": float(not open_end and not legal_end),
-            "unlike_lines": float(not alike),
+            "unlike_lines": float(any(abs(a.height - b.height) >= 0.35 * max(a.height, b.height) for a, b in pairwise(span))),
             "digit_line": float(any(sum(char.isdigit() for char in one.text) > 3 for one in span)),
         }
     return features
