@@ -3,19 +3,20 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError, field_validator, model_validator
 from pydantic import Field as Key
 from pydantic_core import PydanticCustomError
 
 from pipeline import rules, yamlfile
 from pipeline.errors import ConfigError, Fault
-from pipeline.fields import FIELD_TYPES, AnyField, Closed, PageRegion, Text, names
+from pipeline.fields import FIELD_TYPES, AnyField, Closed, Field, PageRegion, Text, names
 from pipeline.rules import Rule
 from pipeline.types import Region
 
@@ -39,6 +40,7 @@ def _rule(text: Any) -> Any:
     raise ValueError("must be one line of text; put it in quotes")
 
 
+_FIELD: TypeAdapter[Field] = TypeAdapter(AnyField)
 FolderName = Annotated[str, BeforeValidator(_named)]
 
 
@@ -79,13 +81,7 @@ class Job(Closed):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        found: list[tuple[tuple[str | int, ...], str]] = [
-            (("fields", name), fault) for name, fault in names.faults(self.fields, top=True)
-        ]
-        if not found:
-            for index, rule in enumerate(self.rules):
-                found += [(("rules", index), fault) for fault in rules.faults(rule, self.fields)]
-        if found:
+        if found := _misfits(self.fields, frozenset(), enumerate(self.rules)):
             said = "; ".join(f"{yamlfile.spelled(place)}: {fault}" for place, fault in found)
             raise PydanticCustomError("faults", "{said}", {"said": said, "faults": found})
         return self
@@ -93,8 +89,8 @@ class Job(Closed):
     @cached_property
     def digest(self) -> str:
         """SHA-256 in hex, equal for jobs that read alike: comments, the order of keys, `name`, `inbox` do not count."""
-        told = {key: getattr(self, key) for key in type(self).model_fields if key not in ("name", "inbox")}
-        return hashlib.sha256(json.dumps(_canonical(told), sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+        told = {key: each for key, each in _canonical(self).items() if key not in ("name", "inbox")}
+        return hashlib.sha256(json.dumps(told, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
 
 
 def _canonical(value: Any) -> Any:
@@ -125,7 +121,42 @@ def _job(source: yamlfile.Source) -> Job:
     try:
         return Job.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(yamlfile.faults_of(error, source, _keys_at)) from None
+        faults = yamlfile.faults_of(error, source, _keys_at)
+        if not any(item["type"] == "faults" for item in error.errors()):
+            faults += [source.fault(place, fault) for place, fault in _misfits(*_sound_parts(source.data))]
+        raise ConfigError(sorted(faults, key=lambda fault: fault.line or 0)) from None
+
+
+def _misfits(
+    fields: Mapping[str, Field], broken: Collection[str], numbered: Iterable[tuple[int, Rule]]
+) -> list[tuple[yamlfile.Place, str]]:
+    """Names that cannot be used, else rules that cannot be checked; rules that speak of broken fields are let be."""
+    found: list[tuple[yamlfile.Place, str]] = [
+        (("fields", name), fault) for name, fault in names.faults([*fields, *broken], top=True)
+    ]
+    if not found:
+        for index, rule in numbered:
+            if not rule.names & set(broken):
+                found += [(("rules", index), fault) for fault in rules.faults(rule, fields)]
+    return found
+
+
+def _sound_parts(data: Mapping[str, Any]) -> tuple[dict[str, Field], list[str], list[tuple[int, Rule]]]:
+    """Of a job with faults: the fields that are right, the names of those that are not, and what parses as a rule."""
+    sound: dict[str, Field] = {}
+    broken: list[str] = []
+    given = data.get("fields")
+    for name, keys in given.items() if isinstance(given, dict) else ():
+        try:
+            sound[name] = _FIELD.validate_python(keys)
+        except ValidationError:
+            broken.append(name)
+    parsed: list[tuple[int, Rule]] = []
+    lines = data.get("rules")
+    for index, line in enumerate(lines if sound and isinstance(lines, list) else ()):
+        with suppress(ValueError):
+            parsed.append((index, _rule(line)))
+    return sound, broken, parsed
 
 
 def _keys_at(place: yamlfile.Place, around: Mapping[str, Any]) -> list[str]:

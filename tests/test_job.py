@@ -125,6 +125,7 @@ def test_all_faults_of_all_files_come_at_once_with_line_key_and_the_right_word(t
           what: {}
           run: {type: text}
         tolerence: 1
+        rules: [total == 1, when == 1, nothing == 1, = 2]
         """,
         b="name: b\nfields: {}\n",
         c="name: c\nfields:\n  total: {type: money}\nrules:\n  - total == 1\n  - totl == 1\n  - total > today\n",
@@ -142,6 +143,8 @@ def test_all_faults_of_all_files_come_at_once_with_line_key_and_the_right_word(t
         'a.yaml:9: fields.when: "dat": unknown type; did you mean date?',
         "a.yaml:10: fields.what: needs a type, such as `type: text`",
         "a.yaml:12: tolerence: unknown key; did you mean tolerance?",
+        'a.yaml:11: fields.run: the table has a column of its own called "run"; choose another name',
+        'a.yaml:13: rules[3]: "= 2" is not a rule; write it as in: sum(lines.amount) == total',
         "b.yaml:2: fields: must not be empty",
         "c.yaml:6: rules[1]: totl == 1: there is no field totl; did you mean total?",
         "c.yaml:7: rules[2]: total > today: compares a number (total) with a date (today)",
@@ -149,7 +152,12 @@ def test_all_faults_of_all_files_come_at_once_with_line_key_and_the_right_word(t
         "e.yaml:1: must be a mapping of keys, one `key: value` a line",
     ):
         assert expected in told
-    assert len(told) == 12
+    assert len(told) == 14
+
+
+def test_rules_are_looked_at_even_when_fields_are_wrong() -> None:
+    told = faults("name: a\nfields:\n  a: {type: text}\n  b: {type: txt}\nrules: [a > 1, b == 1, c == 1]\n")
+    assert [fault.partition(": ")[2].partition(": ")[0] for fault in told] == ["fields.b", "rules[0]", "rules[2]"]
 
 
 @pytest.mark.parametrize(

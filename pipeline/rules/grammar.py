@@ -46,6 +46,11 @@ class Rule:
     text: str
     tree: ast.expr = field(compare=False, repr=False)
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The first word of every name in it: supplier for supplier.name."""
+        return frozenset(node.id for node in ast.walk(self.tree) if isinstance(node, ast.Name))
+
 
 class Shape(NamedTuple):
     """What an expression is: its kind, the list of its rows, whether money is in it, the options of a choice."""
