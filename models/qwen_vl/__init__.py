@@ -41,9 +41,11 @@ class QwenVL:
 
     def refuses(self, job: "Job") -> str | None:
         """A schema that decoding cannot guarantee is refused here, before any document is touched."""
+        from pipeline.fields import object_schema
+
         from .grammar import Unenforceable
 
-        schema: Mapping[str, Any] | None = job.schema()
+        schema: Mapping[str, Any] | None = object_schema(job.fields)
         if schema is None:
             return None
         try:

@@ -58,7 +58,7 @@ class Answer:
     logprobs: list[float] = field(default_factory=list)
     free_logprobs: list[float] = field(default_factory=list)
     first_token_s: float = 0.0
-    error: str = ""
+    looked_at: int = 0  # tokens of the answer when `loops` last looked
 
     @property
     def answered(self) -> int:
@@ -72,8 +72,9 @@ class Answer:
 
     def loops(self) -> bool:
         """The last LOOP_TOKENS tokens of the answer are one piece over and over."""
-        if self.answered < LOOP_TOKENS or self.answered % 16:
+        if self.answered < max(LOOP_TOKENS, self.looked_at + 16):
             return False
+        self.looked_at = self.answered
         tail = np.array(self.tokens[-LOOP_TOKENS:])
         return any(bool((tail[period:] == tail[:-period]).all()) for period in range(1, LONGEST_LOOP + 1))
 

@@ -186,7 +186,7 @@ class Stepper:
     @torch.inference_mode()
     def sample(self, rows: int, constrained: bool) -> None:
         """Queues the next tokens of the last step's `last`, held to the first `rows` rows of `allowed` where constrained."""
-        size = next(size for size in self.row_sizes if size >= rows)
+        size = next(size for size in self.row_sizes if size >= rows) if self.ops.graphs else rows
         if constrained:
             self._allowed[:rows].copy_(self._allowed_host[:rows], non_blocking=True)
         graph, out = self._graphs.get(("rows", size, constrained), (None, None))
