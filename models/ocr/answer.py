@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from models.ocr import calibration, labels, ranker
+from models.ocr import calibration, labels, ranker, tables
 from models.ocr.finders import FINDERS
 from models.ocr.labels import Index, Wanted
 from models.ocr.layout import Sheet
@@ -16,10 +16,10 @@ from pipeline.types import Evidence
 from pipeline.values import texts
 
 if TYPE_CHECKING:
-    from pipeline.fields import Field
     from pipeline.job import Job
 
 LEAST_CONFIDENCE = 0.2  # below this no value: null beats a guess
+LIST_CONFIDENCE = 0.5  # of one value in a list: each has to stand on its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,28 +31,89 @@ class Answer:
     confidence: Mapping[str, float] = field(default_factory=dict)
 
 
+class _Told:
+    """What has been found so far, by leaf path."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+        self.evidence: dict[str, Evidence] = {}
+        self.confidence: dict[str, float] = {}
+
+    def add(self, path: str, value: Any, evidence: Evidence, confidence: float) -> None:
+        self.values[path] = value
+        self.evidence[path] = evidence
+        self.confidence[path] = round(confidence, 4)
+
+
 def answer(sheets: Sequence[tuple[int, Sheet]], job: "Job") -> Answer:
-    """What the sheets (page number, sheet) say for a job's fields."""
-    wanteds = [labels.wanted(path, leaf) for path, leaf in _leaves(job.fields)]
-    scene = Scene(sheets, _index(tuple((w.path, w.concept, w.labels) for w in wanteds)))
-    evidence: dict[str, Evidence] = {}
-    confidence: dict[str, float] = {}
-    values = {}
-    proposed = {w.path: (w.kind, ranker.rank(candidates(scene, w), ranker.shipped().get(w.kind, {}))) for w in wanteds}
-    settled = apart_parties(proposed)
-    for wanted in wanteds:
-        ranked = settled[wanted.path]
-        if not ranked:
-            continue
-        sure = calibration.confidence(wanted.kind, ranked[0])
-        if sure < LEAST_CONFIDENCE:
-            continue
-        best = ranked[0].candidate
-        values[wanted.path] = best.value
-        evidence[wanted.path] = Evidence(best.page, best.box, best.text)
-        confidence[wanted.path] = sure
-    data = _shape(job.fields, "", values)
-    return Answer(json.dumps(data, ensure_ascii=False), evidence, confidence)
+    """What the sheets (page number, sheet) say for a job's fields. Never raises, whatever stands on them."""
+    leaves = _leaves(job.fields)
+    wanteds = [labels.wanted(path, leaf) for path, leaf in leaves if leaf.type != "list"]
+    lists = [(path, leaf) for path, leaf in leaves if leaf.type == "list"]
+    items = [labels.wanted(path, _named_item(leaf)) for path, leaf in lists if leaf.item is not None]
+    scene = Scene(sheets, _index(tuple((one.path, one.concept, one.labels) for one in (*wanteds, *items))))
+    told = _Told()
+    ranked = {one.path: (one.kind, _ranked(scene, one)) for one in wanteds}
+    settled = apart_parties(ranked)
+    for one in wanteds:
+        if getattr(one.field, "many", False):
+            _add_options(told, one, settled[one.path])
+        elif settled[one.path]:
+            best = settled[one.path][0]
+            sure = calibration.confidence(one.kind, best)
+            if sure >= LEAST_CONFIDENCE:
+                told.add(one.path, best.candidate.value, _evidence(best.candidate), sure)
+    for path, leaf in lists:
+        rows = tables.rows(sheets, leaf)
+        for number, row in enumerate(rows):
+            for inner, cell in row.items():
+                at = f"{path}[{number}]" + (f".{inner}" if inner else "")
+                told.add(at, cell.value, cell.evidence, cell.confidence)
+        told.values[path] = len(rows)
+    for one in items:
+        if not told.values[one.path]:
+            told.values[one.path] = _add_items(told, one, _ranked(scene, one))
+    data = {name: _shape(leaf, name, told.values) for name, leaf in job.fields.items()}
+    return Answer(json.dumps(data, ensure_ascii=False), told.evidence, told.confidence)
+
+
+def _ranked(scene: Scene, wanted: Wanted) -> list[Ranked]:
+    return ranker.rank(candidates(scene, wanted), ranker.shipped().get(wanted.kind, {}))
+
+
+def _evidence(one: Candidate) -> Evidence:
+    return Evidence(one.page, one.box, one.text)
+
+
+def _named_item(leaf: Any) -> Any:
+    """The item of a plain list, called by the list's labels."""
+    item = leaf.item
+    return item.model_copy(update={"labels": (*leaf.labels, *item.labels)})
+
+
+def _add_options(told: _Told, wanted: Wanted, ranked: Sequence[Ranked]) -> None:
+    """A choice of several: every option that is ticked, or printed where none is ticked, on its own."""
+    ticked = [one for one in ranked if one.candidate.features.get("ticked")]
+    chosen = ticked or [one for one in ranked if not one.candidate.features.get("empty") and _standing(one) >= LIST_CONFIDENCE]
+    order = list(wanted.field.options)  # type: ignore[attr-defined]
+    chosen = sorted(chosen, key=lambda one: order.index(one.candidate.value))
+    if chosen:
+        best = max(chosen, key=_standing)
+        told.add(wanted.path, [one.candidate.value for one in chosen], _evidence(best.candidate), _standing(best))
+
+
+def _add_items(told: _Told, wanted: Wanted, ranked: Sequence[Ranked]) -> int:
+    """The values of a plain list: each that is believed more than "nothing", in the order of the page."""
+    kept = [one for one in ranked if _standing(one) >= LIST_CONFIDENCE]
+    kept.sort(key=lambda one: (one.candidate.page, one.candidate.box.y, one.candidate.box.x))
+    for number, one in enumerate(kept):
+        told.add(f"{wanted.path}[{number}]", one.candidate.value, _evidence(one.candidate), _standing(one))
+    return len(kept)
+
+
+def _standing(one: Ranked) -> float:
+    """The belief in one value against "nothing" alone, held down to 0.9 because nothing calibrates it."""
+    return min(0.9, one.belief / max(1e-9, one.belief + one.nothing))
 
 
 def apart_parties(ranked: Mapping[str, tuple[str, list[Ranked]]]) -> dict[str, list[Ranked]]:
@@ -71,8 +132,9 @@ def apart_parties(ranked: Mapping[str, tuple[str, list[Ranked]]]) -> dict[str, l
 
 
 def candidates(scene: Scene, wanted: Wanted) -> list[Candidate]:
-    """What the finder of a field's kind proposes, inside the field's region where it has one."""
-    found = FINDERS[wanted.kind](scene, wanted)
+    """What the finder of a field's kind proposes, inside the field's region where it has one; [] for an unknown kind."""
+    finder = FINDERS.get(wanted.kind)
+    found = finder(scene, wanted) if finder else []
     region = getattr(wanted.field, "region", None)
     if region is None:
         return found
@@ -91,26 +153,26 @@ def _index(named: tuple[tuple[str, str, tuple[str, ...]], ...]) -> Index:
     return labels.index(named)
 
 
-def _leaves(fields: "Mapping[str, Field]", prefix: str = "") -> "list[tuple[str, Field]]":
-    found: list[tuple[str, Field]] = []
+def _leaves(fields: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Every field that is not a group, lists as they are, by path."""
+    found: list[tuple[str, Any]] = []
     for name, one in fields.items():
         if one.type == "group":
-            found += _leaves(one.fields, f"{prefix}{name}.")  # type: ignore[attr-defined]
-        elif one.type != "list":
+            found += _leaves(one.fields, f"{prefix}{name}.")
+        else:
             found.append((prefix + name, one))
     return found
 
 
-def _shape(fields: "Mapping[str, Field]", prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    shaped: dict[str, Any] = {}
-    for name, one in fields.items():
-        if one.type == "group":
-            shaped[name] = _shape(one.fields, f"{prefix}{name}.", values)  # type: ignore[attr-defined]
-        elif one.type == "list":
-            shaped[name] = []
-        else:
-            shaped[name] = values.get(prefix + name)
-    return shaped
-
-
-__all__ = ["Answer", "Ranked", "answer", "candidates"]
+def _shape(one: Any, path: str, values: Mapping[str, Any]) -> Any:
+    """The values in the shape of a field; null for what was not found."""
+    if one.type == "group":
+        return {name: _shape(inner, f"{path}.{name}", values) for name, inner in one.fields.items()}
+    if one.type == "list":
+        count = values.get(path, 0)
+        if one.item is not None:
+            return [values.get(f"{path}[{i}]") for i in range(count)]
+        return [
+            {name: _shape(inner, f"{path}[{i}].{name}", values) for name, inner in one.fields.items()} for i in range(count)
+        ]
+    return values.get(path)

@@ -120,7 +120,7 @@ def wanted(path: str, field: "Field") -> Wanted:
 
 _KINDS = {
     "seller": "company", "buyer": "company", "advertiser": "company", "agency": "company", "address": "address",
-    "phone": "phone", "fax": "phone", "invoice_number": "id", "contract_number": "id", "other_number": "id", "email": "email",
+    "phone": "phone", "fax": "phone", "invoice_number": "id", "contract_number": "id", "other_number": "id", "tax_number": "id", "email": "email",
     "website": "url",
 }  # fmt: skip
 

@@ -34,10 +34,11 @@ def companies(scene: Scene, wanted: Wanted) -> list[Candidate]:
     seen: set[tuple[str, int, int]] = set()
     for labelled in plain.texts_of(scene, wanted):
         own = {f"key_{name}": value for name, value in labelled.features.items() if value}
-        text = without_number(labelled.text)
-        features = _looks(text, [text]) | own | {"labelled": 1.0}
-        seen.add((texts.squash(text), labelled.page, round(labelled.box.y / 10)))
-        candidates.append(Candidate(text, text, labelled.page, labelled.box, labelled.score, features))
+        for text, stripped in _variants(labelled.text):
+            cut = {"key_stripped": float(stripped), "key_strippable": float(not stripped and without_number(text) != text)}
+            features = _looks(text, [text]) | own | cut | {"labelled": 1.0}
+            seen.add((texts.squash(text), labelled.page, round(labelled.box.y / 10)))
+            candidates.append(Candidate(text, text, labelled.page, labelled.box, labelled.score, features))
     if not scene.sheets:
         return candidates
     sheet = scene.sheets[0]

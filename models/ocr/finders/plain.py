@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 
 from models.ocr import layout
+from models.ocr.finders import words
 from models.ocr.labels import Wanted
 from models.ocr.layout import Span
 from models.ocr.scene import Candidate, Mark, Scene, ends
@@ -107,8 +108,8 @@ def _candidate(
         pieces[-1] = spans[-1].text[:end]
     lead = len(pieces[0]) - len(_LEAD.sub("", narrow(pieces[0]))) if place.startswith("line") else 0
     pieces[0] = pieces[0][lead:]
-    text = ("" if is_cjk("".join(pieces)) else " ").join(pieces)
-    text = text[: len(_TRAIL.sub("", narrow(text)))]
+    whole = ("" if is_cjk("".join(pieces)) else " ").join(pieces)
+    text = whole[: len(_TRAIL.sub("", narrow(whole)))]
     if not text.strip():
         return None
     boxes: list[Box] = [spans[0].part(start + lead, min(end, len(spans[0].text)) if len(spans) == 1 else len(spans[0].text))]
@@ -137,7 +138,8 @@ def _candidate(
         "gap": min(1.0, gap / 15),
         "far": float(gap > 8),
         "is_key": min(1.0, covered),
-        "ends_colon": float(bool(_KEY.search(plain))),
+        "ends_colon": float(bool(_KEY.search(whole))),
+        "key_like": float(len(text) <= 12 and bool(words.KEY_END.search(plain))),
         "holds_colon": float(":" in plain),
         "long": min(1.0, len(text) / 80),
         "short": float(len(text) == 1),

@@ -58,3 +58,9 @@ AMOUNT = re.compile(r"[0-9][.,][0-9]{2}(?![0-9])")
 CLOCK = re.compile(r"\b[0-2]?[0-9]:[0-5][0-9]")
 REGISTER = re.compile(r"\(?\s*(?:[A-Z]{0,3}[0-9]{5,12}\s?-?\s?[A-Z]?|[0-9]{4,7}\s?-\s?[A-Z])\s*\)?$")
 WORD = re.compile(r"[^\W\d_]+|\d+")
+KEY_END = re.compile(
+    r"(?:姓名|名称|日期|时间|号码|编号|地址|单位|电话|意见|情况|性别|民族|籍贯|年龄|专业|学历|学位|职称|职务|职位|部门|签名|签字|盖章|"
+    r"负责人|联系人|经办人|邮编|邮政编码|备注|院校|面貌|状况|住址|方式|类型|类别|性质|原因|内容|项目|金额|数量|学科|序号|关系|称谓)$|"
+    r"\b(?:name|date|number|no|nr|type|address|phone|fax|title|signature|code|description|amount|nummer|datum|anschrift)\.?$",
+    re.IGNORECASE,
+)
