@@ -1,0 +1,68 @@
+"""Plain lists: several values behind or below one label, "异常项: 振动值、机械密封"."""
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from models.ocr import cells
+from models.ocr.cells import PLAIN, Cell
+from models.ocr.labels import Index
+from models.ocr.layout import Sheet, Span
+from pipeline.types import Evidence
+
+if TYPE_CHECKING:
+    from pipeline.fields import ListField
+
+BETWEEN = re.compile(r"\s*(?:[、,，;；|]|(?<=[^\d])/(?=[^\d]))\s*")
+NONE = frozenset({"无", "没有", "none", "nil", "keine", "aucun", "aucune", "n/a", "-", "--", "/"})
+BELOW = 4  # rows below a label that stands alone
+GAP = 1.8  # line heights between such rows
+
+
+def items(sheets: Sequence[tuple[int, Sheet]], name: str, field: "ListField") -> list[dict[str, Cell]]:
+    """The values of a plain list, split at commas and their like; [] where its label is not found."""
+    item = field.item
+    if item is None:
+        return []
+    labels = (*field.labels, *item.labels, name.replace("_", " "))
+    known = Index([(label, label) for label in labels])
+    for page, sheet in sheets:
+        for number, row in enumerate(sheet.rows):
+            for place, span in enumerate(row):
+                hit = next((hit for hit in known.hits(span.text) if hit.start <= 1 and hit.quality >= 0.85), None)
+                if hit is None or span.text[hit.end : hit.end + 1].isalpha():
+                    continue
+                found = _split(span, hit.end, page, field)
+                for other in row[place + 1 :]:
+                    found += _split(other, 0, page, field)
+                if not found and len(row) == 1 and not span.text[hit.end :].strip(" :："):
+                    found = _below(sheet, number, span, page, field)
+                if found:
+                    return found[: field.max_items]
+    return []
+
+
+def _below(sheet: Sheet, number: int, label: Span, page: int, field: "ListField") -> list[dict[str, Cell]]:
+    found: list[dict[str, Cell]] = []
+    last = label.y1
+    for row in sheet.rows[number + 1 : number + 1 + BELOW]:
+        if len(row) != 1 or row[0].y0 - last > GAP * sheet.height or abs(row[0].x0 - label.x0) > 4 * sheet.height:
+            break
+        found += _split(row[0], 0, page, field)
+        last = row[0].y1
+    return found
+
+
+def _split(span: Span, start: int, page: int, field: "ListField") -> list[dict[str, Cell]]:
+    found: list[dict[str, Cell]] = []
+    rest = span.text[start:]
+    at = start + len(rest) - len(rest.lstrip(" :：#."))
+    for part in BETWEEN.split(span.text[at:]):
+        begin = span.text.index(part, at)
+        at = begin + len(part)
+        text = part.strip()
+        if not text or text.casefold() in NONE or field.item is None or field.item.coerce(text).value is None:
+            continue
+        sure = PLAIN * min(1.0, 0.5 + span.score / 2)
+        found.append({"": cells.Cell(text, Evidence(page, span.part(begin, at), text), sure)})
+    return found

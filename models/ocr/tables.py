@@ -1,0 +1,273 @@
+"""Lists of rows: the lines of an invoice, the goods of a delivery note, the items of an inspection or a receipt.
+
+Under a line of headings the print of every row goes to the column that it stands in. Receipts without headings are read
+by tills.py. A row is given only where something was read.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from decimal import Decimal
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from models.ocr import cells, series, tills
+from models.ocr.cells import SURE, Cell, Piece
+from models.ocr.columns import Column, Header, Heading, columns, header, index, kind_of
+from models.ocr.labels import Index, concepts
+from models.ocr.layout import Sheet, Span, around
+from pipeline.values import numbers
+
+if TYPE_CHECKING:
+    from pipeline.fields import ListField
+
+Row = dict[str, Cell]  # by the path inside the list: "amount"; "" in a plain list
+GOODS = ("description", "quantity", "unit_price", "amount")
+ENDS = ("total", "subtotal", "tax", "due", "cash", "change", "rounding", "tips", "net_of_commission")
+CARRIED = (
+    "Carried forward", "Brought forward", "Carry over", "Page total", "Übertrag", "Zwischensumme", "Report",
+    "A reporter", "Suma y sigue", "Seitensumme", "承前页", "过次页", "本页小计", "本页合计",
+)  # fmt: skip
+END_SHARE = 0.55  # of a row's letters that say "total": a sum, not an article
+ROW_GAP = 3.5  # line heights without print end a table
+JOIN_GAP = 1.6  # line heights between the lines of one description
+
+
+def rows(sheets: Sequence[tuple[int, Sheet]], name: str, field: "ListField", stops: tuple[str, ...] = ()) -> list[Row]:
+    """The rows of a list field, in the order of the pages; [] where no table for it is found.
+
+    `name` is the list's own. `stops` are labels of the job's other fields: a row that begins with one of them is no row
+    of the table. The rows of a plain list have one cell, at the path "".
+    """
+    if field.item is not None:
+        return series.items(sheets, name, field) or _one_column(sheets, name, field, stops)
+    asked = columns({path.lstrip("."): leaf for path, leaf in field.leaves()})
+    return _read(sheets, asked, stops)[: field.max_items]
+
+
+def _one_column(
+    sheets: Sequence[tuple[int, Sheet]], name: str, field: "ListField", stops: tuple[str, ...]
+) -> list[Row]:
+    """A plain list that is a column of a table of goods, such as their prices."""
+    kind = kind_of(name)
+    item = field.item
+    if kind not in GOODS or item is None:
+        return []
+    asked = tuple(
+        column._replace(path=column.kind, field=item if column.kind == kind else None)
+        if column.kind in GOODS
+        else column
+        for column in columns({})
+    )
+    found = [row[kind] for row in _read(sheets, asked, stops) if kind in row]
+    return [{"": each} for each in found if item.coerce(each.value).value is not None][: field.max_items]
+
+
+def _read(sheets: Sequence[tuple[int, Sheet]], asked: tuple[Column, ...], stops: tuple[str, ...]) -> list[Row]:
+    found = _under_headings(sheets, asked, _stops(stops)) or tills.rows(sheets, asked, ends())
+    return _summed([row for row in found if row], asked, sheets)
+
+
+@lru_cache(maxsize=64)
+def _stops(labels: tuple[str, ...]) -> Index:
+    return Index([(label, label) for label in labels])
+
+
+@lru_cache(maxsize=1)
+def ends() -> Index:
+    """The words that begin the sums below a table, and those that carry a sum over to the next page."""
+    known = concepts()
+    named = [(label, name) for name in ENDS if name in known for label in known[name].labels]
+    return Index([(label, "carried") for label in CARRIED] + named)
+
+
+def is_end(sheet: Sheet, row: int) -> str:
+    """The owner ("total", "carried", …) when a row is a sum and not an article, else ""."""
+    spans = sheet.rows[row]
+    letters = sum(char.isalpha() for span in spans for char in span.text)
+    if not letters:
+        return ""
+    for span in spans[:2]:
+        for hit in ends().hits(span.text):
+            said = sum(char.isalpha() for char in span.text[hit.start : hit.end])
+            owner = ends().owners[hit.label][0]
+            if hit.start <= 2 and hit.quality >= 0.8 and (said >= END_SHARE * letters or owner == "carried"):
+                return owner
+    return ""
+
+
+def _is_stop(sheet: Sheet, row: int, stops: Index) -> bool:
+    """Whether a row begins with a label of another field, alone or with a value behind it."""
+    first = sheet.rows[row][0].text
+    for hit in stops.hits(first):
+        if hit.start <= 1 and hit.quality >= 0.9 and first[hit.end :].strip()[:1] in ("", ":", "："):
+            return True
+    return False
+
+
+def _under_headings(sheets: Sequence[tuple[int, Sheet]], asked: Sequence[Column], stops: Index) -> list[Row]:
+    known = index(asked)
+    found: list[Row] = []
+    top: Header | None = None
+    ended = False
+    for page, sheet in sheets:
+        here = header(sheet, asked, known)
+        if top is not None and here is not None and not here.wanted & top.wanted:
+            here = None
+        if here is None and (top is None or ended):
+            continue
+        if here is not None and top is not None and ended and here.wanted != top.wanted:
+            break  # another table
+        top = here or replace(top, row=0) if top else here
+        assert top is not None
+        if here is not None:
+            top = _priced(sheet, top, asked)
+        read, ended = _body(page, sheet, top, stops, strict=here is None)
+        found += read
+    return found
+
+
+def _priced(sheet: Sheet, top: Header, asked: Sequence[Column]) -> Header:
+    """With an amount column where none is headed but most rows below end in a price right of all headings."""
+    amount = next((column for column in asked if column.kind == "amount" and column.path), None)
+    if amount is None or amount.path in top.wanted:
+        return top
+    edge = top.headings[-1].x1
+    last = [sheet.rows[number][-1] for number in range(top.row, min(top.row + 12, len(sheet.rows)))]
+    prices = [span for span in last if tills.PRICE.fullmatch(span.text.strip()) and span.x0 > edge]
+    if 2 * len(prices) < len(last):
+        return top
+    heading = Heading(amount, min(span.x0 for span in prices), max(span.x1 for span in prices))
+    return Header((*top.headings, heading), top.row)
+
+
+def _body(page: int, sheet: Sheet, top: Header, stops: Index, strict: bool) -> tuple[list[Row], bool]:
+    """The rows of one page, and whether sums ended the table. `strict`: no headings here, so look twice."""
+    asked = [heading.column for heading in top.headings]
+    numeric = any(column.numeric and column.path for column in asked)
+    sums = next((column.path for column in asked if column.kind == "amount"), "")  # what every row of goods ends in
+    found: list[Row] = []
+    loose: list[list[Piece]] = []  # lines of a description whose row is not known yet
+    last = None  # bottom of the print that belongs to the table
+    at = min(range(len(asked)), key=lambda i: (asked[i].kind != "description", asked[i].numeric, not asked[i].path, i))
+    main = asked[at]
+    for number in range(top.row, len(sheet.rows)):
+        spans = sheet.rows[number]
+        y0, y1 = min(span.y0 for span in spans), max(span.y1 for span in spans)
+        if last is not None and y0 - last > ROW_GAP * sheet.height and found:
+            return found, True
+        if end := is_end(sheet, number):
+            if end == "carried":
+                continue
+            if found or not strict:
+                return found, True
+            continue
+        if _is_stop(sheet, number, stops):
+            if found:
+                return found, True
+            continue
+        placed = _placed(spans, top.headings, sheet.height)
+        row = {c.path: each for i, c in enumerate(asked) if c.path and (each := cells.cell(placed.get(i, ()), c, page))}
+        if numeric:
+            whole = (sums in row) if sums else any(c.numeric and c.path in row for c in asked)
+        else:
+            whole = len(placed) >= min(2, len(asked)) and bool(row)
+        if whole and len(row) == 1 and len(top.wanted) > 1 and main.path and not placed.get(at) and not loose:
+            continue  # a number on its own: the page's, not an article's
+        if strict and not found and not (whole and len(row) >= min(2, len(top.wanted))):
+            continue
+        if whole:
+            if main.path and main.path not in row and loose:
+                parts = [part for line in loose for part in line]
+                if each := cells.cell(parts, main, page):
+                    row[main.path] = each
+                loose = []
+            elif loose and found:
+                _append(found[-1], loose, main, page)
+                loose = []
+            found.append(_balanced(row, asked))
+        elif placed.get(at) and not any(asked[i].numeric and asked[i].kind != "position" for i in placed):
+            near = last is not None and y0 - last < JOIN_GAP * sheet.height
+            loose = [*loose, placed[at]] if near else [placed[at]]
+        last = y1
+    if loose and found and len(loose) <= 3:
+        _append(found[-1], loose, main, page)
+    return found, False
+
+
+def _append(row: Row, lines: Sequence[Sequence[Piece]], main: Column, page: int) -> None:
+    """More lines of a description that has begun."""
+    before = row.get(main.path)
+    if not main.path or before is None or main.type != "text":
+        return
+    more = cells.cell([part for line in lines for part in line], main, page)
+    if more is None or more.evidence.box is None or before.evidence.box is None:
+        return
+    text = f"{before.value} {more.value}"
+    box = around([before.evidence.box, more.evidence.box])
+    row[main.path] = Cell(text, replace(before.evidence, box=box, text=text), min(before.confidence, more.confidence))
+
+
+def _balanced(row: Row, asked: Sequence[Column]) -> Row:
+    by_kind = {column.kind: column for column in asked if column.path in row and column.path}
+    fixed = cells.balance({kind: row[column.path] for kind, column in by_kind.items()}, by_kind)
+    return {**row, **{by_kind[kind].path: each for kind, each in fixed.items()}}
+
+
+def _placed(spans: Sequence[Span], headings: Sequence[Heading], height: float) -> dict[int, list[Piece]]:
+    """The print of one row by the number of its column. What reaches over several headings is taken word by word."""
+    placed: dict[int, list[Piece]] = {}
+    for span in spans:
+        words = cells.pieces(span)
+        if not words:
+            continue
+        reach = [h for h in headings if min(h.x1, span.x1) - max(h.x0, span.x0) > 0.3 * (h.x1 - h.x0)]
+        if len(words) > 1 and len(reach) > 1:
+            for word in words:
+                placed.setdefault(_column(word, headings, height), []).append(word)
+        else:
+            whole = Piece(span.text, span.box, span.x0, span.x1, span.y0, span.y1, span.score)
+            placed.setdefault(_column(whole, headings, height), []).append(whole)
+    return placed
+
+
+def _column(piece: Piece, headings: Sequence[Heading], height: float) -> int:
+    """The number of a piece's column: nearest end to end or middle to middle, and of a fitting type."""
+    number = numbers.read(piece.text) is not None
+
+    def cost(i: int) -> float:
+        heading = headings[i]
+        ends_apart = (
+            abs(piece.x0 - heading.x0),
+            abs(piece.x1 - heading.x1),
+            abs(piece.x0 + piece.x1 - heading.x0 - heading.x1) / 2,
+        )
+        apart = min(ends_apart) / height
+        if min(piece.x1, heading.x1) > max(piece.x0, heading.x0):
+            apart = min(apart, 1.0) * 0.5
+        if not heading.column.numeric and heading.column.type != "date":
+            # a text column reaches to the next heading
+            right = headings[i + 1].x0 if i + 1 < len(headings) else float("inf")
+            if heading.x0 - height <= piece.x0 and piece.x1 <= right + 0.5 * height:
+                apart = min(apart, 0.6)
+        if heading.column.numeric and not number:
+            apart += 0.5 if numbers.find(piece.text) else 6.0
+        return apart
+
+    return min(range(len(headings)), key=cost)
+
+
+def _summed(found: list[Row], asked: Sequence[Column], sheets: Sequence[tuple[int, Sheet]]) -> list[Row]:
+    """Amounts that add up to a sum printed on these pages are nearly certain."""
+    amount = next((column.path for column in asked if column.kind == "amount" and column.path), None)
+    values = [row[amount].number for row in found if amount in row] if amount else []
+    numbers_only = [value for value in values if value is not None]
+    if amount is None or len(numbers_only) < 2 or len(numbers_only) != len(found):
+        return found
+    total = sum(numbers_only, Decimal(0))
+    if not any(
+        abs(each.value - total) <= cells.ROUNDING
+        for _, sheet in sheets for number in range(len(sheet.rows)) if is_end(sheet, number)
+        for span in sheet.rows[number] for each in numbers.find(span.text)
+    ):  # fmt: skip
+        return found
+    return [{**row, amount: replace(row[amount], confidence=max(row[amount].confidence, SURE))} for row in found]

@@ -1,0 +1,146 @@
+"""Receipts without headings: what was bought on the left, its price at the right edge, above the first sum."""
+
+import re
+from collections.abc import Sequence
+from decimal import Decimal
+
+from models.ocr import cells
+from models.ocr.cells import Cell, Piece
+from models.ocr.columns import Column
+from models.ocr.labels import Index
+from models.ocr.layout import Sheet, Span, around
+from pipeline.types import Evidence
+from pipeline.values import dates, numbers, times
+
+SUMS = ("total", "subtotal", "due")
+PRICE = re.compile(r"(?<![\d.,/])-?(?:[$€£¥]|RM|S\$)?\s?-?\d{1,6}[.,]\s?\d{2}(?!\d)\s?(?:[A-Z*#]{1,2}|EUR|€|-)?$")
+COUNT_FIRST = re.compile(r"^\(?(\d{1,3})\s?(?:[xX×*@]|pcs?\b|ea\b)?\)?\s+(?=\D)|^(\d{1,3})\s?[xX×*]\s?(?=\D)")
+TIMES = re.compile(
+    r"(\d{1,4}(?:[.,]\d{1,3})?)\s?(?:kg|lb|pcs?|ea|Stk)?\s?[xX×@*]\s?(?:[$€£¥]|RM)?\s?(\d{1,6}[.,]\d{2})"
+)
+EDGE = 2.5  # line heights that prices may stand away from their usual right end
+SURE, UNSURE = 0.72, 0.6
+
+
+def rows(sheets: Sequence[tuple[int, Sheet]], asked: Sequence[Column], ends: Index) -> list[dict[str, Cell]]:
+    """The articles of a receipt; [] where no sum stands below prices, or no amount is asked for."""
+    wanted = {column.kind: column for column in asked if column.path}
+    if "amount" not in wanted:
+        return []
+    found: list[dict[str, Cell]] = []
+    for page, sheet in sheets:
+        found += _page(page, sheet, wanted, ends)
+    return found
+
+
+def _page(page: int, sheet: Sheet, wanted: dict[str, Column], ends: Index) -> list[dict[str, Cell]]:
+    last = _first_sum(sheet, ends)
+    if last is None:
+        return []
+    priced = {row: span for row in range(last) if (span := _price(sheet, row)) is not None}
+    if not priced:
+        return []
+    edge = sorted(span.x1 for span in priced.values())[len(priced) // 2]
+    priced = {row: span for row, span in priced.items() if abs(span.x1 - edge) < EDGE * sheet.height}
+    found: list[dict[str, Cell]] = []
+    before: list[Piece] = []
+    for row in range(min(priced, default=0) - 1, last):
+        if row < 0:
+            continue
+        words = [word for span in sheet.rows[row] for word in cells.pieces(span)]
+        text = sheet.row_text(row)
+        if row not in priced:
+            before = words if any(char.isalpha() for char in text) and not _else(text) else []
+            continue
+        if _else(text):
+            continue
+        article = _article(page, words, before, wanted)
+        before = []
+        if article:
+            found.append(article)
+    return found
+
+
+def _first_sum(sheet: Sheet, ends: Index) -> int | None:
+    """The row of the first sum below at least one price."""
+    seen = False
+    for row in range(len(sheet.rows)):
+        text = sheet.row_text(row)
+        for hit in ends.hits(text)[:6]:
+            if hit.start <= 2 and hit.quality >= 0.8 and set(ends.owners[hit.label]) & set(SUMS) and seen:
+                return row
+        seen = seen or _price(sheet, row) is not None
+    return None
+
+
+def _price(sheet: Sheet, row: int) -> Span | None:
+    span = sheet.rows[row][-1]
+    return span if PRICE.search(span.text.strip()) else None
+
+
+def _else(text: str) -> bool:
+    """A date or time is no article."""
+    return bool(dates.find(text)) or bool(times.find(text))
+
+
+def _article(page: int, words: list[Piece], before: list[Piece], wanted: dict[str, Column]) -> dict[str, Cell]:
+    """One priced row: its price last, perhaps a quantity first, the words between; else those of the row above."""
+    line = cells.join(words)
+    match = PRICE.search(line)
+    if match is None:
+        return {}
+    price, rest = _split(words, match.start(), line)
+    amount = numbers.find(match[0])
+    if not amount:
+        return {}
+    score = min(word.score for word in price)
+    row = {wanted["amount"].path: _cell(price, page, SURE * score, match[0].strip(), amount[-1].value)}
+    product = TIMES.search(cells.join(rest)) or TIMES.search(cells.join(before))
+    text = [word for word in rest if not numbers.read(word.text)] if product else rest
+    count: tuple[Decimal, list[Piece]] | None = None
+    if product and (value := numbers.read(product[1])) is not None:
+        each = numbers.read(product[2])
+        where = [word for word in [*rest, *before] if product[1] in word.text][:1]
+        if where and each is not None:
+            fits = cells.fits(value * each, amount[-1].value, value)
+            count = value, where
+            if fits:
+                row = {path: Cell(c.value, c.evidence, cells.BORNE_OUT, c.number) for path, c in row.items()}
+            if "unit_price" in wanted:
+                price_at = [word for word in [*rest, *before] if product[2] in word.text][:1] or where
+                row[wanted["unit_price"].path] = _cell(
+                    price_at, page, cells.BORNE_OUT if fits else UNSURE, product[2], each
+                )
+    elif rest and (first := COUNT_FIRST.match(cells.join(rest))):
+        value = numbers.read(first[1] or first[2])
+        if value is not None and value > 0:
+            count = value, rest[:1]
+            text = _split(rest, first.end(), cells.join(rest))[0]
+    if count and "quantity" in wanted:
+        row[wanted["quantity"].path] = _cell(count[1], page, SURE * score, "", count[0])
+    if sum(char.isalpha() for char in cells.join(text)) < 2:
+        text = before
+    if "description" in wanted and sum(char.isalpha() for char in cells.join(text)) >= 2:
+        row[wanted["description"].path] = _cell(text, page, UNSURE * min(word.score for word in text))
+    elif "description" in wanted:
+        return {}
+    return row
+
+
+def _split(words: list[Piece], at: int, line: str) -> tuple[list[Piece], list[Piece]]:
+    """The words from character `at` of their joined text on, and those before."""
+    after: list[Piece] = []
+    ahead: list[Piece] = []
+    place = 0
+    for word in words:
+        start = line.index(word.text, place)
+        place = start + len(word.text)
+        (after if place > at else ahead).append(word)
+    return after, ahead
+
+
+def _cell(parts: list[Piece], page: int, sure: float, text: str = "", number: Decimal | None = None) -> Cell:
+    printed = text or cells.join(parts)
+    box = around([part.box for part in parts])
+    value = printed if number is None else cells.plain(number)
+    return Cell(value, Evidence(page, box, printed), round(sure, 4), number)
