@@ -32,7 +32,9 @@ ROW_GAP = 3.5  # line heights without print end a table
 JOIN_GAP = 1.6  # line heights between the lines of one description
 
 
-def rows(sheets: Sequence[tuple[int, Sheet]], name: str, field: "ListField", stops: tuple[str, ...] = ()) -> list[Row]:
+def rows(
+    sheets: Sequence[tuple[int, Sheet]], field: "ListField", name: str = "", stops: tuple[str, ...] = ()
+) -> list[Row]:
     """The rows of a list field, in the order of the pages; [] where no table for it is found.
 
     `name` is the list's own. `stops` are labels of the job's other fields: a row that begins with one of them is no row
