@@ -131,7 +131,7 @@ def write_whole(root: Path, target: Path, data: bytes) -> None:
         sync(target.parent)
 
 
-def sweep(root: Path, older_s: float = 3600.0) -> int:
+def sweep(root: Path, older_s: float) -> int:
     """Removes temporary files that a killed run left. `older_s` spares those of a run on another machine."""
     removed = 0
     with storing(root / _SCRATCH), suppress(FileNotFoundError):

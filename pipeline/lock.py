@@ -73,6 +73,11 @@ class RootLock:
                 os.close(self._handle)  # the file stays: removing it would let two runs lock two files of one name
                 self._handle, self.exclusive = None, False
 
+    @property
+    def alone(self) -> bool:
+        """Whether nobody else can be at work on this root: the lock is held, and no other machine reaches the disk."""
+        return self.exclusive and not _on_share(self.root)
+
     def alive(self, run: str) -> bool:
         """Whether another run may still be at work, seen from inside this lock.
 

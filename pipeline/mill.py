@@ -7,6 +7,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Self
 
+from pipeline import disk
 from pipeline.account import Account
 from pipeline.errors import ConfigError, Fault
 from pipeline.inbox import Inbox
@@ -20,6 +21,8 @@ from pipeline.store import Store
 from pipeline.table import Table
 from pipeline.types import Model
 from pipeline.workers import Pool
+
+SPARED_S = 3600.0  # on a share, temporary files younger than this may belong to a run on another machine
 
 
 class Mill:
@@ -45,6 +48,7 @@ class Mill:
         with ExitStack() as stack:  # what was opened is closed again where the rest of the way fails
             self._lock = stack.enter_context(RootLock(root, run))
             stack.callback(self._inbox.close)
+            disk.sweep(root, 0.0 if self._lock.alone else SPARED_S)
             self._inbox.make(sorted({job.inbox for job in self._jobs}))
             self._recover()
             self._pool = stack.enter_context(decoders(settings))

@@ -73,9 +73,8 @@ class Table:
     def ensure(self, days: Days) -> bool:
         """At the start of a run: makes the table again where its columns are not those of the job; True if it did.
 
-        `days` is `Store.days(job)`, read only when needed. Temporary files of killed runs are removed.
+        `days` is `Store.days(job)`, read only when needed.
         """
-        disk.sweep(self.root)
         files = list(self._files())
         if files and all(self._fits(path) for path in files):
             return False

@@ -19,6 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline import disk
 from pipeline.errors import StorageError
 from pipeline.job import Job
 from pipeline.store import Store
@@ -312,16 +313,19 @@ def test_flushes_take_a_twentieth_of_the_time(tmp_path: Path) -> None:
     assert table.due()
 
 
-def test_the_folder_holds_parquet_only_and_leftovers_of_killed_runs_go(three_days: Shop, tmp_path: Path) -> None:
+def test_the_folder_holds_parquet_only_and_leftovers_of_killed_runs_can_be_swept(
+    three_days: Shop, tmp_path: Path
+) -> None:
     assert {path.suffix for path in three_days.folder.iterdir()} == {".parquet"}
     assert list((tmp_path / ".tmp").iterdir()) == []
     old, young = tmp_path / ".tmp" / "old.parquet", tmp_path / ".tmp" / "young.parquet"
     for path in (old, young):
         path.write_bytes(b"half")
     os.utime(old, (time.time() - 7200,) * 2)
-    three_days.table.ensure(iter(()))
+    assert disk.sweep(tmp_path, 3600.0) == 1
     assert not old.exists()
     assert young.exists()  # another machine may be writing it
+    assert disk.sweep(tmp_path, 0.0) == 1
 
 
 def test_a_full_disk_is_named_and_the_old_file_stays(tmp_path: Path) -> None:
