@@ -13,6 +13,16 @@ from pipeline.values.texts import narrow
 
 _PERCENT = re.compile(r"\s?%")
 _AFTER_AT = re.compile(r"(?:@|[xX*×]|%)\s?$")
+_AGAINST = frozenset(
+    "sub subtotal tax gst sst vat tva btw mwst ust cgst sgst discount disc qty quantity item items change cash tender tendered "
+    "received paid rounding round adj excl excluding exclude exc excluded before saving savings saved point points balance visa "
+    "master mastercard card ht hors netto exclusief deposit count".split()
+)
+_FOR = frozenset("incl inclusive including grand rounded payable due nett after ttc brutto gross final amount inkl".split())
+_INCLUSIVE = frozenset("incl inclusive including ttc inkl".split())
+_TAXES = frozenset("tax gst sst vat tva btw mwst ust".split())
+_WORD = re.compile(r"[^\W\d_]+")
+_SUMMARY = re.compile(r"summary| code|zusammenfassung|récapitul", re.IGNORECASE)
 _ROUND = Decimal("0.051")  # tills round to five hundredths
 
 
@@ -72,6 +82,15 @@ def money(scene: Scene, wanted: Wanted) -> list[Candidate]:
         for concept in one.concepts:
             by_concept.setdefault(concept, set()).add(one.value)
     sums = _Sums(by_concept, set(solid))
+    own_words = {word for label in wanted.labels for word in _WORD.findall(label.casefold())}
+    totals = [(one.value, (one.number, one.span.row)) for one in listed if "total" in one.concepts or "due" in one.concepts]
+    summaries = {
+        (number, row)
+        for number, sheet in enumerate(scene.sheets)
+        for start in range(len(sheet.rows))
+        if _SUMMARY.search(sheet.row_text(start))
+        for row in range(start + 1, start + 6)
+    }
     last_row = {(one.number, one.span.row): 0 for one in listed}
     for one in listed:
         last_row[one.number, one.span.row] += one.decimals
@@ -99,6 +118,23 @@ def money(scene: Scene, wanted: Wanted) -> list[Candidate]:
         name = wanted.concept if wanted.concept in ("total", "subtotal", "tax", "due", "tips") else "amount"
         for key in ("rank", "largest", "zero", "negative", "down", "repeated", "large"):
             features[f"{key}@{name}"] = features.get(key, 0.0)
+        said = _said(scene, one)
+        against = said & _AGAINST - own_words
+        if said & _INCLUSIVE:
+            against -= _TAXES
+        if said & {"after", "rounded"}:
+            against -= {"rounding", "round", "adj"}
+        features |= {
+            "against": min(len(against), 3) * (1.0 if features["own"] else 0.5),
+            "against_only": float(bool(against) and not features["own"]),
+            "for": min(len(said & _FOR), 3) * float(features["own"] > 0),
+            "in_summary": float((one.number, span.row) in summaries),
+        }
+        below = [total for total, at in totals if at < (one.number, span.row)]
+        near_above = any(0 < abs(value - total) < _ROUND for total in below)
+        features[f"is_rounded_below@{name}"] = float(value in sums.rounded and near_above)
+        features[f"is_paid_below@{name}"] = float(near_above and (value in sums.cash or value in sums.tendered))
+        features[f"is_only_paid@{name}"] = float(not totals and value in sums.cash and not sums.tendered)
         for key, holds in sums.closed_by(value).items():
             features[f"{key}@{name}"] = float(holds)
         box = span.part(one.found.start, one.found.end)
@@ -106,6 +142,16 @@ def money(scene: Scene, wanted: Wanted) -> list[Candidate]:
         candidates.append(Candidate(printed, _plain(value), scene.pages[one.number], box, span.score, features))
     _order(candidates, "own")
     return candidates
+
+
+def _said(scene: Scene, one: _Amount) -> set[str]:
+    """The words left of an amount on its row, else those right over it, folded."""
+    row = scene.sheets[one.number].rows[one.span.row]
+    left = " ".join(span.text for span in row if span.x0 < one.span.x0) + " " + one.span.text[: one.found.start]
+    words = set(_WORD.findall(numbers.CURRENCY.sub(" ", left).casefold()))
+    if not words:
+        words = {word for near in one.near if near.place == "above" for word in _WORD.findall(near.mark.span.text.casefold())}
+    return words
 
 
 class _Sums:

@@ -137,6 +137,7 @@ def _looks(text: str, lines: Sequence[str]) -> dict[str, float]:
     return {
         "legal": float(legal),
         "trade": float(trade),
+        "named": float(legal or trade),
         "document": float(document and not legal and not trade),
         "document_named": float(document and (legal or trade)),
         "glued": float(any(one.glued for one in said)),
