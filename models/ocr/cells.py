@@ -1,7 +1,8 @@
 """What one cell of a table says: the ways to read its print, and which of them the arithmetic of the row bears out."""
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from pipeline.types import Box, Evidence
 from pipeline.values import numbers
 
 ROUNDING = Decimal("0.02")  # quantity x price may miss the amount by this much, or by half a percent of a small price
+COUNT_FIRST = re.compile(r"^\(?(\d{1,3}(?:[.,]\d{1,3})?)\s?(?:[xX×*@](?=\s|\d)|pcs?\b|ea\b)?\)?\s+(?=[^\W\d])")
 SURE, BORNE_OUT, PLAIN, DOUBTFUL = 0.97, 0.93, 0.78, 0.45  # see docs/accuracy.md: how often such cells are right
 
 
@@ -128,8 +130,23 @@ def fits(product: Decimal, amount: Decimal, count: Decimal = Decimal(1)) -> bool
     return abs(product - amount) <= max(ROUNDING, abs(count) * Decimal("0.005"))
 
 
-def every(rows: Sequence[Mapping[str, Cell]]) -> Iterator[tuple[int, str, Cell]]:
-    """All cells with the number of their row and their path."""
-    for number, row in enumerate(rows):
-        for path, each in row.items():
-            yield number, path, each
+def counted(rows: list[dict[str, Cell]], words: str, count: str) -> list[dict[str, Cell]]:
+    """Quantities taken from the head of the words, "2 Flat white", where most rows have theirs there."""
+    heads = [COUNT_FIRST.match(str(row[words].value)) if words in row and count not in row else None for row in rows]
+    if 2 * sum(head is not None for head in heads) < len(rows):
+        return rows
+    split = []
+    for row, head in zip(rows, heads, strict=True):
+        number = numbers.read(head[1]) if head else None
+        box = row[words].evidence.box if head else None
+        if head is None or number is None or box is None:
+            split.append(row)
+            continue
+        told = row[words]
+        rest = head.string[head.end() :]
+        cut = box.width * head.end() / len(head.string)
+        left = Evidence(told.evidence.page, replace(box, width=cut), head[1])
+        right = Evidence(told.evidence.page, replace(box, x=box.x + cut, width=box.width - cut), rest)
+        taken = Cell(plain(number), left, told.confidence, number)
+        split.append({**row, words: replace(told, value=rest, evidence=right), count: taken})
+    return split

@@ -66,7 +66,11 @@ def _one_column(
 
 def _read(sheets: Sequence[tuple[int, Sheet]], asked: tuple[Column, ...], stops: tuple[str, ...]) -> list[Row]:
     found = _under_headings(sheets, asked, _stops(stops)) or tills.rows(sheets, asked, ends())
-    return _summed([row for row in found if row], asked, sheets)
+    found = [row for row in found if row]
+    names = {column.kind: column.path for column in asked if column.path}
+    if "description" in names and "quantity" in names:
+        found = cells.counted(found, names["description"], names["quantity"])
+    return _summed(found, asked, sheets)
 
 
 @lru_cache(maxsize=64)
@@ -92,7 +96,8 @@ def is_end(sheet: Sheet, row: int) -> str:
         for hit in ends().hits(span.text):
             said = sum(char.isalpha() for char in span.text[hit.start : hit.end])
             owner = ends().owners[hit.label][0]
-            if hit.start <= 2 and hit.quality >= 0.8 and (said >= END_SHARE * letters or owner == "carried"):
+            plain = owner in ("carried", *tills.SUMS) and not span.text[hit.end :].strip()[:1].isalpha()
+            if hit.start <= 2 and hit.quality >= 0.8 and (said >= END_SHARE * letters or plain or owner == "carried"):
                 return owner
     return ""
 

@@ -10,11 +10,10 @@ from models.ocr.columns import Column
 from models.ocr.labels import Index
 from models.ocr.layout import Sheet, Span, around
 from pipeline.types import Evidence
-from pipeline.values import dates, numbers, times
+from pipeline.values import Found, dates, numbers, times
 
 SUMS = ("total", "subtotal", "due")
 PRICE = re.compile(r"(?<![\d.,/])-?(?:[$€£¥]|RM|S\$)?\s?-?\d{1,6}[.,]\s?\d{2}(?!\d)\s?(?:[A-Z*#]{1,2}|EUR|€|-)?$")
-COUNT_FIRST = re.compile(r"^\(?(\d{1,3})\s?(?:[xX×*@]|pcs?\b|ea\b)?\)?\s+(?=\D)|^(\d{1,3})\s?[xX×*]\s?(?=\D)")
 TIMES = re.compile(
     r"(\d{1,4}(?:[.,]\d{1,3})?)\s?(?:kg|lb|pcs?|ea|Stk)?\s?[xX×@*]\s?(?:[$€£¥]|RM)?\s?(\d{1,6}[.,]\d{2})"
 )
@@ -38,27 +37,77 @@ def _page(page: int, sheet: Sheet, wanted: dict[str, Column], ends: Index) -> li
     if last is None:
         return []
     priced = {row: span for row in range(last) if (span := _price(sheet, row)) is not None}
-    if not priced:
-        return []
     edge = sorted(span.x1 for span in priced.values())[len(priced) // 2]
     priced = {row: span for row, span in priced.items() if abs(span.x1 - edge) < EDGE * sheet.height}
+    if not priced:
+        return []
     found: list[dict[str, Cell]] = []
+    texts: list[list[Piece]] = []
     before: list[Piece] = []
-    for row in range(min(priced, default=0) - 1, last):
-        if row < 0:
-            continue
+    for row in range(max(0, min(priced) - 1), last):
         words = [word for span in sheet.rows[row] for word in cells.pieces(span)]
-        text = sheet.row_text(row)
-        if row not in priced:
-            before = words if any(char.isalpha() for char in text) and not _else(text) else []
+        ahead = words
+        if row in priced:
+            line = cells.join(words)
+            match = PRICE.search(line)
+            ahead = _split(words, match.start(), line)[1] if match else words
+        text = cells.join(ahead)
+        if _else(text) or _is_sum(text, ends):
             continue
-        if _else(text):
+        if sum(char.isalpha() for char in text) >= 2:
+            texts.append(ahead)
+        if row not in priced:
+            before = words if any(char.isalpha() for char in text) else []
             continue
         article = _article(page, words, before, wanted)
         before = []
         if article:
             found.append(article)
+    return _in_order(page, sheet, last, edge, texts, found, wanted)
+
+
+def _in_order(
+    page: int,
+    sheet: Sheet,
+    last: int,
+    edge: float,
+    texts: list[list[Piece]],
+    found: list[dict[str, Cell]],
+    wanted: dict[str, Column],
+) -> list[dict[str, Cell]]:
+    """On a slanted picture prices slip to other rows: then the nth price is the nth article's, if they make the sum."""
+    path = wanted["amount"].path
+    below = [each.value for row in range(last, len(sheet.rows)) for span in sheet.rows[row] for each in _numbers(span)]
+    if len(found) == len(texts) and sum((row[path].number or Decimal(0) for row in found), Decimal(0)) in below:
+        return found
+    prices = [
+        row[-1]
+        for row in sheet.rows[: last + 1]
+        if PRICE.fullmatch(row[-1].text.strip()) and abs(row[-1].x1 - edge) < 3 * EDGE * sheet.height
+    ]
+    values = [read[-1].value if (read := _numbers(span)) else Decimal(0) for span in prices]
+    for count in range(3, min(len(texts), len(prices)) + 1):
+        total = sum(values[:count], Decimal(0))
+        if total in below and all(value == total for value in values[count:]):
+            pairs = zip(texts[-count:], prices[:count], strict=True)
+            rows = [_article(page, [*text, *cells.pieces(price)], [], wanted) for text, price in pairs]
+            return [row for row in rows if row]
     return found
+
+
+def _numbers(span: Span) -> list[Found]:
+    return numbers.find(span.text)
+
+
+def _is_sum(text: str, ends: Index) -> bool:
+    """Whether the words before a price are those of a sum or a tax and not of an article."""
+    letters = sum(char.isalpha() for char in text)
+    for hit in ends.hits(text):
+        said = sum(char.isalpha() for char in text[hit.start : hit.end])
+        last = hit.end >= len(text.rstrip(" :%.")) - 1
+        if hit.quality >= 0.85 and (2 * said >= letters or (last and "tax" in ends.owners[hit.label])):
+            return True
+    return False
 
 
 def _first_sum(sheet: Sheet, ends: Index) -> int | None:
@@ -66,8 +115,10 @@ def _first_sum(sheet: Sheet, ends: Index) -> int | None:
     seen = False
     for row in range(len(sheet.rows)):
         text = sheet.row_text(row)
+        words = PRICE.sub("", text).rstrip(" :")
         for hit in ends.hits(text)[:6]:
-            if hit.start <= 2 and hit.quality >= 0.8 and set(ends.owners[hit.label]) & set(SUMS) and seen:
+            at_an_end = hit.start <= 2 or hit.end >= len(words) - 1
+            if at_an_end and hit.quality >= 0.8 and set(ends.owners[hit.label]) & set(SUMS) and seen:
                 return row
         seen = seen or _price(sheet, row) is not None
     return None
@@ -111,8 +162,8 @@ def _article(page: int, words: list[Piece], before: list[Piece], wanted: dict[st
                 row[wanted["unit_price"].path] = _cell(
                     price_at, page, cells.BORNE_OUT if fits else UNSURE, product[2], each
                 )
-    elif rest and (first := COUNT_FIRST.match(cells.join(rest))):
-        value = numbers.read(first[1] or first[2])
+    elif rest and (first := cells.COUNT_FIRST.match(cells.join(rest))):
+        value = numbers.read(first[1])
         if value is not None and value > 0:
             count = value, rest[:1]
             text = _split(rest, first.end(), cells.join(rest))[0]
