@@ -64,7 +64,8 @@ def answer(sheets: Sequence[tuple[int, Sheet]], job: "Job") -> Answer:
             if sure >= LEAST_CONFIDENCE:
                 told.add(one.path, best.candidate.value, _evidence(best.candidate), sure)
     for path, leaf in lists:
-        rows = tables.rows(sheets, leaf)
+        others = tuple(label for other, field in leaves if other != path for label in field.labels)
+        rows = tables.rows(sheets, leaf, path.rsplit(".", 1)[-1], others)
         for number, row in enumerate(rows):
             for inner, cell in row.items():
                 at = f"{path}[{number}]" + (f".{inner}" if inner else "")
