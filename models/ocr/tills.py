@@ -130,8 +130,8 @@ def _price(sheet: Sheet, row: int) -> Span | None:
 
 
 def _else(text: str) -> bool:
-    """A date or time is no article."""
-    return bool(dates.find(text)) or bool(times.find(text))
+    """A date or time is no article; but 4.25 is a price, though some countries print times so."""
+    return bool(dates.find(text)) or any(":" in text[each.start : each.end] for each in times.find(text))
 
 
 def _article(page: int, words: list[Piece], before: list[Piece], wanted: dict[str, Column]) -> dict[str, Cell]:

@@ -1,0 +1,70 @@
+"""The scripted engine says what it was told to say."""
+
+import json
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from models.echo import Echo
+from pipeline import prompt
+from pipeline.errors import ModelError
+from pipeline.job import parse_job
+from pipeline.types import Affine, Document, Page, Reply, Request
+
+NOTE = parse_job(b"name: note\nfields: {number: {type: text}}\n")
+
+
+def request(name: str) -> Request:
+    document = Document(name.ljust(64, "0"), name, Path(name), "box", datetime(2026, 1, 1), 1)
+    return prompt.ask(NOTE, document, [Page(document, 1, 10, 10, Affine())])
+
+
+def reply(echo: Echo, name: str) -> Reply:
+    (given,) = echo.answer([request(name)])
+    return given
+
+
+def test_it_answers_by_name_then_by_id_then_for_all() -> None:
+    echo = Echo({"a.png": "by name", "b.png".ljust(64, "0"): "by id", "*": "for all"})
+    assert [reply(echo, name).text for name in ("a.png", "b.png", "c.png")] == ["by name", "by id", "for all"]
+    assert reply(Echo({}), "a.png").text == "{}"
+
+
+def test_it_answers_by_a_function_of_the_request() -> None:
+    assert reply(Echo(lambda asked: asked.document.name.upper()), "a.png").text == "A.PNG"
+
+
+@pytest.mark.parametrize(
+    ("said", "text", "finish", "error"),
+    [
+        ("whole", "whole", "stop", None),
+        ("<length>{half", "{half", "length", None),
+        ("<error>out of paper", "out of paper", "error", "out of paper"),
+    ],
+)
+def test_it_can_be_cut_off_and_can_fail(said: str, text: str, finish: str, error: str | None) -> None:
+    given = reply(Echo({"*": said}), "a.png")
+    assert (given.text, given.finish, given.error) == (text, finish, error)
+
+
+def test_nothing_ready_is_passed_over_and_order_is_kept() -> None:
+    asked = [request("a"), None, request("b"), None]
+    given = list(Echo({}).answer(asked))
+    assert [each.request for each in given] == [asked[0], asked[2]]
+
+
+def test_a_file_of_replies_is_read_and_a_wrong_one_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "replies.json"
+    path.write_text(json.dumps({"*": '{"number": "4711"}'}))
+    assert "4711" in reply(Echo.from_file(path), "a.png").text
+    for content in ("not json", "[]", '{"*": 3}'):
+        path.write_text(content)
+        with pytest.raises(ModelError, match=r"replies\.json"):
+            Echo.from_file(path)
+
+
+def test_pages_cost_what_they_cost_the_gpu_engine() -> None:
+    wide, high = Echo({}).wants.fit(1654, 2339)
+    assert wide % 28 == high % 28 == 0
+    assert wide * high <= 1_003_520
