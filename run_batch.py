@@ -289,7 +289,8 @@ def evaluate(
         settings = _settings(config, jobs=jobs)
         asked, truth = _job(settings, job), scoring.read_labels(labels)[:limit]
         with Screen() as screen, _engine(settings, screen) as (model, _), decoders(settings) as pool:
-            score, pictures = measure(asked, truth, model, Pages(pool, settings.limits), screen)
+            pages = Pages(pool, settings.limits, settings.passwords)
+            score, pictures = measure(asked, truth, model, pages, screen)
         scoring.write_html(score, html, pictures)
         if as_json:
             _print_json(score.to_dict())

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from rich import box
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
@@ -14,10 +15,12 @@ from rich.table import Table
 
 from pipeline.account import Account, Entry
 from pipeline.disk import printable
+from pipeline.fields import is_empty
 from pipeline.job import Job
 from pipeline.scoring import Score
 from pipeline.types import Record
 
+WIDEST = 24  # a column of a table of records
 PLAIN_LINE_S = 30.0  # in cron's mail: a line of counts every half minute
 STATUS_STYLE = {"ok": "green", "review": "yellow", "failed": "red", "duplicate": "dim", "given back": "dim"}
 CONTROL = dict.fromkeys([*range(32), 127, *range(128, 160), *range(8234, 8239), *range(8294, 8298)], "�")
@@ -184,19 +187,43 @@ def show_score(score: Score) -> None:
 
 
 def show_records(job: Job, records: Sequence[Record]) -> None:
-    """What a job read: a row a record, with status and the lowest confidence."""
-    names = [name for name in job.fields if any(record.data.get(name) is not None for record in records)]
+    """What a job read: a row a record, with status and lowest confidence. Columns that do not fit are counted."""
+    head = ["document", "status", "least sure"]
     rows = [
-        [
-            record.document.name,
-            record.status,
-            min(record.confidence.values(), default=None),
-            *(
-                [record.error[0], *[None] * (len(names) - 1)]
-                if record.error
-                else [record.data.get(name) for name in names]
-            ),
-        ]
+        [_short(record.document.name), cell(record.status), cell(min(record.confidence.values(), default=None))]
         for record in records
     ]
-    show_rows(["document", "status", "confidence", *names], rows, job.name, right=["confidence"])
+    out = stdout()
+    left = [name for name in job.fields if any(not is_empty(record.data.get(name)) for record in records)]
+    left.sort(key=lambda name: not job.fields[name].required)  # what the job insists on is shown first
+    while left:
+        column = [_short(_brief(record.data.get(left[0]))) for record in records]
+        if len(head) == 3:
+            column = [f"[red]{record.error[0]}[/]" if record.error else each for record, each in zip(records, column, strict=True)]
+        wanted = [max(map(cell_len, cells)) for cells in zip(head, *rows, strict=True)]
+        if sum(wanted) + 2 * len(wanted) + max(map(cell_len, [left[0], *column])) + (9 if left[1:] else 0) > out.width:
+            break
+        head.append(left.pop(0))
+        for row, each in zip(rows, column, strict=True):
+            row.append(each)
+    table = Table(title=safe(job.name), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in head:
+        table.add_column(safe(name), justify="right" if name == "least sure" else "left", no_wrap=True)
+    if left:
+        table.add_column(f"+{len(left)}")
+    for row, record in zip(rows, records, strict=True):
+        table.add_row(*row, *(["…"] if left and not record.error else []))
+    out.print(table)
+
+
+def _brief(value: object) -> str:
+    """One line for a value: the first value of a group, the number of rows of a list."""
+    if isinstance(value, Mapping):
+        return next((cell(each) for each in value.values() if not is_empty(each)), cell(None))
+    return cell(value).replace("\n", ", ")
+
+
+def _short(text: str) -> str:
+    """At most `WIDEST` characters' room; markup stays whole because only plain text is ever this long."""
+    plain = safe(text) if "[" not in text else text
+    return plain if cell_len(plain) <= WIDEST or "[/]" in plain else set_cell_size(plain, WIDEST - 1).rstrip() + "…"

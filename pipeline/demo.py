@@ -67,19 +67,10 @@ def show_demo(
         show_records(job, records[job.name])
     rows = []
     for name, score in scores.items():
-        overall = score.overall
-        rows.append(
-            [
-                name,
-                len(score.documents),
-                overall.labelled,
-                overall.exact,
-                overall.missing,
-                overall.wrong,
-                overall.invented,
-            ]
-        )
-    head = ["job", "documents", "values", "right", "missing", "wrong", "invented"]
+        all_ = score.overall
+        counts = (all_.labelled, all_.exact, all_.close - all_.exact, all_.missing, all_.wrong, all_.invented)
+        rows.append([name, len(score.documents), *counts])
+    head = ["job", "documents", "values", "right", "close", "missing", "wrong", "invented"]
     show_rows(head, rows, "compared with samples/truth.jsonl", right=head[1:])
     first = jobs[0].name
     out.print(f"Parquet  {safe(root)}/results/<job>/<day>.parquet")

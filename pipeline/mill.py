@@ -85,7 +85,7 @@ class Mill:
         account = Account(self._engine_line, tuple(job.name for jobs in self._boxes.values() for job in jobs))
         account.notes.extend(self._waits)
         ledger = Ledger(self._inbox, self._store, self._tables)
-        pages = Pages(self._pool, self._settings.limits)
+        pages = Pages(self._pool, self._settings.limits, self._settings.passwords)
         batch = Batch(self._boxes, self._model, self._inbox, ledger, pages, account, self._listener, limit, stop)
         batch.drain()
         account.stuck.extend(self._inbox.boxes.stuck.values())

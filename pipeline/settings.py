@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from pipeline import yamlfile
 from pipeline.errors import ConfigError
-from pipeline.fields import Closed
+from pipeline.fields import Closed, Text
 
 
 class Limits(Closed):
@@ -29,10 +29,11 @@ class Settings(Closed):
     root: Path = Path("data")
     jobs: Path = Path("jobs")
     engine: Literal["auto", "ocr", "qwen_vl", "echo"] = "auto"
-    weights: Path = Path("models/Qwen2.5-VL-7B-Instruct")
+    weights: Path = Path("models/qwen2.5-vl-7b-instruct")
     vram_gib: float | None = Key(default=None, gt=0)
     workers: int | None = Key(default=None, ge=1, le=1024)
     limits: Limits = Limits()
+    passwords: tuple[Text, ...] = ()
     settle_s: float = Key(default=2.0, ge=0)
     poll: bool = False
     rescan_s: float = Key(default=30.0, gt=0)
