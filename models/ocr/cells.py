@@ -87,7 +87,7 @@ def cell(parts: Sequence[Piece], column: Column, page: int) -> Cell | None:
     text = join(parts)
     score = min(part.score for part in parts)
     evidence = Evidence(page, around([part.box for part in parts]), text)
-    sure = PLAIN * min(1.0, 0.5 + score / 2)
+    sure = PLAIN * trust(score)
     if column.numeric:
         found = readings(text, column)
         return Cell(plain(found[0]), evidence, sure, found[0]) if found else None
@@ -95,6 +95,11 @@ def cell(parts: Sequence[Piece], column: Column, page: int) -> Cell | None:
         coerced = column.field.coerce(text)
         return None if coerced.value is None else Cell(text, evidence, sure)
     return Cell(text, evidence, sure)
+
+
+def trust(score: float) -> float:
+    """What a reader's score is worth: lines of which it is less than sure hold a wrong letter more often than not."""
+    return max(0.0, 2 * score - 1)
 
 
 def plain(value: Decimal) -> str:

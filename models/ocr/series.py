@@ -63,6 +63,6 @@ def _split(span: Span, start: int, page: int, field: "ListField") -> list[dict[s
         text = part.strip()
         if not text or text.casefold() in NONE or field.item is None or field.item.coerce(text).value is None:
             continue
-        sure = PLAIN * min(1.0, 0.5 + span.score / 2)
+        sure = PLAIN * cells.trust(span.score)
         found.append({"": cells.Cell(text, Evidence(page, span.part(begin, at), text), sure)})
     return found

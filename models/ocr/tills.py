@@ -145,7 +145,7 @@ def _article(page: int, words: list[Piece], before: list[Piece], wanted: dict[st
     if not amount:
         return {}
     score = min(word.score for word in price)
-    row = {wanted["amount"].path: _cell(price, page, SURE * score, match[0].strip(), amount[-1].value)}
+    row = {wanted["amount"].path: _cell(price, page, SURE * cells.trust(score), match[0].strip(), amount[-1].value)}
     product = TIMES.search(cells.join(rest)) or TIMES.search(cells.join(before))
     text = [word for word in rest if not numbers.read(word.text)] if product else rest
     count: tuple[Decimal, list[Piece]] | None = None
@@ -168,11 +168,11 @@ def _article(page: int, words: list[Piece], before: list[Piece], wanted: dict[st
             count = value, rest[:1]
             text = _split(rest, first.end(), cells.join(rest))[0]
     if count and "quantity" in wanted:
-        row[wanted["quantity"].path] = _cell(count[1], page, SURE * score, "", count[0])
+        row[wanted["quantity"].path] = _cell(count[1], page, SURE * cells.trust(score), "", count[0])
     if sum(char.isalpha() for char in cells.join(text)) < 2:
         text = before
     if "description" in wanted and sum(char.isalpha() for char in cells.join(text)) >= 2:
-        row[wanted["description"].path] = _cell(text, page, UNSURE * min(word.score for word in text))
+        row[wanted["description"].path] = _cell(text, page, UNSURE * cells.trust(min(word.score for word in text)))
     elif "description" in wanted:
         return {}
     return row
