@@ -3,8 +3,11 @@
 import itertools
 from collections.abc import Sequence
 from decimal import Decimal
+from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from models.ocr import layout, tables
 from models.ocr.reading import Line
@@ -241,3 +244,15 @@ def test_rows_may_stand_in_any_order_of_columns() -> None:
         page = sheet("".join(f"{name:<18}" for name in order), "".join(f"{cells[name]:<18}" for name in order))
         (row,) = tables.rows([(1, page)], field(INVOICE), "lines")
         assert tuple(row[path].value for path in ALL) == tuple(cells.values()), order
+
+
+def test_a_real_supermarket_receipt_is_read_to_the_last_row(shared: Path) -> None:
+    from models.ocr.reading import reader
+
+    name = "Image_80_7_5bab50153bf3d3329d90a6824b4c5bdc070e802f.jpeg"
+    image = np.asarray(Image.open(shared / "wildreceipt" / "img" / name).convert("RGB"))
+    page = layout.sheet(reader().read(image), image.shape[1], image.shape[0])
+    rows = tables.rows([(1, page)], field(RECEIPT), "lines")
+    assert len(rows) == 27
+    assert sum(row["amount"].number or 0 for row in rows) == Decimal("278.88")  # the total that is printed below
+    assert all(row["amount"].confidence > 0.9 for row in rows)

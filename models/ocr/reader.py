@@ -6,7 +6,6 @@ to the widest and to no less than 320 pixels. The numbers are in DECISIONS.md.
 """
 
 import math
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,13 +50,6 @@ def model_files() -> tuple[Path, Path]:
     raise ModelError(
         "The OCR models are missing: they lie in the package rapidocr. Install it again: pip install rapidocr"
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    quad: Quad
-    width: float
-    height: float
 
 
 class Reader:
