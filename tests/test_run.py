@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -171,13 +170,12 @@ def test_a_root_without_an_inbox_and_a_root_in_use_are_refused(settings: Setting
     with pytest.raises(ConfigError, match="mkdir -p"):
         batch(empty, Echo({}))
     assert not (tmp_path / "nowhere").exists()
-    with Mill(settings, [NOTE], Echo({}), "echo", Ear()):
-        with pytest.raises(BusyError, match=str(os.getpid())):
-            batch(settings, Echo({}))
+    with Mill(settings, [NOTE], Echo({}), "echo", Ear()), pytest.raises(BusyError, match=str(os.getpid())):
+        batch(settings, Echo({}))
 
 
 @pytest.fixture
-def root_with_script(settings: Settings) -> Iterator[list[str]]:
+def root_with_script(settings: Settings) -> list[str]:
     """A root with 30 documents and a slow-ish scripted engine, as the command line runs it."""
     root = settings.root
     for number in range(30):
@@ -186,7 +184,7 @@ def root_with_script(settings: Settings) -> Iterator[list[str]]:
     (root / "jobs" / "note.yaml").write_text("preprocess: []\nfields: {number: {type: text}, total: {type: money}}\n")
     (root / "replies.json").write_text(json.dumps({"*": GOOD}))
     (root / "config.yaml").write_text(f"engine: echo\nweights: {root / 'replies.json'}\nsettle_s: 0\nworkers: 2\n")
-    yield [
+    return [
         sys.executable,
         str(PROJECT / "run_batch.py"),
         *("--root", str(root), "--config", str(root / "config.yaml"), "--jobs", str(root / "jobs")),

@@ -1,0 +1,78 @@
+"""The demo as a newcomer runs it, with the real engine and with the network refused."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+PROJECT = Path(__file__).parents[1]
+NO_NETWORK = """
+import socket
+
+def refuse(self, address, *rest):
+    if self.family in (socket.AF_INET, socket.AF_INET6):
+        raise AssertionError(f"nothing may be fetched, but {address} was called")
+    return connect(self, address, *rest)
+
+connect = socket.socket.connect
+socket.socket.connect = socket.socket.connect_ex = refuse
+"""
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, object]]:
+    """Where the demo lies and what it printed with --json."""
+    place = tmp_path_factory.mktemp("demo")
+    (place / "sitecustomize.py").write_text(NO_NETWORK)  # every Python below imports it, the workers too
+    done = subprocess.run(
+        [sys.executable, "run_batch.py", "demo", "--json", "--root", place / "root", "--config", "configs/cpu.yaml"],
+        cwd=PROJECT,
+        env=os.environ | {"PYTHONPATH": str(place)},
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    return place / "root", json.loads(done.stdout)
+
+
+def test_every_sample_ends_as_its_truth_says(demo: tuple[Path, dict[str, object]]) -> None:
+    _, said = demo
+    truth = [json.loads(line) for line in (PROJECT / "samples" / "truth.jsonl").read_text("utf-8").splitlines()]
+    outcomes = {f"{entry['inbox']}/{entry['name']}": entry["outcome"] for entry in said["documents"]}  # type: ignore[attr-defined]
+    expected = {line["file"]: "failed" if line["meta"]["expected"] == "failed" else "done" for line in truth}
+    assert outcomes == expected
+    assert said["faults"] == []
+
+
+def test_most_of_what_it_reads_is_true_and_the_blank_page_is_empty(demo: tuple[Path, dict[str, object]]) -> None:
+    root, said = demo
+    overall = [score["overall"] for score in said["truth"].values()]  # type: ignore[attr-defined]
+    assert sum(each["exact"] for each in overall) >= 0.9 * sum(each["labelled"] for each in overall)
+    table = pd.read_parquet(root / "results" / "invoice").set_index("source")
+    blank = table.loc["blank_page.jpg"]
+    assert blank["status"] == "review"
+    assert pd.isna(blank["invoice_number"])
+    assert pd.isna(blank["total"])
+    assert str(table.loc["english_two_pages.pdf", "total"]) == "8149.62"
+    assert table.loc["chinese_two_pages.tiff", "currency"] == "CNY"
+
+
+def test_values_say_where_they_stand(demo: tuple[Path, dict[str, object]]) -> None:
+    root, _ = demo
+    table = pd.read_parquet(root / "results" / "invoice").set_index("source")
+    seen = table.loc["english_two_pages.pdf", "evidence"]["invoice_number"]
+    assert seen["text"] == table.loc["english_two_pages.pdf", "invoice_number"]
+    assert seen["page"] == 1
+    assert seen["width"] > seen["height"] > 5
+
+
+def test_a_folder_that_no_demo_made_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "letters.txt").write_text("mine")
+    command = [sys.executable, "run_batch.py", "demo", "--root", str(tmp_path)]
+    done = subprocess.run(command, cwd=PROJECT, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert "not from a demo" in done.stderr
+    assert (tmp_path / "letters.txt").exists()

@@ -1,0 +1,79 @@
+"""Watching and stopping, with real processes and signals; only the model is scripted."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+PROJECT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Callable[..., list[str]]:
+    """The command line over a root with one job and the scripted engine."""
+    root = tmp_path
+    (root / "inbox" / "note").mkdir(parents=True)
+    (root / "jobs").mkdir()
+    (root / "jobs" / "note.yaml").write_text("preprocess: []\nfields: {number: {type: text}}\n")
+    (root / "replies.json").write_text('{"*": "{\\"number\\": \\"A-1\\"}"}')
+
+    def words(verb: str, **settings: object) -> list[str]:
+        config = {"engine": "echo", "weights": str(root / "replies.json"), "settle_s": 0.2, "workers": 1, **settings}
+        (root / "config.yaml").write_text(json.dumps(config))
+        places = ["--root", str(root), "--config", str(root / "config.yaml"), "--jobs", str(root / "jobs")]
+        return [sys.executable, str(PROJECT / "run_batch.py"), verb, *places]
+
+    return words
+
+
+def drop(root: Path, name: str, colour: int) -> None:
+    Image.new("RGB", (60, 40), (colour, 9, 9)).save(root / "inbox" / "note" / name)
+
+
+def until(there: Callable[[], object], seconds: float = 30.0) -> None:
+    end = time.monotonic() + seconds
+    while not there():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("poll", [False, True])
+def test_watch_reads_what_is_dropped_until_it_is_stopped(
+    command: Callable[..., list[str]], tmp_path: Path, poll: bool
+) -> None:
+    drop(tmp_path, "before.png", 1)
+    process = subprocess.Popen(command("watch", poll=poll, rescan_s=1.0), stderr=subprocess.PIPE, text=True)
+    try:
+        until(lambda: list((tmp_path / "done").rglob("before.png")))
+        drop(tmp_path, "later.png", 2)
+        until(lambda: list((tmp_path / "done").rglob("later.png")))
+        until(lambda: len(list((tmp_path / "runs").glob("*.json"))) == 2)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 130, said
+    assert "watching" in said
+
+
+def test_a_stopped_run_gives_back_what_it_has_not_begun(command: Callable[..., list[str]], tmp_path: Path) -> None:
+    for number in range(250):
+        drop(tmp_path, f"{number:03}.png", number)
+    process = subprocess.Popen(
+        [*command("run", settle_s=0), "--json"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    until(lambda: list((tmp_path / "records").rglob("*.json")))
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=30)
+    account = json.loads(said)
+    assert process.returncode == 130
+    assert account["faults"] == []
+    counts = account["counts"]
+    assert 0 < counts["done"] < 250
+    assert counts["taken"] == counts["done"] + counts["given_back"]
+    assert len(list((tmp_path / "inbox" / "note").iterdir())) == 250 - counts["done"]
