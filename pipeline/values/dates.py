@@ -78,6 +78,8 @@ def _date(year: int, month: int, day: int) -> date | None:
 
 def _month(word: str) -> tuple[int, float]:
     """The month and how well the word reads as it; (0, 0) where it is none. Long names may have one wrong letter."""
+    if word[:1] == "0":
+        return _month("o" + word[1:])[0], 0.8
     word = unaccented(word.casefold()).strip(".")
     if word in _MONTHS:
         return _MONTHS[word], 1.0
@@ -110,7 +112,8 @@ def _in_order(parts: tuple[str, str, str], order: str) -> tuple[date | None, flo
 
 Reading = tuple[date | None, float]
 _D = "[0-9OoQIl|SBZ]"
-_NAME = r"[^\W\d_]{3,12}"
+_NAME = r"[^\W\d_]{3,12}|0ct"
+_AFTER_DAY = "|".join(f"(?<={day})" for day in ("mon", "tue", "wed", "thu", "fri", "sat", "sun", "day"))
 _CJK = "[〇零○一二三四五六七八九十廿卅]"
 _YEAR = "(?:19|20)[0-9]{2}"
 _END = r"(?![0-9])"
@@ -142,7 +145,8 @@ def _day_name_year(match: re.Match[str], order: str) -> Reading:
 
 def _name_day_year(match: re.Match[str], order: str) -> Reading:
     month, quality = _month(match[1])
-    return (_date(_int(match[3]), month, _int(match[2])), quality) if month else (None, 0.0)
+    year = match[3] or match[4]
+    return (_date(_int(year), month, _int(match[2])), quality * (1.0 if match[3] else 0.95)) if month else (None, 0.0)
 
 
 def _year_name_day(match: re.Match[str], order: str) -> Reading:
@@ -172,13 +176,14 @@ _PATTERNS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str], str], Reading]]
         (rf"(?<![0-9〇零○一二三四五六七八九])((?:[0-9]\s?){{4}}|[0-9]{{2}}|{_CJK}{{4}}|{_CJK}{{2}})\s*[年년]\s*([0-9]{{1,2}}|{_CJK}{{1,3}})\s*"
          rf"[月월]\s*([0-9]{{1,2}}|{_CJK}{{1,3}})\s*[日号號일]", _chinese),
         (rf"(?<![0-9.,/-])({_YEAR})(\s?[-/.年]\s?)({_D}{{1,2}})(\s?[-/.月]\s?)([0-9]{{2}}|[0-9](?![0-9]))(?=$|[^0-9]|[0-9]{{2}}:)", _numeric),
-        (rf"(?<![0-9.,/])(?:(?<!-)|(?<=[0-9]{{4}}-))({_D}{{1,2}})(\s?[-/.,·]\s?|(?<=[0-9])\s(?=[0-9]))({_D}{{1,2}})(\s?[-/.,·]\s?|\s(?=[0-9]))((?:19|20){_D}{{2}})"
+        (rf"(?<![0-9.,/])(?:(?<!\S-)|(?<=[0-9]{{4}}-))({_D}{{1,2}})(\s?[-/.,·]\s?|(?<=[0-9])\s(?=[0-9]))({_D}{{1,2}})(\s?[-/.,·]\s?|\s(?=[0-9]))((?:19|20){_D}{{2}})"
          rf"(?=$|[^0-9]|[0-9]{{1,2}}\s?[:.][0-9]{{2}})", _numeric),
-        (rf"(?<![0-9.,/])(?:(?<!-)|(?<=[0-9]{{2}}-))({_D}{{1,2}})(\s?[-/.·]\s?)({_D}{{1,2}})(\s?[-/.·]\s?)([0-9]{_D}|{_D}[0-9])"
+        (rf"(?<![0-9.,/])(?:(?<!\S-)|(?<=[0-9]{{2}}-))({_D}{{1,2}})(\s?[-/.·]\s?)({_D}{{1,2}})(\s?[-/.·]\s?)([0-9]{_D}|{_D}[0-9])"
          rf"(?![0-9]*[.,/·][0-9])(?!-[0-9]+(?![0-9]*[-./]))(?=$|[^0-9A-Za-z]|[0-9]{{1,2}}:[0-9]{{2}}|[ap]m)", _numeric),
         (rf"(?<![0-9.,/])([0-3]?[0-9])(?:st|nd|rd|th|er|[.º°])?[\s\-/.,']*(?:(?:of|de|del|d'|day of)\s+)?({_NAME})\.?(?:\s+(?:de|del))?[\s\-/.,']*"
          rf"({_YEAR}|[0-9]{{2}}){_END}", _day_name_year),
-        (rf"(?<![^\W\d_])({_NAME})\.?[\s\-/.,']*([0-3]?[0-9])(?:st|nd|rd|th)?[\s\-/.,']+({_YEAR}){_END}", _name_day_year),
+        (rf"(?:(?<![^\W\d_])|{_AFTER_DAY})({_NAME})\.?[\s\-/.,']*([0-3]?[0-9])(?:st|nd|rd|th)?(?:[\s\-/.,']+({_YEAR})|,?\s?'\s?([0-9]{{2}}))"
+         rf"{_END}", _name_day_year),
         (rf"(?<![0-9])({_YEAR})[\s\-/.,]*({_NAME})[\s\-/.,]*([0-3]?[0-9]){_END}", _year_name_day),
         (r"(?<![0-9.,/-])(?:(?:19|20)[0-9]{6}|[0-3][0-9][01][0-9](?:19|20)[0-9]{2})(?![0-9.,/-])", _eight),
     )
