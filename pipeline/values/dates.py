@@ -1,6 +1,6 @@
 """Dates as printed: 15/06/2024 · 15.6.24 · 15 June 2024 · June 15, 2024 · 15. Juni 2024 · 2024年6月15日 · 二〇二四年六月十五日.
 
-Months in English, German, French, Spanish, Portuguese, Italian, Dutch, Polish, Malay and Indonesian. Years from 1900 to 2100;
+Months in English, German, French, Spanish, Portuguese, Italian, Dutch, Polish, Malay and Indonesian. Years from 1900 to 2099;
 a year of two digits from 70 on is of the last century. Where an all-digit date cannot be read in the asked order but can in
 another (05/13/2018 asked as DMY), the one that is possible is taken.
 """
@@ -68,7 +68,7 @@ def _int(text: str) -> int:
 def _date(year: int, month: int, day: int) -> date | None:
     if 0 <= year < 100:
         year += 2000 if year < 70 else 1900
-    if not (1900 <= year <= 2100):
+    if not (1900 <= year <= 2099):
         return None
     try:
         return date(year, month, day)
