@@ -8,6 +8,7 @@ punctuation do not count, but where a text is a number, its minus sign does.
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Literal, NamedTuple
 
 from pipeline.fields import Field, GroupField, ListField, leaf_values
@@ -67,12 +68,17 @@ class _List:
 
 
 def check(
-    fields: Mapping[str, Field], printed: Mapping[str, Any], norm: Mapping[str, Any], data: Mapping[str, Any]
+    fields: Mapping[str, Field],
+    printed: Mapping[str, Any],
+    norm: Mapping[str, Any],
+    data: Mapping[str, Any],
+    tolerance: Decimal = Decimal(0),
 ) -> tuple[list[Check], list[Unread]]:
     """Every labelled value of one document, without confidences, and the labels that could not be read.
 
     A field that the label does not name is not looked at. Rows of a list are paired in their order, so as to agree
-    best; plain items in any order, since the items of a label (the parties of a contract) often have none.
+    best; plain items in any order, since the items of a label (the parties of a contract) often have none. Amounts that
+    differ by no more than `tolerance`, the job's, are the same.
     """
     values = {path: value for path, _, value in leaf_values(fields, data)}
     checks: list[Check] = []
@@ -81,13 +87,13 @@ def check(
         if isinstance(item, Unread):
             unread.append(item)
         elif isinstance(item, Expected):
-            checks.append(judge(item, values.get(item.path), item.path))
+            checks.append(judge(item, values.get(item.path), item.path, tolerance))
         else:
-            checks += _rows(item, _inside(data, item.path))
+            checks += _rows(item, _inside(data, item.path), tolerance)
     return checks, unread
 
 
-def judge(expected: Expected, value: Any, path: str) -> Check:
+def judge(expected: Expected, value: Any, path: str, tolerance: Decimal = Decimal(0)) -> Check:
     """One value against what it should be."""
     kind, there = expected.field.type, value is not None and value != [] and value != ""
     verdict: Verdict
@@ -100,7 +106,7 @@ def judge(expected: Expected, value: Any, path: str) -> Check:
         near = max(likeness(str(option), str(value)) for option in expected.options)
         verdict = "exact" if near == 1 else "close" if near >= CLOSE else "wrong"
     else:
-        verdict = "exact" if any(_same(option, value) for option in expected.options) else "wrong"
+        verdict = "exact" if any(_same(option, value, tolerance) for option in expected.options) else "wrong"
         near = float(verdict == "exact")
     return Check(path, kind, verdict, expected.printed, shown(value) if there else "", None, near)
 
@@ -126,7 +132,9 @@ def shown(value: Any) -> str:
     return "" if value is None else f"{value:g}" if isinstance(value, float) and abs(value) < 1e6 else str(value)
 
 
-def _same(option: Any, value: Any) -> bool:
+def _same(option: Any, value: Any, tolerance: Decimal) -> bool:
+    if isinstance(option, Decimal) and isinstance(value, Decimal):
+        return abs(option - value) <= tolerance
     if isinstance(option, list) and isinstance(value, list):
         return sorted(map(str, option)) == sorted(map(str, value))
     return bool(option == value)
@@ -240,7 +248,7 @@ def _at(path: str, index: int, inner: str) -> str:
     return f"{path}[{index}].{inner}" if inner else f"{path}[{index}]"
 
 
-def _rows(told: _List, rows: list[Any]) -> Iterator[Check]:
+def _rows(told: _List, rows: list[Any], tolerance: Decimal) -> Iterator[Check]:
     item = told.field.item
     if item is not None:
         answers: list[dict[str, Any]] = [{"": row} for row in rows]
@@ -256,7 +264,7 @@ def _rows(told: _List, rows: list[Any]) -> Iterator[Check]:
             else {path: Expected(path, leaf, (), "") for path, leaf in leaf_of.items() if leaf and path in told.columns}
         )
         values = {} if answer is None else answers[answer]
-        return [judge(leaf, values.get(path), _at(told.path, index, path)) for path, leaf in columns.items()]
+        return [judge(leaf, values.get(path), _at(told.path, index, path), tolerance) for path, leaf in columns.items()]
 
     present = [index for index, answer in enumerate(answers) if any(value is not None for value in answer.values())]
     worth = [[sum(each.near for each in checks(row, answer, 0)) + PAIRED for answer in present] for row in told.rows]

@@ -250,8 +250,8 @@ class Score:
 def compare(job: Job, labels: Sequence[Label], records: Sequence[Record | None]) -> Score:
     """Holds records against labels. `records[i]` is the answer to `labels[i]`, None where there is none.
 
-    Labels about another job are left out. A field that a label does not name is not counted; a document that could not
-    be read is missing all of its values.
+    Labels about another job are left out. Amounts within the job's `tolerance` are the same. A field that a label does
+    not name is not counted; a document that could not be read is missing all of its values.
     """
     documents = []
     columns: dict[str, str] = {path: field.type for path, field in leaves(job.fields)}
@@ -260,7 +260,7 @@ def compare(job: Job, labels: Sequence[Label], records: Sequence[Record | None])
     for label, record in zip(labels, records, strict=True):
         if label.job not in (None, job.name):
             continue
-        checks, unread = check(job.fields, label.fields, label.norm, record.data if record else {})
+        checks, unread = check(job.fields, label.fields, label.norm, record.data if record else {}, job.tolerance)
         confidence = record.confidence if record else {}
         checks = [replace(each, confidence=confidence.get(each.path)) if each.got else each for each in checks]
         error = "no answer" if record is None else record.error[0] if record.error else None

@@ -95,6 +95,13 @@ def test_all_faults_of_a_label_file_are_told_at_once_with_line_and_key(tmp_path:
     assert f'{path}:6: file: "gone.pdf" lies neither in' in str(caught.value)
 
 
+def test_amounts_within_the_tolerance_of_the_job_are_the_same() -> None:
+    rounding = parse_job(b"name: till\ntolerance: 0.02\nfields: {total: {type: money}}\n")
+    assert verdicts(rounding, {"total": "20.00"}, {"total": Decimal("19.98")}) == {"total": "exact"}
+    assert verdicts(rounding, {"total": "20.00"}, {"total": Decimal("19.97")}) == {"total": "wrong"}
+    assert verdicts(rounding, {"total": "0.01"}, {"total": Decimal("-0.02")}) == {"total": "wrong"}
+
+
 @pytest.mark.parametrize("raw", [b"", b"\n\n", b"\xff\xfe\x00", None])
 def test_an_empty_unreadable_or_absent_label_file_is_a_config_error(tmp_path: Path, raw: bytes | None) -> None:
     path = tmp_path / "labels.jsonl"
