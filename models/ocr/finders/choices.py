@@ -93,7 +93,9 @@ def _options(scene: Scene, wanted: Wanted, spelled: Mapping[str, tuple[str, ...]
                 if best is None:
                     continue
                 state = ""
-                for word, ticked in ticks(span.text):
+                boxed = ticks(span.text)
+                exact = [one for one in boxed if squash(one[0]) in {squash(word) for word in said}]
+                for word, ticked in exact or boxed:
                     if labels.find(word, best.value):
                         state = "ticked" if ticked else "empty"
                 if not state:

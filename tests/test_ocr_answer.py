@@ -1,0 +1,198 @@
+"""Whole answers over pages drawn in letters, in English, German and Chinese; and nothing that does not stand there."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lettered import ask, job
+from models.ocr import answer, layout
+from models.ocr.reading import Line
+from pipeline.types import Box
+from pipeline.values import texts
+
+RECEIPT = """
+! OCEAN VIEW TRADING SDN BHD
+(123456-X)
+NO 12, JALAN BESAR 3/4,
+43800 DENGKIL, SELANGOR.
+TEL: 03-8768 6092
+TAX INVOICE
+Invoice No: CS-00123   Date: 17/03/2018  15:02
+Description      Qty   Price   Amount
+NAILS 2IN        3     5.00    15.00
+PAINT WHITE      1     45.00   45.00
+Sub Total                      60.00
+GST 6%                         3.60
+Rounding Adj                   0.00
+TOTAL RM                       63.60
+CASH                           100.00
+CHANGE                         36.40
+Thank you, come again
+"""
+RECHNUNG = """
+! Musterhaus Handel GmbH
+Gartenstraße 5, 80333 München
+Rechnungsempfänger:
+Beispiel & Sohn KG
+Hauptstraße 12
+69123 Heidelberg
+Rechnungsnummer:   R-2024-117
+Rechnungsdatum:    5. März 2024
+Fällig am:         04.04.2024
+Nettobetrag                    1.250,00 EUR
+MwSt 19 %                        237,50 EUR
+Rechnungsbetrag                1.487,50 EUR
+"""
+FORM = """
+      设备巡检表
+编号：SB-2024-018    日期：2024年6月15日
+设备名称   离心泵        型号   IS80-65
+压力   1.2 MPa      温度   35℃
+结果   ☑合格 □不合格     巡检人   王小明
+是否漏油   ☑是 □否
+"""
+
+
+def values(fields: dict[str, Any], *pages: str) -> Any:
+    return json.loads(ask(fields, *pages).text)
+
+
+def test_an_english_receipt() -> None:
+    fields = {
+        "company": {"type": "text", "kind": "company"}, "date": {"type": "date"}, "time": {"type": "time"},
+        "address": {"type": "text", "kind": "address"}, "phone": {"type": "text"}, "invoice_number": {"type": "text"},
+        "subtotal": {"type": "money"}, "tax": {"type": "money"}, "total": {"type": "money"},
+        "currency": {"type": "choice", "options": ["MYR", "USD"]},
+    }  # fmt: skip
+    assert values(fields, RECEIPT) == {
+        "company": "OCEAN VIEW TRADING SDN BHD",
+        "date": "2018-03-17",
+        "time": "15:02:00",
+        "address": "NO 12, JALAN BESAR 3/4, 43800 DENGKIL, SELANGOR.",
+        "phone": "03-8768 6092",
+        "invoice_number": "CS-00123",
+        "subtotal": "60.00",
+        "tax": "3.60",
+        "total": "63.60",
+        "currency": "MYR",
+    }
+
+
+def test_a_german_invoice_without_any_label_in_the_job() -> None:
+    fields = {
+        "invoice_number": {"type": "text"}, "issue_date": {"type": "date"}, "due_date": {"type": "date"},
+        "supplier": {"type": "group", "fields": {"name": {"type": "text"}}},
+        "customer": {"type": "group", "fields": {"name": {"type": "text"}}},
+        "net_total": {"type": "money"}, "tax_total": {"type": "money"}, "total": {"type": "money"},
+        "currency": {"type": "choice", "options": ["EUR", "USD"]},
+    }  # fmt: skip
+    assert values(fields, RECHNUNG) == {
+        "invoice_number": "R-2024-117",
+        "issue_date": "2024-03-05",
+        "due_date": "2024-04-04",
+        "supplier": {"name": "Musterhaus Handel GmbH"},
+        "customer": {"name": "Beispiel & Sohn KG"},
+        "net_total": "1250.00",
+        "tax_total": "237.50",
+        "total": "1487.50",
+        "currency": "EUR",
+    }
+
+
+def test_a_chinese_form() -> None:
+    fields = {
+        "设备名称": {"type": "text"}, "型号": {"type": "text"}, "巡检人": {"type": "text", "kind": "name"},
+        "日期": {"type": "date", "order": "YMD"}, "压力": {"type": "measure", "unit": "kPa"},
+        "温度": {"type": "measure", "unit": "degC"}, "结果": {"type": "choice", "options": ["合格", "不合格"]},
+        "漏油": {"type": "yesno", "labels": ["是否漏油"]},
+    }  # fmt: skip
+    assert values(fields, FORM) == {
+        "设备名称": "离心泵", "型号": "IS80-65", "巡检人": "王小明", "日期": "2024-06-15", "压力": "1.2 MPa", "温度": "35℃",
+        "结果": "合格", "漏油": True,
+    }  # fmt: skip
+
+
+def test_evidence_says_what_is_printed_and_where() -> None:
+    told = ask({"total": {"type": "money"}, "issue_date": {"type": "date"}}, "Remarks: none", RECHNUNG)
+    assert told.evidence["total"].text == "1.487,50 EUR"
+    assert told.evidence["issue_date"].text == "5. März 2024"
+    assert told.evidence["total"].page == 2
+    box = told.evidence["total"].box
+    assert box is not None
+    assert (box.x, box.y, box.width) == (360.0, 380.0, 120.0)
+    assert 0 < told.confidence["total"] <= 1
+
+
+def test_null_beats_a_guess() -> None:
+    fields = {"total": {"type": "money"}, "date": {"type": "date"}, "serial": {"type": "text"}, "weight": {"type": "number"}}
+    assert values(fields, "Dear Sir,\nplease find the terms below.\nKind regards") == dict.fromkeys(fields)
+    assert values(fields) == dict.fromkeys(fields)
+
+
+def test_a_credit_note_keeps_its_minus() -> None:
+    assert values({"total": {"type": "money"}}, "CREDIT NOTE\nTotal   -1.73") == {"total": "-1.73"}
+
+
+def test_a_region_looks_at_a_part_of_the_page() -> None:
+    page = "Date: 01/02/2020\n" + "x\n" * 30 + "Date: 03/04/2021"
+    low = {"left": 0, "top": 0.5, "width": 1, "height": 0.5}
+    assert values({"date": {"type": "date", "region": low}}, page) == {"date": "2021-04-03"}
+
+
+def test_a_period_has_two_ends() -> None:
+    labels = ["Flight Dates"]
+    fields = {"flight_from": {"type": "date", "labels": labels}, "flight_to": {"type": "date", "labels": labels}}
+    page = "Invoice Date: 09/09/2020\nFlight Dates   01/06/2020 - 07/06/2020"
+    assert values(fields, page) == {"flight_from": "2020-06-01", "flight_to": "2020-06-07"}
+
+
+def test_several_choices() -> None:
+    fields = {"goods": {"type": "choice", "many": True, "options": ["paper", "ink", "glue"]}}
+    assert values(fields, "goods   ☑ paper □ ink ☑ glue") == {"goods": ["paper", "glue"]}
+
+
+ASKED = {
+    "company": {"type": "text", "kind": "company"}, "address": {"type": "text", "kind": "address"}, "note": {"type": "text"},
+    "total": {"type": "money"}, "date": {"type": "date"}, "time": {"type": "time"}, "invoice_number": {"type": "text"},
+    "phone": {"type": "text"}, "count": {"type": "integer"}, "size": {"type": "measure", "unit": "mm"}, "ok": {"type": "yesno"},
+    "mail": {"type": "text", "kind": "email"}, "web": {"type": "text", "kind": "url"},
+}  # fmt: skip
+WORDS = st.sampled_from(
+    ["Total", "Date:", "12.50", "17/03/2018", "Invoice No", "A-12", "Ltd", "No 5,", "43800", "合计", "☑是", "5 mm", "\ud83d", "I0l", "Note:", "OK"]
+)
+PLACES = st.tuples(st.floats(0, 900), st.floats(0, 1300), st.floats(1, 300), st.floats(1, 40))
+RANDOM_LINES = st.lists(
+    st.builds(
+        lambda text, place, score: Line(text, Box(*place), score),
+        st.one_of(st.lists(WORDS, min_size=1, max_size=4).map(" ".join), st.text(max_size=12)), PLACES, st.floats(0, 1),
+    ),
+    max_size=25,
+)  # fmt: skip
+
+
+@given(RANDOM_LINES)
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=60)
+def test_any_lines_give_an_answer_and_only_what_stands_on_them(found: list[Line]) -> None:
+    told = answer.answer([(1, layout.sheet(found, 1000, 1400))], job(ASKED))
+    data = json.loads(told.text)
+    assert set(data) == set(ASKED)
+    stand = [plain(layout.mend(line.text.encode("utf-8", "replace").decode())) for line in found]
+    for path, evidence in told.evidence.items():
+        assert data[path] is not None
+        assert 0 < told.confidence[path] <= 1
+        for word in evidence.text.split():
+            assert texts.is_cjk(word) or any(plain(word) in line for line in stand), word
+
+
+def plain(text: str) -> str:
+    return texts.unaccented(texts.squash(text))
+
+
+@pytest.mark.parametrize("kind", ["company", "address", "id", "phone", "email", "url", "name", ""])
+def test_every_kind_of_text_has_a_finder(kind: str) -> None:
+    page = "Value: Aurora Paper Ltd, 5 Main Street, 12345 Town  +49 30 123456  a@b.com  www.b.com"
+    told = ask({"value": {"type": "text", "kind": kind}}, page)
+    assert set(json.loads(told.text)) == {"value"}
