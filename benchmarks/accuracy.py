@@ -4,8 +4,8 @@
     python benchmarks/accuracy.py learn          learns weights.yaml and calibration.yaml from the other half
 
 Every set is split in two halves by the hash of the file names: `dev` to develop and learn on, `kept` to measure with.
-Lines are read once and kept in --cache, so a second run takes seconds. Jobs are those of benchmarks/accuracy/*.yaml; the
-forms of funsd and xfund_zh are also asked for each of their own keys (sets `funsd_keys` and `xfund_zh_keys`).
+Lines are read once and kept in --cache, so a second run takes seconds. Jobs are those of benchmarks/accuracy/*.yaml;
+the forms of funsd and xfund_zh are also asked for each of their own keys (sets `funsd_keys` and `xfund_zh_keys`).
 """
 
 import argparse
@@ -76,7 +76,8 @@ def lines_of(path: Path, cache: Path) -> list[tuple[int, int, list[reading.Line]
     found = []
     for sheet in sheets:
         page = Page(
-            None, sheet.number, sheet.width, sheet.height, sheet.to_source, sheet.image, sheet.words, sheet.fault,  # type: ignore[arg-type]
+            None, sheet.number, sheet.width, sheet.height, sheet.to_source, sheet.image, sheet.words, sheet.fault,
+             # type: ignore[arg-type]
         )  # fmt: skip
         found.append((sheet.width, sheet.height, reading.read(page)))
     kept.parent.mkdir(parents=True, exist_ok=True)
@@ -106,7 +107,7 @@ def _keys(row: Mapping[str, Any]) -> dict[str, Field]:
     plain = {
         key: value
         for key, value in row["fields"].items()
-        if isinstance(value, str) and value and 2 <= len(texts.squash(key)) and len(key) <= 40 and not BOXES & set(key)
+        if isinstance(value, str) and value and len(texts.squash(key)) >= 2 and len(key) <= 40 and not BOXES & set(key)
     }
     return {key: TextField(labels=(key,)) for key in plain}
 
@@ -194,7 +195,10 @@ def pick(reads: Sequence[Read], weights: Weights) -> Iterator[Picked]:
     """What the engine would answer with these weights."""
     for read in reads:
         ranked = answer.apart_parties(
-            {p: (a.wanted.kind, ranker.rank(a.candidates, weights.get(a.wanted.kind, {}))) for p, a in read.fields.items()}
+            {
+                p: (a.wanted.kind, ranker.rank(a.candidates, weights.get(a.wanted.kind, {})))
+                for p, a in read.fields.items()
+            }
         )
         for path, asked in read.fields.items():
             if asked.right is None:
@@ -213,7 +217,9 @@ def curves(reads: Sequence[Read], start: Weights, pull: float) -> dict[str, dict
     """
     picked: list[Picked] = []
     parts = [[read for i, read in enumerate(reads) if i % FOLDS == fold] for fold in range(FOLDS)]
-    parts += [[read for read in reads if read.set_name == name] for name in dict.fromkeys(read.set_name for read in reads)]
+    parts += [
+        [read for read in reads if read.set_name == name] for name in dict.fromkeys(read.set_name for read in reads)
+    ]
     for part in parts:
         asked = {id(read) for read in part}
         picked += pick(part, learn([read for read in reads if id(read) not in asked], start, pull))
@@ -256,7 +262,9 @@ def report(picked: Sequence[Picked], curves: Mapping[str, Mapping[str, float]]) 
         cells = []
         for least in (0.9, 0.7, 0.5):
             kept = [right for chance, right in found if chance >= least]
-            cells.append(f"{least}: {sum(kept) / len(kept):.3f} ({len(kept) / len(found):.2f})" if kept else f"{least}: none")
+            cells.append(
+                f"{least}: {sum(kept) / len(kept):.3f} ({len(kept) / len(found):.2f})" if kept else f"{least}: none"
+            )
         print(f"{name:14}" + "   ".join(cells))
 
 
@@ -264,17 +272,20 @@ def write(weights: Weights, curves: Mapping[str, Mapping[str, float]], folder: P
     """The data files of the engine, readable: the strongest weights of a kind first."""
     command = "python benchmarks/accuracy.py learn"
     lines = [
-        "# What speaks for a candidate (positive) and against it (negative), by kind of field; 0 where a feature is not named.",
+        "# What speaks for a candidate (positive) and against it (negative), by kind of field",
         "# The kinds stand in finders/__init__.py, the features are named where each finder makes them.",
         f"# Learned on the dev halves of the labelled sets, from benchmarks/weights_start.yaml, by: {command}",
     ]
     for kind, table in weights.items():
         lines.append(f"{kind}:")
-        lines += [f"  {json.dumps(name, ensure_ascii=False)}: {value}" for name, value in sorted(table.items(), key=lambda p: -abs(p[1]))]
+        lines += [
+            f"  {json.dumps(name, ensure_ascii=False)}: {value}"
+            for name, value in sorted(table.items(), key=lambda p: -abs(p[1]))
+        ]
     (folder / "weights.yaml").write_text("\n".join(lines) + "\n", "utf-8")
     lines = [
-        "# The chance that a picked value is right: one logistic curve a kind of field, over the signs in calibration.py.",
-        f"# Learned on picks for documents that the weights had not seen (in five folds, and set by set), by: {command}",
+        "# The chance that a picked value is right: a logistic curve a kind of field, over the signs of calibration.py.",
+        f"# Learned on picks for documents unseen by the weights (five folds, and set by set), by: {command}",
         "curves:",
     ]
     for kind, curve in curves.items():
@@ -289,7 +300,9 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "scanmill-accuracy")
     parser.add_argument("--half", choices=("kept", "dev"), default="kept")
     parser.add_argument("--sets", nargs="*", default=SETS)
-    parser.add_argument("--pull", type=float, default=1.0, help="how strongly learned weights are held to the ones of before")
+    parser.add_argument(
+        "--pull", type=float, default=1.0, help="how strongly learned weights are held to the ones of before"
+    )
     given = parser.parse_args()
     reads = list(documents_of(Path(given.data), given.cache, given.sets))
     dev = [read for read in reads if read.half == "dev"]
@@ -302,7 +315,11 @@ def main() -> None:
     report(picked, calibration.shipped())
     seen = {texts.squash(str(read.label.get("company", ""))) for read in dev if read.set_name == "sroie"}
     for name, of in (("seen", True), ("new", False)):
-        some = [p for p in picked if p.read.set_name == "sroie" and (texts.squash(str(p.read.label["company"])) in seen) is of]
+        some = [
+            p
+            for p in picked
+            if p.read.set_name == "sroie" and (texts.squash(str(p.read.label["company"])) in seen) is of
+        ]
         right = sum(one.right for one in some)
         print(f"sroie, vendors {name}: {right / max(1, len(some)):.3f} right of {len(some)} values")
 

@@ -13,7 +13,8 @@ CHAR, HEIGHT, ROW = 10.0, 20.0, 30.0
 
 
 def lines(page: str, score: float = 0.99) -> list[Line]:
-    """Every row of `page` is a row of print; what stands two blanks apart is a line of its own. A row "! x" is large."""
+    """Every row of `page` is a row of print; what stands two blanks apart is a line of its own. A row "! x" is
+    large."""
     found = []
     for number, row in enumerate(page.strip("\n").split("\n")):
         size = 1.8 if row.startswith("! ") else 1.0

@@ -1,8 +1,8 @@
 """What a field is called: its own words, the job's labels, and the shipped concepts in six languages."""
 
 import pytest
-
 from lettered import job
+
 from models.ocr import labels
 from models.ocr.labels import Index
 
@@ -10,9 +10,12 @@ from models.ocr.labels import Index
 @pytest.mark.parametrize(
     ("path", "concept"),
     [
-        ("total", "total"), ("gross_amount", "total"), ("supplier.name", "seller"), ("Store_name", "seller"), ("Store_addr", "address"),
-        ("Tel", "phone"), ("contract_num", "contract_number"), ("net_total", "subtotal"), ("issue_date", "date"), ("due_date", "due_date"),
-        ("supplier.vat_id", "tax_number"), ("发票号码", "invoice_number"), ("rechnungsdatum", "date"), ("flight_from", "period"), ("姓名", ""),
+        ("total", "total"), ("gross_amount", "total"), ("supplier.name", "seller"), ("Store_name", "seller"),
+        ("Store_addr", "address"),
+        ("Tel", "phone"), ("contract_num", "contract_number"), ("net_total", "subtotal"), ("issue_date", "date"),
+        ("due_date", "due_date"),
+        ("supplier.vat_id", "tax_number"), ("发票号码", "invoice_number"), ("rechnungsdatum", "date"),
+        ("flight_from", "period"), ("姓名", ""),
     ],
 )  # fmt: skip
 def test_a_field_name_means_a_concept(path: str, concept: str) -> None:
@@ -39,7 +42,8 @@ def test_the_labels_of_the_job_come_first() -> None:
 @pytest.mark.parametrize(
     ("name", "field", "kind", "role"),
     [
-        ("supplier", {"type": "text"}, "company", ""), ("phone", {"type": "text"}, "phone", ""), ("note", {"type": "text"}, "text", ""),
+        ("supplier", {"type": "text"}, "company", ""), ("phone", {"type": "text"}, "phone", ""),
+        ("note", {"type": "text"}, "text", ""),
         ("valid_from", {"type": "date"}, "date", "from"), ("bis", {"type": "date"}, "date", "to"),
         ("currency", {"type": "choice", "options": ["EUR"]}, "currency", ""),
     ],
@@ -53,7 +57,8 @@ def test_what_serves_a_field(name: str, field: dict[str, object], kind: str, rol
     ("line", "found"),
     [
         ("TOTAL AMOUNT: 12.00", {"Total Amount", "Total"}), ("SUBTOTAL 5", {"Subtotal"}), ("Tota1 5", {"Total"}),
-        ("lnvoice N0. 12", {"Invoice No"}), ("Rechnungsnumner 5", {"Rechnungsnummer"}), ("发票号码：12", {"发票号码"}), ("合计12", {"合计"}), ("x", set()),
+        ("lnvoice N0. 12", {"Invoice No"}), ("Rechnungsnumner 5", {"Rechnungsnummer"}),
+        ("发票号码：12", {"发票号码"}), ("合计12", {"合计"}), ("x", set()),
     ],
 )  # fmt: skip
 def test_an_index_finds_all_labels_of_a_line(line: str, found: set[str]) -> None:
@@ -69,7 +74,10 @@ def test_a_label_of_two_fields_has_two_owners() -> None:
     assert index.owners == [("from", "to")]
 
 
-@pytest.mark.parametrize(("path", "party"), [("supplier.name", "seller"), ("customer.address", "buyer"), ("address", "seller"), ("buyer_name", "buyer")])
+@pytest.mark.parametrize(
+    ("path", "party"),
+    [("supplier.name", "seller"), ("customer.address", "buyer"), ("address", "seller"), ("buyer_name", "buyer")],
+)
 def test_whose_name_it_is(path: str, party: str) -> None:
     field = job({"x": {"type": "text", "kind": "address" if "address" in path else "company"}}).fields["x"]
     assert labels.party_of(labels.wanted(path, field)) == party

@@ -4,8 +4,8 @@ import math
 from dataclasses import replace
 
 import pytest
-
 from lettered import lines, sheet
+
 from models.ocr import layout
 from pipeline.types import Box
 
@@ -19,7 +19,10 @@ Total                   69.00
 
 
 def test_rows_left_to_right_and_top_to_bottom() -> None:
-    assert [[span.text for span in row] for row in sheet(TABLE).rows][:2] == [["Item name", "Qty", "Amount"], ["Nails", "3", "15.00"]]
+    assert [[span.text for span in row] for row in sheet(TABLE).rows][:2] == [
+        ["Item name", "Qty", "Amount"],
+        ["Nails", "3", "15.00"],
+    ]
 
 
 @pytest.mark.parametrize("degrees", [-4.0, -2.0, 2.0, 4.0])
@@ -29,11 +32,17 @@ def test_a_tilted_page_has_the_same_rows(degrees: float) -> None:
     for line in lines(TABLE):
         box = line.box
         corners = [(x, y) for x in (box.x, box.right) for y in (box.y, box.bottom)]
-        turned = [(x * math.cos(turn) - y * math.sin(turn), x * math.sin(turn) + y * math.cos(turn)) for x, y in corners]
+        turned = [
+            (x * math.cos(turn) - y * math.sin(turn), x * math.sin(turn) + y * math.cos(turn)) for x, y in corners
+        ]
         tilted.append(replace(line, box=Box.around(turned)))
     told = layout.sheet(tilted, 1000, 1400)
-    assert [[span.text for span in row] for row in told.rows] == [[span.text for span in row] for row in sheet(TABLE).rows]
-    assert [span.box for span in told.segments if span.text == "69.00"] == [line.box for line in tilted if line.text == "69.00"]
+    assert [[span.text for span in row] for row in told.rows] == [
+        [span.text for span in row] for row in sheet(TABLE).rows
+    ]
+    assert [span.box for span in told.segments if span.text == "69.00"] == [
+        line.box for line in tilted if line.text == "69.00"
+    ]
 
 
 def test_a_block_goes_on_below() -> None:
@@ -64,7 +73,10 @@ def test_unsure_and_blank_lines_are_left_out() -> None:
     assert layout.sheet([], 100, 100).rows == []
 
 
-@pytest.mark.parametrize(("text", "mended"), [("BookstaIl", "Bookstall"), ("G0LDEN", "GOLDEN"), ("A1203", "A1203"), ("I0", "I0"), ("12 IN", "12 IN")])
+@pytest.mark.parametrize(
+    ("text", "mended"),
+    [("BookstaIl", "Bookstall"), ("G0LDEN", "GOLDEN"), ("A1203", "A1203"), ("I0", "I0"), ("12 IN", "12 IN")],
+)
 def test_mend(text: str, mended: str) -> None:
     assert layout.mend(text) == mended
     assert len(layout.mend(text)) == len(text)

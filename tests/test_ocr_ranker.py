@@ -21,7 +21,9 @@ def test_the_score_is_the_weighted_sum() -> None:
 
 
 def test_equal_values_share_their_belief_at_the_best_place() -> None:
-    best, other = ranker.rank([candidate("a", own=1), candidate("b", own=1.5), candidate("b", own=1)], {"own": 1, "none": 0})
+    best, other = ranker.rank(
+        [candidate("a", own=1), candidate("b", own=1.5), candidate("b", own=1)], {"own": 1, "none": 0}
+    )
     assert (best.candidate.value, best.candidate.features) == ("b", {"own": 1.5})
     total = 1 + 2 * math.e + math.exp(1.5)
     assert best.belief == pytest.approx((math.e + math.exp(1.5)) / total)
@@ -35,7 +37,10 @@ def examples(count: int) -> list[Example]:
     dice = random.Random(5)
     made = []
     for _ in range(count):
-        found = [candidate(str(i), label=float(dice.random() < 0.4), far=float(dice.random() < 0.3), size=dice.random()) for i in range(6)]
+        found = [
+            candidate(str(i), label=float(dice.random() < 0.4), far=float(dice.random() < 0.3), size=dice.random())
+            for i in range(6)
+        ]
         made.append(Example(found, [bool(one.features["label"] and not one.features["far"]) for one in found]))
     return made
 
@@ -68,7 +73,9 @@ def test_calibration_learns_how_often_it_is_right() -> None:
     right = [dice.random() < 1 / (1 + math.exp(-2 * one["belief"])) for one in signs]
     curve = calibration.fit(signs, right)
     for belief in (-1.0, 0.0, 1.0):
-        assert calibration.chance(curve, {"one": 1.0, "belief": belief}) == pytest.approx(1 / (1 + math.exp(-2 * belief)), abs=0.06)
+        assert calibration.chance(curve, {"one": 1.0, "belief": belief}) == pytest.approx(
+            1 / (1 + math.exp(-2 * belief)), abs=0.06
+        )
 
 
 def test_shipped_confidence_rises_with_belief_and_print() -> None:

@@ -32,7 +32,8 @@ def printed(day: date) -> list[tuple[str, str]]:
     """The ways to print a day, and the order that is asked for."""
     y, m, d = day.year, day.month, day.day
     ways = [
-        (f"{d:02}/{m:02}/{y}", "DMY"), (f"{m:02}/{d:02}/{y}", "MDY"), (f"{d}.{m}.{y}", "DMY"), (f"{d:02}-{m:02}-{y}", "DMY"),
+        (f"{d:02}/{m:02}/{y}", "DMY"), (f"{m:02}/{d:02}/{y}", "MDY"), (f"{d}.{m}.{y}", "DMY"),
+        (f"{d:02}-{m:02}-{y}", "DMY"),
         (day.isoformat(), "DMY"), (day.isoformat(), "MDY"), (f"{y}/{m:02}/{d:02}", "YMD"), (f"{y}年{m}月{d}日", "DMY"),
         ("".join(CHINESE[int(char)] for char in str(y)) + f"年{chinese(m)}月{chinese(d)}日", "DMY"),
         (f"{y}{m:02}{d:02}", "DMY"), (f"{day.isoformat()}T10:20:30Z", "DMY"),

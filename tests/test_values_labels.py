@@ -10,9 +10,12 @@ from pipeline.values import labels, texts
 @pytest.mark.parametrize(
     ("line", "label", "printed"),
     [
-        ("TakeOutTotal (Incl GST)", "Total", "Total"), ("SUBTOTAL 5.00", "Total", None), ("Tatal Amount", "Total Amount", "Tatal Amount"),
-        ("发票号码:123", "发票号码", "发票号码"), ("发票代码:123", "发票号码", None), ("lnvoice N0:12", "Invoice No", "lnvoice N0"),
-        ("Rate 5", "Date", None), ("Fax 5", "Tax", None), ("Total12.00", "Total", "Total"), ("Rechnungs-Nr.: 55", "Rechnungsnr", "Rechnungs-Nr"),
+        ("TakeOutTotal (Incl GST)", "Total", "Total"), ("SUBTOTAL 5.00", "Total", None),
+        ("Tatal Amount", "Total Amount", "Tatal Amount"),
+        ("发票号码:123", "发票号码", "发票号码"), ("发票代码:123", "发票号码", None),
+        ("lnvoice N0:12", "Invoice No", "lnvoice N0"),
+        ("Rate 5", "Date", None), ("Fax 5", "Tax", None), ("Total12.00", "Total", "Total"),
+        ("Rechnungs-Nr.: 55", "Rechnungsnr", "Rechnungs-Nr"),
         ("ＴＯＴＡＬ：５", "Total", "ＴＯＴＡＬ"), ("", "Total", None), ("Total", "", None), ("TOTALLY", "Total", None),
     ],
 )  # fmt: skip
@@ -22,8 +25,12 @@ def test_find(line: str, label: str, printed: str | None) -> None:
 
 
 def test_a_clean_label_is_surer_than_a_misread_one() -> None:
-    exact, alike, wrong = (labels.find(line, "Total Amount") for line in ("Total Amount", "T0tal Amount", "Tatal Amount"))
-    assert exact is not None and alike is not None and wrong is not None
+    exact, alike, wrong = (
+        labels.find(line, "Total Amount") for line in ("Total Amount", "T0tal Amount", "Tatal Amount")
+    )
+    assert exact is not None
+    assert alike is not None
+    assert wrong is not None
     assert exact.quality > alike.quality > wrong.quality
 
 
@@ -45,4 +52,5 @@ def test_plain_forms() -> None:
     assert texts.squash("S.P. ZOLOT, №5") == "spzolotno5"
     assert texts.narrow("５².（Ａ）") == "5².(A)"
     assert texts.unaccented("Müller é") == "Muller e"
-    assert texts.is_cjk("abc合") and not texts.is_cjk("Müller")
+    assert texts.is_cjk("abc合")
+    assert not texts.is_cjk("Müller")

@@ -15,7 +15,12 @@ def grouped(value: Decimal, thousands: str, point: str) -> str:
     return f"{value:,.2f}".replace(",", "t").replace(".", point).replace("t", thousands)
 
 
-@given(AMOUNTS, st.sampled_from([(",", "."), (".", ","), (" ", ","), (" ", "."), ("'", "."), ("’", "."), ("\u00a0", ","), ("", "."), ("", ",")]))
+@given(
+    AMOUNTS,
+    st.sampled_from(
+        [(",", "."), (".", ","), (" ", ","), (" ", "."), ("'", "."), ("’", "."), ("\u00a0", ","), ("", "."), ("", ",")]
+    ),
+)
 def test_a_printed_amount_reads_as_itself(value: Decimal, separators: tuple[str, str]) -> None:
     value += Decimal(0)  # no minus zero
     text = grouped(value, *separators)
@@ -26,12 +31,25 @@ def test_a_printed_amount_reads_as_itself(value: Decimal, separators: tuple[str,
 @given(AMOUNTS.filter(lambda value: value > 0))
 def test_minus_signs_live(value: Decimal) -> None:
     plain = f"{value:,.2f}"
-    for text in (f"-{plain}", f"({plain})", f"{plain}-", f"−{plain}", f"-RM {plain}", f"RM-{plain}", f"€ -{plain}", f"-{plain} EUR", f"－{plain}"):
+    for text in (
+        f"-{plain}",
+        f"({plain})",
+        f"{plain}-",
+        f"−{plain}",
+        f"-RM {plain}",
+        f"RM-{plain}",
+        f"€ -{plain}",
+        f"-{plain} EUR",
+        f"－{plain}",
+    ):
         assert numbers.read(text) == -value, text
         assert [one.value for one in numbers.find(text)] == [-value], text
 
 
-@given(AMOUNTS.filter(lambda value: value >= 0), st.sampled_from(["$", "€ ", "RM", "EUR ", "¥", "￥", "US$", "CHF ", "zł "]))
+@given(
+    AMOUNTS.filter(lambda value: value >= 0),
+    st.sampled_from(["$", "€ ", "RM", "EUR ", "¥", "￥", "US$", "CHF ", "zł "]),
+)
 def test_a_currency_changes_nothing(value: Decimal, sign: str) -> None:
     assert numbers.read(f"{sign}{value:.2f}") == value
     assert numbers.find(f"Total {sign}{value:.2f}")[-1].value == value
@@ -50,10 +68,14 @@ def test_no_text_makes_numbers_fail(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "decimal", "expected"),
     [
-        ("1.234", None, "1234"), ("1.234", ".", "1.234"), ("1.234", ",", "1234"), ("0.125", None, "0.125"), ("12.34", ",", None),
-        ("12,34,567.00", None, "1234567.00"), ("1.234.567,89", None, "1234567.89"), ("12,34", None, "12.34"), ("12,-", None, "12"),
-        ("１２．５０元", None, "12.50"), ("19 %", None, "19"), (".50", None, "0.50"), ("12.50 13.00", None, None), ("1,23,4", None, None),
-        ("3.5万", None, None), ("12.", None, None), ("50.0O", None, None), ("5²", None, None), ("-(5)", None, None), ("5-3", None, None),
+        ("1.234", None, "1234"), ("1.234", ".", "1.234"), ("1.234", ",", "1234"), ("0.125", None, "0.125"),
+        ("12.34", ",", None),
+        ("12,34,567.00", None, "1234567.00"), ("1.234.567,89", None, "1234567.89"), ("12,34", None, "12.34"),
+        ("12,-", None, "12"),
+        ("１２．５０元", None, "12.50"), ("19 %", None, "19"), (".50", None, "0.50"), ("12.50 13.00", None, None),
+        ("1,23,4", None, None),
+        ("3.5万", None, None), ("12.", None, None), ("50.0O", None, None), ("5²", None, None),
+        ("-(5)", None, None), ("5-3", None, None),
         ("12/05/2018", None, None), ("(5", None, None), ("12.345,67.8", None, None),
     ],
 )  # fmt: skip
@@ -64,8 +86,10 @@ def test_read(text: str, decimal: str | None, expected: str | None) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("1 X 19.00 19.00", ["1", "19.00", "19.00"]), ("TOTAL RM33.92", ["33.92"]), ("60. 30", ["60.30"]), ("100.00SR", ["100.00"]),
-        ("Rounding -0.02", ["-0.02"]), ("TEL 07-3507405", []), ("12/05/2018", []), ("Time 12:30.00", []), ("INV-123", []),
+        ("1 X 19.00 19.00", ["1", "19.00", "19.00"]), ("TOTAL RM33.92", ["33.92"]), ("60. 30", ["60.30"]),
+        ("100.00SR", ["100.00"]),
+        ("Rounding -0.02", ["-0.02"]), ("TEL 07-3507405", []), ("12/05/2018", []), ("Time 12:30.00", []),
+        ("INV-123", []),
         ("1 234,56 EUR", ["1234.56"]), ("TOTAL - 5.00", ["5.00"]), ("50.0O", ["50.00"]),
     ],
 )  # fmt: skip
@@ -75,7 +99,16 @@ def test_find_in_noise(text: str, expected: list[str]) -> None:
 
 @pytest.mark.parametrize(
     ("text", "code"),
-    [("RM 5", "MYR"), ("5 €", "EUR"), ("S$5", "SGD"), ("$5", "USD"), ("¥5", None), ("合计 ¥5", "CNY"), ("5 kr", None), ("FIRM 5", None)],
+    [
+        ("RM 5", "MYR"),
+        ("5 €", "EUR"),
+        ("S$5", "SGD"),
+        ("$5", "USD"),
+        ("¥5", None),
+        ("合计 ¥5", "CNY"),
+        ("5 kr", None),
+        ("FIRM 5", None),
+    ],
 )
 def test_currency(text: str, code: str | None) -> None:
     assert numbers.currency(text) == code
@@ -86,7 +119,8 @@ def test_currency(text: str, code: str | None) -> None:
     [
         ("1.2 MPa", "kPa", ("1200", "MPa")), ("95 °F", "degC", ("35", "°F")), ("12,5 kg", "g", ("12500", "kg")),
         ("3公斤", "kg", ("3", "公斤")), ("1450 r/min", "rpm", ("1450", "r/min")), ("-5℃", "degC", ("-5", "℃")),
-        ("3 m²", "cm²", ("30000", "m²")), ("0.5", "bar", ("0.5", "")), ("5 apples", "kg", None), ("5 kg", "m", None), ("kg", "kg", None),
+        ("3 m²", "cm²", ("30000", "m²")), ("0.5", "bar", ("0.5", "")), ("5 apples", "kg", None),
+        ("5 kg", "m", None), ("kg", "kg", None),
     ],
 )  # fmt: skip
 def test_measures(text: str, unit: str, expected: tuple[str, str] | None) -> None:
@@ -95,7 +129,9 @@ def test_measures(text: str, unit: str, expected: tuple[str, str] | None) -> Non
 
 def test_measures_are_found_on_a_line() -> None:
     found = measures.find("压力: 1.2 MPa 温度: 35℃", "kPa")
-    assert [(one.value, "压力: 1.2 MPa 温度: 35℃"[one.start : one.end]) for one in found] == [((Decimal(1200), "MPa"), "1.2 MPa")]
+    assert [(one.value, "压力: 1.2 MPa 温度: 35℃"[one.start : one.end]) for one in found] == [
+        ((Decimal(1200), "MPa"), "1.2 MPa")
+    ]
 
 
 @given(st.text(max_size=25), st.sampled_from(["kPa", "degC", "%", "rpm", "nonsense"]))

@@ -1,4 +1,5 @@
-"""From sheets to an answer: for every field the finder proposes, the ranker picks, the calibration says how sure it is."""
+"""From sheets to an answer: for every field the finder proposes, the ranker picks, the calibration says how sure it
+is."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -95,7 +96,9 @@ def _named_item(leaf: Any) -> Any:
 def _add_options(told: _Told, wanted: Wanted, ranked: Sequence[Ranked]) -> None:
     """A choice of several: every option that is ticked, or printed where none is ticked, on its own."""
     ticked = [one for one in ranked if one.candidate.features.get("ticked")]
-    chosen = ticked or [one for one in ranked if not one.candidate.features.get("empty") and _standing(one) >= LIST_CONFIDENCE]
+    chosen = ticked or [
+        one for one in ranked if not one.candidate.features.get("empty") and _standing(one) >= LIST_CONFIDENCE
+    ]
     order = list(wanted.field.options)  # type: ignore[attr-defined]
     chosen = sorted(chosen, key=lambda one: order.index(one.candidate.value))
     if chosen:
@@ -133,7 +136,8 @@ def apart_parties(ranked: Mapping[str, tuple[str, list[Ranked]]]) -> dict[str, l
 
 
 def candidates(scene: Scene, wanted: Wanted) -> list[Candidate]:
-    """What the finder of a field's kind proposes, inside the field's region where it has one; [] for an unknown kind."""
+    """What the finder of a field's kind proposes, inside the field's region where it has one; [] for an unknown
+    kind."""
     finder = FINDERS.get(wanted.kind)
     found = finder(scene, wanted) if finder else []
     region = getattr(wanted.field, "region", None)
@@ -174,6 +178,7 @@ def _shape(one: Any, path: str, values: Mapping[str, Any]) -> Any:
         if one.item is not None:
             return [values.get(f"{path}[{i}]") for i in range(count)]
         return [
-            {name: _shape(inner, f"{path}[{i}].{name}", values) for name, inner in one.fields.items()} for i in range(count)
+            {name: _shape(inner, f"{path}[{i}].{name}", values) for name, inner in one.fields.items()}
+            for i in range(count)
         ]
     return values.get(path)

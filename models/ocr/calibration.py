@@ -1,6 +1,7 @@
 """How sure to be: the chance that a picked value is right, learned on labelled documents and shipped as data.
 
-A logistic curve per kind of field over a few signs of doubt; `calibration.yaml` holds them with the command that made it.
+A logistic curve per kind of field over a few signs of doubt; `calibration.yaml` holds them with the command that
+made it.
 """
 
 import math
@@ -25,7 +26,8 @@ def shipped() -> Mapping[str, Curve]:
 
 
 def signs(ranked: Ranked) -> dict[str, float]:
-    """What a curve is made of: the belief and its lead as log-odds, how well the print was read, the label's strength."""
+    """What a curve is made of: the belief and its lead as log-odds, how well the print was read, the label's
+    strength."""
     believed = min(max(ranked.belief, 1e-4), 1 - 1e-4)
     features = ranked.candidate.features
     return {

@@ -1,7 +1,9 @@
-"""What a field is called on paper: the job's labels, the field's own name, and the shipped list of concepts (labels.yaml).
+"""What a field is called on paper: the job's labels, the field's own name, and the shipped list of concepts
+(labels.yaml).
 
-All labels, of the job and of every concept, are found on a line in one pass: the line's words are looked up in an index by
-the letters alone, whole words first, then with one letter missing on either side (which catches most OCR slips).
+All labels, of the job and of every concept, are found on a line in one pass: the line's words are looked up in an
+index by the letters alone, whole words first, then with one letter missing on either side (which catches most OCR
+slips).
 """
 
 import re
@@ -36,8 +38,8 @@ class Concept:
 class Wanted:
     """One field as a finder sees it.
 
-    `labels` are all that the field may be called, those of the job first (`given` of them); `concept` the shipped concept
-    that its name means, "" where none does; `role` "from" or "to" for the ends of a period.
+    `labels` are all that the field may be called, those of the job first (`given` of them); `concept` the shipped
+    concept that its name means, "" where none does; `role` "from" or "to" for the ends of a period.
     """
 
     path: str
@@ -91,7 +93,8 @@ _SHORT = {"num": "number", "no": "number", "nr": "number", "addr": "address", "a
 
 
 def concept_of(path: str) -> str:
-    """The concept that a field's path means: the whole path, else the leaf, else its longest run of words; "" for none."""
+    """The concept that a field's path means: the whole path, else the leaf, else its longest run of words; "" for
+    none."""
     tokens = [_SHORT.get(token, token) for token in _tokens(path)]
     leaf = [_SHORT.get(token, token) for token in _tokens(path.rsplit(".", 1)[-1])]
     by_name = {name: concept.name for concept in reversed(list(concepts().values())) for name in concept.names}
@@ -120,7 +123,8 @@ def wanted(path: str, field: "Field") -> Wanted:
 
 _KINDS = {
     "seller": "company", "buyer": "company", "advertiser": "company", "agency": "company", "address": "address",
-    "phone": "phone", "fax": "phone", "invoice_number": "id", "contract_number": "id", "other_number": "id", "tax_number": "id", "email": "email",
+    "phone": "phone", "fax": "phone", "invoice_number": "id", "contract_number": "id", "other_number": "id",
+    "tax_number": "id", "email": "email",
     "website": "url",
 }  # fmt: skip
 
@@ -133,7 +137,8 @@ def kind_of(field: "Field", concept: str) -> str:
 
 
 class Index:
-    """Labels by number, to be found on lines. `labels[i]` is the label, `owners[i]` what it names (paths and concepts)."""
+    """Labels by number, to be found on lines. `labels[i]` is the label, `owners[i]` what it names (paths and
+    concepts)."""
 
     def __init__(self, named: Sequence[tuple[str, str]]) -> None:
         """`named` are (label, owner) pairs; a label may have several owners."""
@@ -165,8 +170,14 @@ class Index:
         given = labels.squeeze(plain)
         places, free = given.places, texts.is_cjk(plain)
         # a border of words, or anywhere in Chinese
-        starts = [i for i in range(len(places)) if labels.border(plain, places[i]) or (free and plain[places[i]] >= "⺀")]
-        ends = [i + 1 for i in range(len(places)) if labels.border(plain, places[i] + 1) or (free and plain[places[i]] >= "⺀")]
+        starts = [
+            i for i in range(len(places)) if labels.border(plain, places[i]) or (free and plain[places[i]] >= "⺀")
+        ]
+        ends = [
+            i + 1
+            for i in range(len(places))
+            if labels.border(plain, places[i] + 1) or (free and plain[places[i]] >= "⺀")
+        ]
         found: dict[tuple[int, int], Hit] = {}
         for i in starts:
             for j in ends:
@@ -200,14 +211,16 @@ def _one_less(letters: str) -> set[str]:
 
 
 def index(named: Sequence[tuple[str, str, tuple[str, ...]]]) -> Index:
-    """One index of the fields' own labels (path, concept, labels; owner: the path) and of all concepts (owner: "@name")."""
+    """One index of the fields' own labels (path, concept, labels; owner: the path) and of all concepts (owner:
+    "@name")."""
     pairs = [(label, path) for path, _, own in named for label in own]
     pairs += [(label, "@" + concept.name) for concept in concepts().values() for label in concept.labels]
     return Index(pairs)
 
 
 def party_of(wanted: Wanted) -> str:
-    """Whose name or address a field asks for: "buyer", "seller" (also where nothing says), or "named" by its own label."""
+    """Whose name or address a field asks for: "buyer", "seller" (also where nothing says), or "named" by its own
+    label."""
     if wanted.concept in ("buyer", "seller"):
         return wanted.concept
     for part in wanted.path.split("."):

@@ -1,7 +1,7 @@
 """From lines to a sheet: deskewed rows, phrases (what stands together), the columns that phrases form downwards.
 
-All boxes stay in page pixels; only the *order* is worked out on deskewed coordinates, so a tilted page has straight rows and
-its evidence still points at the picture.
+All boxes stay in page pixels; only the *order* is worked out on deskewed coordinates, so a tilted page has straight
+rows and its evidence still points at the picture.
 """
 
 import math
@@ -57,7 +57,8 @@ class Span:
         return (self.y0 + self.y1) / 2
 
     def part(self, start: int, end: int) -> Box:
-        """The box around text[start:end] in page pixels, by the share of the characters (full-width ones count twice)."""
+        """The box around text[start:end] in page pixels, by the share of the characters (full-width ones count
+        twice)."""
         if self.parts:
             at, boxes = 0, []
             for piece in self.parts:
@@ -81,8 +82,8 @@ def around(boxes: Sequence[Box]) -> Box:
 class Sheet:
     """One page as rows of segments, as phrases, and who stands under whom.
 
-    `down[i]` is the index of the phrase that continues phrase i's column block below, or None; `up` the other way round.
-    `height` is the usual height of a line in pixels; x0..x1, y0..y1 the deskewed bounds of all print.
+    `down[i]` is the index of the phrase that continues phrase i's column block below, or None; `up` the other way
+    round. `height` is the usual height of a line in pixels; x0..x1, y0..y1 the deskewed bounds of all print.
     """
 
     width: float

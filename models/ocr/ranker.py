@@ -1,7 +1,8 @@
 """The one ranker: a candidate's score is the sum of its features, each times a weight; the weights are readable data.
 
-`weights.yaml` holds them, one table a kind of field. "Nothing" is a candidate too, with the weight `none`, so a field may
-stay empty. `fit` learns weights from answered documents (corrections), pulled towards the ones it started from.
+`weights.yaml` holds them, one table a kind of field. "Nothing" is a candidate too, with the weight `none`, so a
+field may stay empty. `fit` learns weights from answered documents (corrections), pulled towards the ones it started
+from.
 """
 
 import math
@@ -23,7 +24,8 @@ NONE = "none"
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """A value with its share of the belief: `belief` sums over all places that give this value, `second` is the next value's."""
+    """A value with its share of the belief: `belief` sums over all places that give this value, `second` is the next
+    value's."""
 
     candidate: Candidate
     belief: float
@@ -90,7 +92,9 @@ def fit(
     """
     import numpy as np
 
-    names = sorted({name for one in examples for candidate in one.candidates for name in candidate.features} | {*start} | {NONE})
+    names = sorted(
+        {name for one in examples for candidate in one.candidates for name in candidate.features} | {*start} | {NONE}
+    )
     column = {name: i for i, name in enumerate(names)}
     rows, right, owner = [], [], []
     for number, example in enumerate(examples):

@@ -31,7 +31,8 @@ class Mark:
 
 
 class Near(NamedTuple):
-    """A mark seen from a value: where it stands (line, left, above, header, before, after) and how strongly it speaks."""
+    """A mark seen from a value: where it stands (line, left, above, header, before, after) and how strongly it
+    speaks."""
 
     mark: Mark
     place: str
@@ -175,7 +176,11 @@ def _right_below(sheet: Sheet, span: Span) -> Iterable[Span]:
     if len(span.text) > 24 or VALUE.search(span.text):
         return
     for below in sheet.below(span, reach=0.9):
-        if len(below.text) <= 24 and below.y0 - span.y1 < 0.9 * sheet.height and abs(below.x0 - span.x0) < 2.5 * span.height:
+        if (
+            len(below.text) <= 24
+            and below.y0 - span.y1 < 0.9 * sheet.height
+            and abs(below.x0 - span.x0) < 2.5 * span.height
+        ):
             yield below
             return
 
@@ -183,8 +188,8 @@ def _right_below(sheet: Sheet, span: Span) -> Iterable[Span]:
 def context(scene: Scene, wanted: Wanted, near: Sequence[Near]) -> dict[str, float]:
     """What the labels nearby say of a value, for one field.
 
-    own_* the strongest own label and where it stands; cover the share of the words beside it that it explains; rival the
-    strongest label of something else; shadowed where the own label is only a part of a longer rival.
+    own_* the strongest own label and where it stands; cover the share of the words beside it that it explains; rival
+    the strongest label of something else; shadowed where the own label is only a part of a longer rival.
     """
     owners = wanted.owners
     owners = wanted.owners

@@ -1,8 +1,8 @@
 """Reading printed values. Each module gives `find(text)` for noisy lines and `read(text)` for one whole value.
 
-`find` is lenient: it looks for values inside a line that an OCR engine may have misread, and says how well each one reads.
-`read` is strict: the whole text is one value, or the answer is None; it never mends, and never gives a value that is not
-printed.
+`find` is lenient: it looks for values inside a line that an OCR engine may have misread, and says how well each one
+reads. `read` is strict: the whole text is one value, or the answer is None; it never mends, and never gives a value
+that is not printed.
 """
 
 from typing import Any, NamedTuple

@@ -1,8 +1,9 @@
-"""Dates as printed: 15/06/2024 · 15.6.24 · 15 June 2024 · June 15, 2024 · 15. Juni 2024 · 2024年6月15日 · 二〇二四年六月十五日.
+"""Dates as printed: 15/06/2024 · 15.6.24 · 15 June 2024 · June 15, 2024 · 15. Juni 2024 · 2024年6月15日 ·
+二〇二四年六月十五日.
 
-Months in English, German, French, Spanish, Portuguese, Italian, Dutch, Polish, Malay and Indonesian. Years from 1900 to 2099;
-a year of two digits from 70 on is of the last century. Where an all-digit date cannot be read in the asked order but can in
-another (05/13/2018 asked as DMY), the one that is possible is taken.
+Months in English, German, French, Spanish, Portuguese, Italian, Dutch, Polish, Malay and Indonesian. Years from 1900
+to 2099; a year of two digits from 70 on is of the last century. Where an all-digit date cannot be read in the asked
+order but can in another (05/13/2018 asked as DMY), the one that is possible is taken.
 """
 
 import re
@@ -52,7 +53,8 @@ _LOOKALIKES = str.maketrans("OoQDIl|SBZ", "0000111582")
 
 
 def _int(text: str) -> int:
-    """The number of Western digits (letters that look like digits mended) or Chinese numerals; -1 where it is neither."""
+    """The number of Western digits (letters that look like digits mended) or Chinese numerals; -1 where it is
+    neither."""
     if text and text[0] in "〇零○一二三四五六七八九十廿卅":
         text = text.replace("廿", "二十").replace("卅", "三十")
         if "十" in text:
@@ -175,12 +177,14 @@ _PATTERNS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str], str], Reading]]
     for pattern, reading in (
         (rf"(?<![0-9〇零○一二三四五六七八九])((?:[0-9]\s?){{4}}|[0-9]{{2}}|{_CJK}{{4}}|{_CJK}{{2}})\s*[年년]\s*([0-9]{{1,2}}|{_CJK}{{1,3}})\s*"
          rf"[月월]\s*([0-9]{{1,2}}|{_CJK}{{1,3}})\s*[日号號일]", _chinese),
-        (rf"(?<![0-9.,/-])({_YEAR})(\s?[-/.年]\s?)({_D}{{1,2}})(\s?[-/.月]\s?)([0-9]{{2}}|[0-9](?![0-9]))(?=$|[^0-9]|[0-9]{{2}}:)", _numeric),
+        (rf"(?<![0-9.,/-])({_YEAR})(\s?[-/.年]\s?)({_D}{{1,2}})(\s?[-/.月]\s?)([0-9]{{2}}|[0-9](?![0-9]))"
+         r"(?=$|[^0-9]|[0-9]{2}:)", _numeric),
         (rf"(?<![0-9.,/])(?:(?<!\S-)|(?<=[0-9]{{4}}-))({_D}{{1,2}})(\s?[-/.,·]\s?|(?<=[0-9])\s(?=[0-9]))({_D}{{1,2}})(\s?[-/.,·]\s?|\s(?=[0-9]))((?:19|20){_D}{{2}})"
          rf"(?=$|[^0-9]|[0-9]{{1,2}}\s?[:.][0-9]{{2}})", _numeric),
         (rf"(?<![0-9.,/])(?:(?<!\S-)|(?<=[0-9]{{2}}-))({_D}{{1,2}})(\s?[-/.·]\s?)({_D}{{1,2}})(\s?[-/.·]\s?)([0-9]{_D}|{_D}[0-9])"
          rf"(?![0-9]*[.,/·][0-9])(?!-[0-9]+(?![0-9]*[-./]))(?=$|[^0-9A-Za-z]|[0-9]{{1,2}}:[0-9]{{2}}|[ap]m)", _numeric),
-        (rf"(?<![0-9.,/])([0-3]?[0-9])(?:st|nd|rd|th|er|[.º°])?[\s\-/.,']*(?:(?:of|de|del|d'|day of)\s+)?({_NAME})\.?(?:\s+(?:de|del))?[\s\-/.,']*"
+        (rf"(?<![0-9.,/])([0-3]?[0-9])(?:st|nd|rd|th|er|[.º°])?[\s\-/.,']*"
+         rf"(?:(?:of|de|del|d'|day of)\s+)?({_NAME})\.?(?:\s+(?:de|del))?[\s\-/.,']*"
          rf"({_YEAR}|[0-9]{{2}}){_END}", _day_name_year),
         (rf"(?:(?<![^\W\d_])|{_AFTER_DAY})({_NAME})\.?[\s\-/.,']*([0-3]?[0-9])(?:st|nd|rd|th)?(?:[\s\-/.,']+({_YEAR})|,?\s?'\s?([0-9]{{2}}))"
          rf"{_END}", _name_day_year),
@@ -193,8 +197,8 @@ _PATTERNS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str], str], Reading]]
 def find(text: str, order: str = "DMY") -> list[Found]:
     """Every date in a line of noisy print; values are `datetime.date`.
 
-    Quality falls for letters read as digits, unlike separators, years of two digits, another order than the asked one, and
-    runs of eight digits.
+    Quality falls for letters read as digits, unlike separators, years of two digits, another order than the asked
+    one, and runs of eight digits.
     """
     plain = narrow(text)
     found = []

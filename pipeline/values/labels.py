@@ -1,8 +1,9 @@
 """Finding a label on a printed line: blind to blanks and punctuation, bound to whole words, patient with OCR errors.
 
-"Invoice No" is found in "INVOICENO.:123" and "lnvoice N0 123", "Total" not in "Subtotal". Letters that look alike (O and 0,
-I, l and 1, S and 5, B and 8, Z and 2) count as equal; beyond that one wrong letter is allowed from five letters on, two from
-nine. Chinese, Japanese and Korean labels must stand letter by letter, because one character there is a whole word.
+"Invoice No" is found in "INVOICENO.:123" and "lnvoice N0 123", "Total" not in "Subtotal". Letters that look alike (O
+and 0, I, l and 1, S and 5, B and 8, Z and 2) count as equal; beyond that one wrong letter is allowed from five
+letters on, two from nine. Chinese, Japanese and Korean labels must stand letter by letter, because one character
+there is a whole word.
 """
 
 from functools import lru_cache

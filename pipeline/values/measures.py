@@ -1,4 +1,5 @@
-"""Measured values: a number and a unit as printed ("1.2 MPa", "35 ℃", "12,5 kg", "3公斤"), brought to the unit that is asked.
+"""Measured values: a number and a unit as printed ("1.2 MPa", "35 ℃", "12,5 kg", "3公斤"), brought to the unit that
+is asked.
 
 pint does the arithmetic, in exact decimals.
 """
@@ -15,15 +16,23 @@ if TYPE_CHECKING:
     from pint import UnitRegistry
 
 _PRINTED: dict[str, str] = {
-    "℃": "degC", "°C": "degC", "ºC": "degC", "oC": "degC", "℉": "degF", "°F": "degF", "ºF": "degF", "摄氏度": "degC", "度": "degree",
-    "°": "degree", "%": "percent", "‰": "permille", "㎡": "m**2", "平方米": "m**2", "㎥": "m**3", "立方米": "m**3", "㎜": "mm", "㎝": "cm",
-    "㎞": "km", "㎏": "kg", "㎎": "mg", "㎖": "ml", "㎾": "kW", "㎑": "kHz", "㎒": "MHz", "㎫": "MPa", "㎪": "kPa", "μ": "micro",
+    "℃": "degC", "°C": "degC", "ºC": "degC", "oC": "degC", "℉": "degF", "°F": "degF", "ºF": "degF",
+    "摄氏度": "degC", "度": "degree",
+    "°": "degree", "%": "percent", "‰": "permille", "㎡": "m**2", "平方米": "m**2", "㎥": "m**3", "立方米": "m**3",
+    "㎜": "mm", "㎝": "cm",
+    "㎞": "km", "㎏": "kg", "㎎": "mg", "㎖": "ml", "㎾": "kW", "㎑": "kHz", "㎒": "MHz", "㎫": "MPa", "㎪": "kPa",
+    "μ": "micro",
     "Ω": "ohm", "千克": "kg", "公斤": "kg", "克": "g", "吨": "tonne", "毫克": "mg", "毫升": "ml", "升": "l",
-    "毫米": "mm", "厘米": "cm", "千米": "km", "公里": "km", "米": "m", "兆帕": "MPa", "千帕": "kPa", "帕": "Pa", "伏": "V", "安": "A",
-    "千瓦": "kW", "瓦": "W", "赫兹": "Hz", "秒": "s", "分钟": "min", "小时": "h", "天": "day", "转/分": "rpm", "r/min": "rpm",
-    "U/min": "rpm", "1/min": "rpm", "tr/min": "rpm", "min-1": "rpm", "Std.": "h", "Stk": "count", "kgs": "kg", "KG": "kg", "KGS": "kg", "Kg": "kg",
-    "MM": "mm", "CM": "cm", "ML": "ml", "Mpa": "MPa", "mpa": "MPa", "MPA": "MPa", "Kpa": "kPa", "kpa": "kPa", "KPa": "kPa", "Bar": "bar",
-    "BAR": "bar", "PSI": "psi", "Lt": "l", "ltr": "l", "Liter": "l", "lbs": "lb", "LBS": "lb", "hrs": "h", "Hrs": "h", "Kw": "kW", "KW": "kW",
+    "毫米": "mm", "厘米": "cm", "千米": "km", "公里": "km", "米": "m", "兆帕": "MPa", "千帕": "kPa", "帕": "Pa",
+    "伏": "V", "安": "A",
+    "千瓦": "kW", "瓦": "W", "赫兹": "Hz", "秒": "s", "分钟": "min", "小时": "h", "天": "day", "转/分": "rpm",
+    "r/min": "rpm",
+    "U/min": "rpm", "1/min": "rpm", "tr/min": "rpm", "min-1": "rpm", "Std.": "h", "Stk": "count", "kgs": "kg",
+    "KG": "kg", "KGS": "kg", "Kg": "kg",
+    "MM": "mm", "CM": "cm", "ML": "ml", "Mpa": "MPa", "mpa": "MPa", "MPA": "MPa", "Kpa": "kPa", "kpa": "kPa",
+    "KPa": "kPa", "Bar": "bar",
+    "BAR": "bar", "PSI": "psi", "Lt": "l", "ltr": "l", "Liter": "l", "lbs": "lb", "LBS": "lb", "hrs": "h",
+    "Hrs": "h", "Kw": "kW", "KW": "kW",
     "Kwh": "kWh", "KWH": "kWh", "HZ": "Hz", "hz": "Hz", "rh": "percent", "%RH": "percent",
 }  # fmt: skip
 _NUMBER = r"[-+]?\s?(?:[0-9]+(?:[.,' ][0-9]+)*|[.,][0-9]+)"
@@ -68,7 +77,8 @@ def unit(text: str) -> Any:
 
 
 def convert(value: Decimal, printed: str, wanted: str) -> Decimal | None:
-    """The value in the wanted unit, to 12 significant digits; None where the units are unknown or measure other things."""
+    """The value in the wanted unit, to 12 significant digits; None where the units are unknown or measure other
+    things."""
     from pint.errors import PintError
 
     source, target = unit(printed), unit(wanted)
@@ -107,7 +117,8 @@ def read(text: str, unit: str) -> tuple[Decimal, str] | None:
 
 
 def find(text: str, unit: str) -> list[Found]:
-    """Every number in a line that is followed by a unit of the same kind as `unit`; values are (Decimal, unit as printed)."""
+    """Every number in a line that is followed by a unit of the same kind as `unit`; values are (Decimal, unit as
+    printed)."""
     plain = narrow(text)
     found = []
     for match in _ANYWHERE.finditer(plain):

@@ -1,8 +1,9 @@
-"""Numbers and amounts of money, as many countries print them: 1.234,56 · 1,234.56 · 1 234,56 · 1'234.56 · (12.50) · 12.50-
+"""Numbers and amounts of money, as many countries print them: 1.234,56 · 1,234.56 · 1 234,56 · 1'234.56 · (12.50) ·
+12.50-
 
-Which of "." and "," is the decimal sign: with both, the last. With one of them several times, none. With one of them once, it
-is decimal unless exactly three digits follow one to three digits that do not start with 0: "1.234" reads as 1234, because
-prices with three decimals are rarer than thousands. A `decimal` sign given by the job settles it.
+Which of "." and "," is the decimal sign: with both, the last. With one of them several times, none. With one of them
+once, it is decimal unless exactly three digits follow one to three digits that do not start with 0: "1.234" reads as
+1234, because prices with three decimals are rarer than thousands. A `decimal` sign given by the job settles it.
 """
 
 import re
@@ -12,13 +13,69 @@ from pipeline.values import Found, apart
 from pipeline.values.texts import narrow
 
 _SIGNS: dict[str, str] = {
-    "€": "EUR", "£": "GBP", "₹": "INR", "₩": "KRW", "฿": "THB", "₫": "VND", "₱": "PHP", "₺": "TRY", "₽": "RUB", "₴": "UAH",
-    "₪": "ILS", "₦": "NGN", "US$": "USD", "S$": "SGD", "A$": "AUD", "AU$": "AUD", "C$": "CAD", "CA$": "CAD", "HK$": "HKD",
-    "NT$": "TWD", "NZ$": "NZD", "R$": "BRL", "MX$": "MXN", "$": "USD", "RM": "MYR", "RMB": "CNY", "人民币": "CNY", "元": "CNY",
-    "圆": "CNY", "円": "JPY", "港币": "HKD", "美元": "USD", "欧元": "EUR", "zł": "PLN", "zl": "PLN", "Kč": "CZK", "Ft": "HUF",
+    "€": "EUR", "£": "GBP", "₹": "INR", "₩": "KRW", "฿": "THB", "₫": "VND", "₱": "PHP", "₺": "TRY", "₽": "RUB",
+    "₴": "UAH",
+    "₪": "ILS", "₦": "NGN", "US$": "USD", "S$": "SGD", "A$": "AUD", "AU$": "AUD", "C$": "CAD", "CA$": "CAD",
+    "HK$": "HKD",
+    "NT$": "TWD", "NZ$": "NZD", "R$": "BRL", "MX$": "MXN", "$": "USD", "RM": "MYR", "RMB": "CNY", "人民币": "CNY",
+    "元": "CNY",
+    "圆": "CNY", "円": "JPY", "港币": "HKD", "美元": "USD", "欧元": "EUR", "zł": "PLN", "zl": "PLN", "Kč": "CZK",
+    "Ft": "HUF",
     "Fr.": "CHF", "SFr.": "CHF", "Rs": "INR", "Rs.": "INR", "Rp": "IDR", "Rp.": "IDR", "EURO": "EUR", "Euro": "EUR",
 }  # fmt: skip
-_CODES = ["AED", "ARS", "AUD", "BDT", "BGN", "BRL", "CAD", "CHF", "CLP", "CNY", "COP", "CZK", "DKK", "EGP", "EUR", "GBP", "HKD", "HUF", "IDR", "ILS", "INR", "ISK", "JPY", "KES", "KRW", "KWD", "MAD", "MXN", "MYR", "NGN", "NOK", "NZD", "PEN", "PHP", "PKR", "PLN", "QAR", "RON", "RSD", "RUB", "SAR", "SEK", "SGD", "THB", "TND", "TRY", "TWD", "UAH", "USD", "VND", "ZAR"]
+_CODES = [
+    "AED",
+    "ARS",
+    "AUD",
+    "BDT",
+    "BGN",
+    "BRL",
+    "CAD",
+    "CHF",
+    "CLP",
+    "CNY",
+    "COP",
+    "CZK",
+    "DKK",
+    "EGP",
+    "EUR",
+    "GBP",
+    "HKD",
+    "HUF",
+    "IDR",
+    "ILS",
+    "INR",
+    "ISK",
+    "JPY",
+    "KES",
+    "KRW",
+    "KWD",
+    "MAD",
+    "MXN",
+    "MYR",
+    "NGN",
+    "NOK",
+    "NZD",
+    "PEN",
+    "PHP",
+    "PKR",
+    "PLN",
+    "QAR",
+    "RON",
+    "RSD",
+    "RUB",
+    "SAR",
+    "SEK",
+    "SGD",
+    "THB",
+    "TND",
+    "TRY",
+    "TWD",
+    "UAH",
+    "USD",
+    "VND",
+    "ZAR",
+]
 _WORDS = sorted([*_SIGNS, *_CODES, "¥", "kr", "kr."], key=len, reverse=True)
 _LETTER = "A-Za-z\u00c0-\u024f"
 _CURRENCY = "|".join(
@@ -116,8 +173,8 @@ _MENDED = str.maketrans("OoDQ", "0000")
 def find(text: str) -> list[Found]:
     """Every number in a line of noisy print, with its sign; values are Decimal.
 
-    Parts of dates, times, telephone numbers and codes such as "A-12" are left out. Quality falls for letters read as digits,
-    blanks inside, a lost head (".50"), and letters that touch.
+    Parts of dates, times, telephone numbers and codes such as "A-12" are left out. Quality falls for letters read as
+    digits, blanks inside, a lost head (".50"), and letters that touch.
     """
     plain = narrow(text)
     found = []

@@ -1,4 +1,5 @@
-"""Texts in a plain form: for comparing (`fold`, `squash`) and for matching patterns without moving a character (`narrow`)."""
+"""Texts in a plain form: for comparing (`fold`, `squash`) and for matching patterns without moving a character
+(`narrow`)."""
 
 import unicodedata
 
@@ -24,7 +25,8 @@ def _narrow(char: str) -> str:
 
 
 def narrow(text: str) -> str:
-    """The text with full-width forms, dashes, quotes, blanks and digits of all scripts as ASCII; same length, same offsets.
+    """The text with full-width forms, dashes, quotes, blanks and digits of all scripts as ASCII; same length, same
+    offsets.
 
     Superscripts and circled digits stay as they are: "5²" must not become 52.
     """

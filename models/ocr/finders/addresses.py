@@ -13,7 +13,8 @@ from pipeline.values import dates, texts
 
 TOP_ROWS, FOOT_ROWS, MOST_LINES = 40, 12, 7
 _TAIL = re.compile(
-    r"[\s,;.(|-]*\b(?:tel|telephone|phone|ph|fax|hp|h/p|gst|e-?mail|website|www|telefon|tél)\b.*$|电话.*$", re.IGNORECASE
+    r"[\s,;.(|-]*\b(?:tel|telephone|phone|ph|fax|hp|h/p|gst|e-?mail|website|www|telefon|tél)\b.*$|电话.*$",
+    re.IGNORECASE,
 )
 _HEAD = re.compile(r"^\s*(?:address|addr|alamat|adresse|anschrift|地址|住址)\s*[:.：]?\s*", re.IGNORECASE)
 _NUMBERED = re.compile(r"\s*(?:no\.?|lot|unit|suite|#)?\s*[0-9]+[A-Z]?\b.*[A-Za-z]{3}", re.IGNORECASE)
@@ -106,15 +107,20 @@ class _Likeness:
 
 
 def _goes_on(first: Span, second: Span, height: float) -> bool:
-    """Whether a short line of letters under a postcode or a comma is the town, state or country that ends the address."""
+    """Whether a short line of letters under a postcode or a comma is the town, state or country that ends the
+    address."""
     text = second.text
     codes = list(words.POSTCODE.finditer(first.text))
     tail = first.text[codes[-1].end() :] if codes else ""
-    open_end = (codes and len([part for part in tail.split(",") if part.strip(" .")]) < 2) or first.text.rstrip().endswith(",")
+    open_end = (
+        codes and len([part for part in tail.split(",") if part.strip(" .")]) < 2
+    ) or first.text.rstrip().endswith(",")
     names = not any(char.isdigit() for char in text) and 1 <= len(words.WORD.findall(text)) <= 7
     stops = (words.AWAY, words.DOCUMENT, words.LEGAL, words.TRADE, words.GLUED)
     near = second.y0 - first.y1 < height and 0.65 < second.height / first.height < 1.5
-    return bool(open_end and names and near and ":" not in text and "*" not in text and not any(s.search(text) for s in stops))
+    return bool(
+        open_end and names and near and ":" not in text and "*" not in text and not any(s.search(text) for s in stops)
+    )
 
 
 def _features(scene: Scene, sheet: Sheet, like: _Likeness, chain: list[int], party: str) -> dict[str, float]:

@@ -14,13 +14,22 @@ from pipeline.values.texts import narrow
 _PERCENT = re.compile(r"\s?%")
 _AFTER_AT = re.compile(r"(?:@|[xX*×]|%)\s?$")
 _AGAINST = frozenset(
-    "sub subtotal tax gst sst vat tva btw mwst ust cgst sgst discount disc qty quantity item items change cash tender tendered "
-    "received paid rounding round adj excl excluding exclude exc excluded before saving savings saved point points balance visa "
-    "master mastercard card ht hors netto exclusief deposit count".split()
-)
-_FOR = frozenset("incl inclusive including grand rounded payable due nett after ttc brutto gross final amount inkl".split())
-_INCLUSIVE = frozenset("incl inclusive including ttc inkl".split())
-_TAXES = frozenset("tax gst sst vat tva btw mwst ust".split())
+    {
+        "sub", "subtotal", "tax", "gst", "sst", "vat", "tva", "btw", "mwst", "ust", "cgst", "sgst", "discount",
+        "disc", "qty", "quantity", "item", "items", "change", "cash", "tender", "tendered", "received", "paid",
+        "rounding", "round", "adj", "excl", "excluding", "exclude", "exc", "excluded", "before", "saving",
+        "savings", "saved", "point", "points", "balance", "visa", "master", "mastercard", "card", "ht", "hors",
+        "netto", "exclusief", "deposit", "count",
+    }
+)  # fmt: skip
+_FOR = frozenset(
+    {
+        "incl", "inclusive", "including", "grand", "rounded", "payable", "due", "nett", "after", "ttc", "brutto",
+        "gross", "final", "amount", "inkl",
+    }
+)  # fmt: skip
+_INCLUSIVE = frozenset({"incl", "inclusive", "including", "ttc", "inkl"})
+_TAXES = frozenset({"tax", "gst", "sst", "vat", "tva", "btw", "mwst", "ust"})
 _WORD = re.compile(r"[^\W\d_]+")
 _SUMMARY = re.compile(r"summary| code|zusammenfassung|récapitul", re.IGNORECASE)
 _ROUND = Decimal("0.051")  # tills round to five hundredths
@@ -63,7 +72,9 @@ def _amounts(scene: Scene) -> list[_Amount]:
 
 def _concepts(scene: Scene, near: list[Near]) -> frozenset[str]:
     """The shipped concepts of the label that speaks most strongly for an amount."""
-    best = max((one for one in near if one.place in ("line", "left", "above")), key=lambda one: one.strength, default=None)
+    best = max(
+        (one for one in near if one.place in ("line", "left", "above")), key=lambda one: one.strength, default=None
+    )
     if best is None or best.strength < 0.35:
         return frozenset()
     same = [one for one in near if one.mark.span is best.mark.span]
@@ -83,7 +94,9 @@ def money(scene: Scene, wanted: Wanted) -> list[Candidate]:
             by_concept.setdefault(concept, set()).add(one.value)
     sums = _Sums(by_concept, set(solid))
     own_words = {word for label in wanted.labels for word in _WORD.findall(label.casefold())}
-    totals = [(one.value, (one.number, one.span.row)) for one in listed if "total" in one.concepts or "due" in one.concepts]
+    totals = [
+        (one.value, (one.number, one.span.row)) for one in listed if "total" in one.concepts or "due" in one.concepts
+    ]
     summaries = {
         (number, row)
         for number, sheet in enumerate(scene.sheets)
@@ -150,7 +163,9 @@ def _said(scene: Scene, one: _Amount) -> set[str]:
     left = " ".join(span.text for span in row if span.x0 < one.span.x0) + " " + one.span.text[: one.found.start]
     words = set(_WORD.findall(numbers.CURRENCY.sub(" ", left).casefold()))
     if not words:
-        words = {word for near in one.near if near.place == "above" for word in _WORD.findall(near.mark.span.text.casefold())}
+        words = {
+            word for near in one.near if near.place == "above" for word in _WORD.findall(near.mark.span.text.casefold())
+        }
     return words
 
 
@@ -165,7 +180,9 @@ class _Sums:
         self.totals = named.get("total", set()) | named.get("due", set())
         self.subtotals = named.get("subtotal", set())
         rounding = {value for value in named.get("rounding", set()) if abs(value) < Decimal("0.1")}
-        self.rounded = {total + sign * value for total in self.totals for value in rounding for sign in (1, -1) if value}
+        self.rounded = {
+            total + sign * value for total in self.totals for value in rounding for sign in (1, -1) if value
+        }
         self.tendered = {paid - back for paid in cash for back in change if paid >= back >= 0}
         self.tips = named.get("tips", set()) | {Decimal(0)}
 
@@ -182,10 +199,15 @@ class _Sums:
             "near_total": any(0 < abs(value - total) < _ROUND for total in self.totals),
             "is_net_and_tax": taxed,
             "is_subtotal_and_tax": any(
-                sub and abs(sub) + abs(tax) + tip == sized for sub in self.subtotals for tax in self.taxes for tip in self.tips
+                sub and abs(sub) + abs(tax) + tip == sized
+                for sub in self.subtotals
+                for tax in self.taxes
+                for tip in self.tips
             ),
             "is_total_less_tax": any(tax and total - tax == value for total in self.totals for tax in self.taxes),
-            "is_total_less_net": any(total > sub > 0 and total - sub == value for total in self.totals for sub in self.solid),
+            "is_total_less_net": any(
+                total > sub > 0 and total - sub == value for total in self.totals for sub in self.solid
+            ),
             "is_total": value in self.totals,
             "is_subtotal": value in self.subtotals,
         }
@@ -234,7 +256,11 @@ def measures_of(scene: Scene, wanted: Wanted) -> list[Candidate]:
             if not any(char.isdigit() for char in span.text):
                 continue
             with_unit = measures.find(span.text, unit)
-            bare = [one for one in numbers.find(span.text) if all(one.end <= m.start or m.end <= one.start for m in with_unit)]
+            bare = [
+                one
+                for one in numbers.find(span.text)
+                if all(one.end <= m.start or m.end <= one.start for m in with_unit)
+            ]
             for one in (*with_unit, *bare):
                 features = context(scene, wanted, scene.near(number, span, one.start, one.end))
                 features |= place(scene, number, span)

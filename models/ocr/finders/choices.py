@@ -14,8 +14,50 @@ from pipeline.values.texts import fold, narrow, squash
 TICKED = "☑☒✓✔√■▣✗✘▽仏☆"
 EMPTY = "□☐口○〇"
 _BOX = re.compile(f"[{TICKED}{EMPTY}]")
-YES = ["yes", "y", "ja", "oui", "si", "sí", "ya", "true", "x", "是", "有", "对", "ok", "pass", "passed", "合格", "正常", "√", "✓", "✔", "☑", "✗", "☒"]
-NO = ["no", "n", "nein", "non", "tidak", "false", "否", "无", "没有", "不是", "fail", "failed", "不合格", "异常", "不正常", "□", "☐"]
+YES = [
+    "yes",
+    "y",
+    "ja",
+    "oui",
+    "si",
+    "sí",
+    "ya",
+    "true",
+    "x",
+    "是",
+    "有",
+    "对",
+    "ok",
+    "pass",
+    "passed",
+    "合格",
+    "正常",
+    "√",
+    "✓",
+    "✔",
+    "☑",
+    "✗",
+    "☒",
+]
+NO = [
+    "no",
+    "n",
+    "nein",
+    "non",
+    "tidak",
+    "false",
+    "否",
+    "无",
+    "没有",
+    "不是",
+    "fail",
+    "failed",
+    "不合格",
+    "异常",
+    "不正常",
+    "□",
+    "☐",
+]
 
 
 def options(scene: Scene, wanted: Wanted) -> list[Candidate]:

@@ -12,9 +12,15 @@ from pipeline.values.texts import narrow
 _CODE = re.compile(
     r"(?<![\w@.])(?:[A-Za-z]{1,4}[ ])?[A-Za-z0-9][A-Za-z0-9]*(?:[-/._#]+[A-Za-z0-9]+)*(?:\s?/\s?[0-9]{1,4}(?![0-9/.]))?"
 )
-_PHONE = re.compile(r"(?<![0-9A-Za-z.,/-])\+?(?:\([0-9+ ]{1,6}\)\s?)?[0-9](?:[0-9]|[ .\-/–]{1,3}(?=[0-9(])|\([0-9]+\)\s?){5,18}(?![0-9])")
+_PHONE = re.compile(
+    r"(?<![0-9A-Za-z.,/-])\+?(?:\([0-9+ ]{1,6}\)\s?)?[0-9]"
+    r"(?:[0-9]|[ .\-/–]{1,3}(?=[0-9(])|\([0-9]+\)\s?){5,18}(?![0-9])"
+)
 _EMAIL = re.compile(r"[A-Za-z0-9._%+-]+\s?@\s?[A-Za-z0-9.-]+\.[A-Za-z]{2,12}")
-_URL = re.compile(r"(?:https?://|www\.)[^\s,;]+|(?<![@\w.])[a-z0-9-]+(?:\.[a-z0-9-]+)*\.(?:com|org|net|de|fr|cn|my|co|eu|io)(?:/[^\s,;]*)?(?![\w@])", re.I)
+_URL = re.compile(
+    r"(?:https?://|www\.)[^\s,;]+|(?<![@\w.])[a-z0-9-]+(?:\.[a-z0-9-]+)*\.(?:com|org|net|de|fr|cn|my|co|eu|io)(?:/[^\s,;]*)?(?![\w@])",
+    re.I,
+)
 _AMOUNT = re.compile(r"[0-9][.,][0-9]{2}(?![0-9])")
 
 
@@ -56,7 +62,9 @@ def ids(scene: Scene, wanted: Wanted) -> list[Candidate]:
             "date": float(any(one.start < end and start < one.end for one in dates.find(plain))),
             "time": float(any(one.start < end and start < one.end for one in times.find(plain) if one.quality > 0.5)),
             "amount": float(bool(_AMOUNT.search(printed)) or following[:1] == "%"),
-            "phone": float(bool(re.search(r"\b(tel|fax|phone|ph|hp|mobile)\b", plain[max(0, start - 12) : start], re.I))),
+            "phone": float(
+                bool(re.search(r"\b(tel|fax|phone|ph|hp|mobile)\b", plain[max(0, start - 12) : start], re.I))
+            ),
             "label": float(inside),
             "repeated": min(counts[printed.replace(" ", "")] - 1, 3) / 3,
             "alone": float(end - start >= len(plain.strip())),
@@ -93,7 +101,9 @@ def phones(scene: Scene, wanted: Wanted) -> list[Candidate]:
                     "letters_before": float(bool(re.search(r"[A-Za-z]{3}", plain[:start]))),
                 }
                 text = span.text[start:end].strip()
-                candidates.append(Candidate(text, text, scene.pages[number], span.part(start, end), span.score, features))
+                candidates.append(
+                    Candidate(text, text, scene.pages[number], span.part(start, end), span.score, features)
+                )
     return candidates
 
 
@@ -116,5 +126,7 @@ def _matches(scene: Scene, wanted: Wanted, pattern: re.Pattern[str]) -> list[Can
                 features = context(scene, wanted, scene.near(number, span, start, end)) | place(scene, number, span)
                 features |= {"shape": 1.0, "first": float(not candidates)}
                 text = span.text[start:end].replace(" ", "")
-                candidates.append(Candidate(text, text, scene.pages[number], span.part(start, end), span.score, features))
+                candidates.append(
+                    Candidate(text, text, scene.pages[number], span.part(start, end), span.score, features)
+                )
     return candidates

@@ -49,7 +49,9 @@ def times_of(scene: Scene, wanted: Wanted) -> list[Candidate]:
     for number, sheet in enumerate(scene.sheets):
         for span in sheet.segments:
             for one in times.find(span.text):
-                features = context(scene, wanted, scene.near(number, span, one.start, one.end)) | place(scene, number, span)
+                features = context(scene, wanted, scene.near(number, span, one.start, one.end)) | place(
+                    scene, number, span
+                )
                 printed = span.text[one.start : one.end]
                 features |= {
                     "quality": one.quality,
@@ -88,11 +90,7 @@ def _ranged(raw: list[tuple[int, Span, Found]], i: int, step: int) -> bool:
     return near and (not between.strip() or bool(_DASH.fullmatch(between)))
 
 
-def _candidate(
-    scene: Scene, number: int, span: Span, one: Found, value: Any, features: dict[str, float]
-) -> Candidate:
+def _candidate(scene: Scene, number: int, span: Span, one: Found, value: Any, features: dict[str, float]) -> Candidate:
     return Candidate(
         span.text[one.start : one.end], value, scene.pages[number], span.part(one.start, one.end), span.score, features
     )
-
-

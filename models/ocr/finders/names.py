@@ -16,7 +16,19 @@ from pipeline.values import dates, texts
 
 TOP_ROWS, FOOT_ROWS, MOST_LINES = 40, 8, 3
 _PARTIES = {"@buyer", "@seller", "@agency", "@advertiser"}
-_BY_PARTY = ("top", "down", "large", "right", "repeated", "over_address", "legal", "later", "rival", "section_own", "section_rival")
+_BY_PARTY = (
+    "top",
+    "down",
+    "large",
+    "right",
+    "repeated",
+    "over_address",
+    "legal",
+    "later",
+    "rival",
+    "section_own",
+    "section_rival",
+)
 _REGISTERED = re.compile(
     r"\s*[\(\[]?\s*(?:co(?:mpany)?[.-]?\s*(?:reg(?:istration)?)?\.?\s*(?:no)?\.?\s*[:.]?\s*|reg(?:istration)?\.?\s*no\.?\s*"
     r"[:.]?\s*|roc\s*[:.]?\s*)?[:.]?\s*[A-Z]{0,3}\s?[0-9]{5,12}\s?-?\s?[A-Z]?\s*[\)\]]?\s*$",
@@ -28,14 +40,18 @@ _OPEN_END = re.compile(r"(&|,|-|\bof|\band|\bthe|\bund|\bet|\bde)\s*$", re.IGNOR
 
 
 def companies(scene: Scene, wanted: Wanted) -> list[Candidate]:
-    """Runs of up to three lines at the top and the foot of the first page, and what stands beside the field's labels."""
+    """Runs of up to three lines at the top and the foot of the first page, and what stands beside the field's
+    labels."""
     party = party_of(wanted)
     candidates: list[Candidate] = []
     seen: set[tuple[str, int, int]] = set()
     for labelled in plain.texts_of(scene, wanted):
         own = {f"key_{name}": value for name, value in labelled.features.items() if value}
         for text, stripped in _variants(labelled.text):
-            cut = {"key_stripped": float(stripped), "key_strippable": float(not stripped and without_number(text) != text)}
+            cut = {
+                "key_stripped": float(stripped),
+                "key_strippable": float(not stripped and without_number(text) != text),
+            }
             features = _looks(text, [text]) | own | cut | {"labelled": 1.0}
             seen.add((texts.squash(text), labelled.page, round(labelled.box.y / 10)))
             candidates.append(Candidate(text, text, labelled.page, labelled.box, labelled.score, features))
@@ -63,7 +79,10 @@ def companies(scene: Scene, wanted: Wanted) -> list[Candidate]:
                 lines = [text] if stripped else [one.text for one in span]
                 features = _looks(text, lines) | stands
                 features["lines"] = len(span) - 1.0
-                features |= {"stripped": float(stripped), "strippable": float(not stripped and without_number(text) != text)}
+                features |= {
+                    "stripped": float(stripped),
+                    "strippable": float(not stripped and without_number(text) != text),
+                }
                 features["repeated"] = min(max(0, counts[where[0]] - 1), 3) / 3
                 features["later"] = min(named, 6) / 6
                 features |= {f"{key}@{party}": features.get(key, 0.0) for key in _BY_PARTY}
@@ -163,7 +182,8 @@ def _looks(text: str, lines: Sequence[str]) -> dict[str, float]:
 
 
 def section(scene: Scene, row: int, party: str) -> tuple[float, float]:
-    """How strongly the heading over a row (up to nine rows up) says "this party", and how strongly it says another one."""
+    """How strongly the heading over a row (up to nine rows up) says "this party", and how strongly it says another
+    one."""
     sheet = scene.sheets[0]
     for above in range(row - 1, max(-1, row - 10), -1):
         if above < 0:
@@ -183,7 +203,9 @@ def _around(scene: Scene, sheet: Sheet, first: Span, wanted: Wanted, party: str)
     segment = next((one for one in sheet.rows[first.row] if one.x0 >= first.x0 - 1), first)
     near = scene.near(0, segment, 0, len(segment.text))
     named = context(scene, wanted, [one for one in near if one.place != "after"])
-    features = {f"near_{key}": value for key, value in named.items() if key in ("own", "own_above", "own_left", "own_header")}
+    features = {
+        f"near_{key}": value for key, value in named.items() if key in ("own", "own_above", "own_left", "own_header")
+    }
     features["rival"] = max(
         (
             one.strength
@@ -218,12 +240,16 @@ def _foot(sheet: Sheet, span: list[Span]) -> dict[str, float]:
     if len(span) > 1:
         head = " ".join(one.text for one in span[:-1])
         legal_end = _words(last.text).legal and _words(last.text).core < 5
-        open_end = last.text.lstrip().startswith("&") or head.count("(") > head.count(")") or bool(_OPEN_END.search(head))
+        open_end = (
+            last.text.lstrip().startswith("&") or head.count("(") > head.count(")") or bool(_OPEN_END.search(head))
+        )
         features |= {
             "legal_end": float(legal_end),
             "open_end": float(open_end and not legal_end),
             "loose_end": float(not open_end and not legal_end),
-            "unlike_lines": float(any(abs(a.height - b.height) >= 0.35 * max(a.height, b.height) for a, b in pairwise(span))),
+            "unlike_lines": float(
+                any(abs(a.height - b.height) >= 0.35 * max(a.height, b.height) for a, b in pairwise(span))
+            ),
             "digit_line": float(any(sum(char.isdigit() for char in one.text) > 3 for one in span)),
         }
     return features

@@ -112,7 +112,9 @@ def _candidate(
     text = whole[: len(_TRAIL.sub("", narrow(whole)))]
     if not text.strip():
         return None
-    boxes: list[Box] = [spans[0].part(start + lead, min(end, len(spans[0].text)) if len(spans) == 1 else len(spans[0].text))]
+    boxes: list[Box] = [
+        spans[0].part(start + lead, min(end, len(spans[0].text)) if len(spans) == 1 else len(spans[0].text))
+    ]
     boxes += [span.box for span in spans[1:]]
     keys = [
         other
@@ -124,7 +126,9 @@ def _candidate(
     covered = max((other.letters / letters for other in keys if other.quality > 0.8), default=0.0)
     first = spans[0]
     x0 = ends(first, start + lead, len(first.text))[0]
-    gap = max(0.0, x0 - mark.x1) / sheet.height if place[0] in "lr" else max(0.0, first.y0 - mark.span.y1) / sheet.height
+    gap = (
+        max(0.0, x0 - mark.x1) / sheet.height if place[0] in "lr" else max(0.0, first.y0 - mark.span.y1) / sheet.height
+    )
     plain = narrow(text)
     features = {
         "own": mark.quality,

@@ -1,6 +1,7 @@
 """What words tell about a line: parts of company names, of addresses, and of lines that are neither.
 
-Generic words of English, Malay, German, French, Spanish, Italian, Dutch, Polish and Chinese; no name of any one company.
+Generic words of English, Malay, German, French, Spanish, Italian, Dutch, Polish and Chinese; no name of any one
+company.
 """
 
 import re
@@ -23,8 +24,8 @@ TRADE = re.compile(
     re.IGNORECASE,
 )
 DOCUMENT = re.compile(
-    r"\b(?:invoice|receipt|bill|tax|cash (?:bill|sales?|receipt|memo|invoice)|sales?|order|welcome|thank|thanks|customer|copy|"
-    r"original|duplicate|date|time|table|cashier|rechnung|lieferschein|gutschrift|angebot|facture|avoir|factuur|factura|"
+    r"\b(?:invoice|receipt|bill|tax|cash (?:bill|sales?|receipt|memo|invoice)|sales?|order|welcome|thank|thanks|"
+    r"customer|copy|original|duplicate|date|time|table|cashier|rechnung|lieferschein|gutschrift|angebot|facture|avoir|factuur|factura|"
     r"statement|page|seite|delivery|credit|debit|slip|no\.?|nr\.?|number|member|reprint|guest|check|qty|item|description|"
     r"amount|price|total|sold|returnable|refund\w*|please|voucher|points|enquir\w+|formerly|contract|agreement|terminal|"
     r"merchant|visa|mastercard|approved|closed|open|server|hours?|visit|menge|preis|betrag|summe|self.?billed|purchase)\b|"
@@ -43,8 +44,8 @@ STREET = re.compile(
 )
 AWAY = re.compile(
     r"\b(?:tel|telephone|phone|ph|fax|hp|h/p|mobile|e-?mail|www|http|website|gst|sst|vat|tva|btw|tin|abn|acn|reg|roc|"
-    r"co\.? ?no|company no|tax|invoice|receipt|bill|date|time|cashier|table|order|cash|doc|counter|pos|terminal|item|qty|"
-    r"description|price|amount|total|rm|guest|customer|kvk|iban|bic|siret|siren|ust|ustid|steuernummer|hrb|rcs|bank|konto|"
+    r"co\.? ?no|company no|tax|invoice|receipt|bill|date|time|cashier|table|order|cash|doc|counter|pos|terminal|"
+    r"item|qty|description|price|amount|total|rm|guest|customer|kvk|iban|bic|siret|siren|ust|ustid|steuernummer|hrb|rcs|bank|konto|"
     r"tél|telefon|telefax|thank|welcome|server|store|open)\b|@|\.com|电话|税号|传真",
     re.IGNORECASE,
 )
