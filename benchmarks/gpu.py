@@ -226,8 +226,17 @@ def agreement(model: Any, engine: Engine, prompts: Prompts, pages: int = 6, toke
                 out = model.generate(**many, max_new_tokens=tokens, do_sample=False, eos_token_id=None, pad_token_id=151643)
             into.append(out[0, given["input_ids"].shape[1] :].tolist())
     engine.reset()
-    replies = {id(r.request): r for r in engine.answer(iter(requests))}
-    mine = [replies[id(request)].tokens for request in requests]
+    seen: dict[int, list[int]] = {}
+    leave = engine._leave
+
+    def note(answer: Any) -> None:
+        seen[id(answer.request)] = answer.tokens[answer.asked :]
+        leave(answer)
+
+    engine._leave = note  # type: ignore[method-assign]
+    list(engine.answer(iter(requests)))
+    engine._leave = leave  # type: ignore[method-assign]
+    mine = [seen[id(request)] for request in requests]
 
     def same(a: list[int], b: list[int]) -> int:
         return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
@@ -239,16 +248,23 @@ def agreement(model: Any, engine: Engine, prompts: Prompts, pages: int = 6, toke
     }
 
 
-def profile(engine: Engine) -> None:
-    """Where the device's time goes, by kernel, for the free-text workload."""
+def busy(engine: Engine, pages: int, kernels: bool) -> float:
+    """The share of the free-text workload's time in which the device works, ramps included; prints kernels if asked."""
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as record
 
     engine.reset()
-    with record(activities=[ProfilerActivity.CUDA, ProfilerActivity.CPU]) as seen:
-        list(engine.answer(iter(free_requests(40, 60))))
+    with record(activities=[ProfilerActivity.CUDA]) as seen:
+        list(engine.answer(iter(free_requests(pages, 100))))
         torch.cuda.synchronize()
-    say(seen.key_averages().table(sort_by="self_cuda_time_total", row_limit=32, max_name_column_width=70))
+    if kernels:
+        say(seen.key_averages().table(sort_by="self_cuda_time_total", row_limit=40, max_name_column_width=60))
+    spans = sorted((e.time_range.start, e.time_range.end) for e in seen.events() if str(e.device_type).endswith("CUDA"))
+    worked, until = 0.0, spans[0][0]
+    for first, last in spans:
+        worked += max(0.0, last - max(first, until))
+        until = max(until, last)
+    return worked / (until - spans[0][0])
 
 
 def main() -> None:
@@ -274,6 +290,7 @@ def main() -> None:
         result["generate"] = plain_generate(model, prompts)
         say("generate", result["generate"])
     torch.cuda.empty_cache()
+    say(f"before start: {torch.cuda.memory_allocated() / memory.GIB:.2f} GiB, {torch.cuda.memory_reserved() / memory.GIB:.2f} reserved")
     began = time.perf_counter()
     engine, result["attention"] = setup.build(
         model, prompts, wants(), budget, say, step_tokens=given.step_tokens, answers=given.answers,
@@ -295,8 +312,8 @@ def main() -> None:
     result["first_token"] = first_tokens(engine)
     result["peak_gib"] = torch.cuda.max_memory_reserved() / memory.GIB + memory.CONTEXT_GIB
     say(result["first_token"], "peak", result["peak_gib"])
-    if given.profile:
-        profile(engine)
+    result["busy"] = busy(engine, 60, given.profile)
+    say(f"device busy {result['busy']:.1%}")
     if given.agreement:
         result["agreement"] = agreement(model, engine, prompts)
         say(result["agreement"])

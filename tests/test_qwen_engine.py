@@ -39,7 +39,12 @@ SCHEMA = {
             "properties": {"text": {"type": "string", "maxLength": 6}, "n": {"type": "integer", "minimum": 1, "maximum": 99}}}},
     },
 }  # fmt: skip
-YES_NO = {"type": "object", "required": ["signed"], "additionalProperties": False, "properties": {"signed": {"type": "boolean"}}}
+YES_NO = {
+    "type": "object",
+    "required": ["signed"],
+    "additionalProperties": False,
+    "properties": {"signed": {"type": "boolean"}},
+}
 
 
 class Tiled(Plain):
@@ -157,7 +162,9 @@ def test_kept_page_is_not_looked_at_again(house: House) -> None:
     replies = list(engine.answer([tiny.ask([house.pages[3]], QUESTIONS[1], most=4)]))
     assert engine.step_sizes - before < 40  # question and answer, not the page
     assert engine.album.hits == 1
-    replies += engine.answer([tiny.ask([tiny.shown(house.pages[3].image.copy())], QUESTIONS[2], most=4)])  # equal pixels
+    replies += engine.answer(
+        [tiny.ask([tiny.shown(house.pages[3].image.copy())], QUESTIONS[2], most=4)]
+    )  # equal pixels
     assert engine.album.hits == 2
     for reply in replies:
         same = tiny.ask([house.pages[3]], reply.request.question, most=4)
@@ -254,7 +261,10 @@ def test_loop_stops_as_truncated(house: House, monkeypatch: pytest.MonkeyPatch) 
 
 def test_pages_of_any_shape_are_answered_or_refused(house: House) -> None:
     rng = np.random.default_rng(0)
-    good = [rng.integers(0, 256, shape, dtype=np.uint8) for shape in ((1, 1, 3), (28, 560, 3), (60, 90), (50, 70, 4), (33, 47, 1))]
+    good = [
+        rng.integers(0, 256, shape, dtype=np.uint8)
+        for shape in ((1, 1, 3), (28, 560, 3), (60, 90), (50, 70, 4), (33, 47, 1))
+    ]
     bad = [np.zeros((28, 28 * 201, 3), np.uint8), np.zeros((28, 28, 3), np.float32), np.zeros((28, 28, 5), np.uint8)]
     requests = [tiny.ask([tiny.shown(i, str(n))], QUESTIONS[0], most=3) for n, i in enumerate([*good, *bad])]
     requests.insert(4, tiny.ask([house.pages[0]], QUESTIONS[0], most=12))

@@ -40,7 +40,7 @@ def _silu_mul(gate_up, out, width, BLOCK: tl.constexpr):
     up = tl.load(gate_up + row * 2 * width + width + at, mask=live, other=0.0)
     wide = gate.to(tl.float32)
     silu = (wide / (1.0 + tl.exp(-wide))).to(gate.dtype)
-    tl.store(out + row * width + at, silu * up, mask=live)
+    tl.store(out + row * width + at, (silu.to(tl.float32) * up.to(tl.float32)).to(up.dtype), mask=live)
 
 
 @triton.jit
@@ -218,7 +218,10 @@ class Fused(Plain):
     def _normed(self, x: Tensor, more: Tensor, weight: Tensor, eps: float, add: bool) -> Tensor:
         out = torch.empty_like(x)
         width = x.shape[-1]
-        _norm[(x.numel() // width,)](x, more, weight, out, eps, width, add, _power(width), num_warps=8)
+        block = _power(width)
+        # No more threads than elements: a second thread on an element would read the sum that the first has written.
+        warps = max(1, min(8, block // 64))
+        _norm[(x.numel() // width,)](x, more, weight, out, eps, width, add, block, num_warps=warps)
         return out
 
     def silu_mul(self, gate_up: Tensor) -> Tensor:
@@ -229,15 +232,15 @@ class Fused(Plain):
 
     def rotate(self, qk: Tensor, cos: Tensor, sin: Tensor) -> None:
         tokens, heads, size = qk.shape
-        grid = (tokens, triton.cdiv(heads, 16))
+        grid, half = (tokens, triton.cdiv(heads, 16)), _power(size // 2)
         _rotate[grid](qk, cos, sin, cos, qk, qk, qk.stride(0), 0, heads, 0, size // 2,
-                      False, 16, _power(size // 2), num_warps=4)  # fmt: skip
+                      False, 16, half, num_warps=min(4, half // 2))  # fmt: skip
 
     def rotate_store(self, qkv: Tensor, cos: Tensor, sin: Tensor, rows: Tensor, k: Tensor, v: Tensor) -> Tensor:
         tokens, heads, size = qkv.shape
         kv = k.shape[0]
         _rotate[(tokens, triton.cdiv(heads, 16))](qkv, cos, sin, rows, k, v, qkv.stride(0), k.stride(0), heads, kv,
-                                                  size // 2, True, 16, size // 2, num_warps=4)  # fmt: skip
+                                                  size // 2, True, 16, size // 2, num_warps=min(4, size // 4))  # fmt: skip
         return qkv[:, : -2 * kv]
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, items: Any, scale: float) -> Tensor:

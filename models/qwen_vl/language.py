@@ -26,11 +26,13 @@ class Language:
         section = self.config.rope_parameters.get("mrope_section", [16, 24, 24])
         self.axis = torch.tensor([i for i, n in enumerate(section) for _ in range(n)], device=device)
         self.turn = float(rotary.attention_scaling)
-        self.layers = [
-            (layer, *fuse([layer.self_attn.q_proj, layer.self_attn.k_proj, layer.self_attn.v_proj]),
-             fuse([layer.mlp.gate_proj, layer.mlp.up_proj])[0])
-            for layer in self.text.layers
-        ]  # fmt: skip
+        self.layers = []
+        for layer in self.text.layers:
+            attention, mlp = layer.self_attn, layer.mlp
+            qkv = fuse([attention.q_proj, attention.k_proj, attention.v_proj], device)
+            self.layers.append((layer, *qkv, fuse([mlp.gate_proj, mlp.up_proj], device)[0]))
+            if device.type == "cuda":
+                torch.cuda.empty_cache()  # else the next layer's matrices would settle in holes too large for them
         norms = [norm for layer in self.text.layers for norm in (layer.input_layernorm, layer.post_attention_layernorm)]
         self.norms = [(norm.weight, norm.variance_epsilon) for norm in (*norms, self.text.norm)]
 
@@ -43,7 +45,7 @@ class Language:
         ops, scale = self.ops, self.size**-0.5
         picture = (source < 0).unsqueeze(1)
         x = torch.where(picture, images[(-source - 1).clamp_min(0)], self.table[source.clamp_min(0)])
-        angles = positions[self.axis].t().float() * self.frequencies
+        angles = (positions[self.axis] * self.frequencies.unsqueeze(1)).t().contiguous()
         cos, sin = angles.cos() * self.turn, angles.sin() * self.turn
         h = ops.rms_norm(x, *self.norms[0])
         for i, (layer, qkv_weight, qkv_bias, into) in enumerate(self.layers):

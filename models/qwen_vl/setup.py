@@ -23,7 +23,7 @@ from .prompts import Prompts
 from .step import Span, Stepper
 from .vision import Vision, check_shape
 
-STEP_TOKENS = 512  # tokens of a step: answers under way, filled up with prompts
+STEP_TOKENS = 1024  # tokens of a step: answers under way, filled up with prompts; see engine.BUSY
 ANSWERS = 256  # answers under way at once
 CPU_KV_TOKENS = 16384
 

@@ -99,7 +99,7 @@ class Stepper:
         self._turn = 0
         self.ints = torch.zeros(room, dtype=torch.int32, device=self.device)
         self.hidden = torch.zeros(tokens, images.shape[1], dtype=images.dtype, device=self.device)
-        self._allowed_host, self._answer_host = make(rows, self.words), make(3, rows)
+        self._allowed_host, self._answer_host = make(rows, self.words), make(3 * rows)
         self.allowed = self._allowed_host.numpy()  # fill rows of this before `sample`
         self._allowed = torch.full((rows, self.words), -1, dtype=torch.int32, device=self.device)
         if self.ops.graphs:
@@ -193,21 +193,22 @@ class Stepper:
         if graph is not None and out is not None:
             graph.replay()
         else:
-            out = self._answer(size, constrained)
-        self._answer_host[:, :size].copy_(out, non_blocking=True)
+            out = self._choose(size, constrained)
+        self._answer = self._answer_host[: 3 * size].view(3, size)
+        self._answer.copy_(out, non_blocking=True)
         if self.device.type == "cuda":
             self._answered = torch.cuda.Event()
             self._answered.record()
 
-    def _answer(self, size: int, constrained: bool) -> Tensor:
+    def _choose(self, size: int, constrained: bool) -> Tensor:
         return self.language.answer(self.hidden[self.ints[:size]], self._allowed[:size], constrained)
 
     def answers(self, rows: int) -> tuple[list[int], list[float], list[float]]:
         """Waits for `sample`: tokens, log-probabilities among the allowed tokens, and among all tokens."""
         if self._answered is not None:
             self._answered.synchronize()
-        tokens = self._answer_host[0, :rows].tolist()
-        scores = self._answer_host[1:].view(torch.float32)[:, :rows].tolist()
+        tokens = self._answer[0, :rows].tolist()
+        scores = self._answer[1:].view(torch.float32)[:, :rows].tolist()
         return tokens, scores[0], scores[1]
 
     @torch.inference_mode()
@@ -219,9 +220,14 @@ class Stepper:
         self.ints[self._offsets(self.sizes[-1])[-1] :].zero_()
         for size in reversed(self.sizes):
             self._capture(("step", size), lambda size=size: self._pass(size, self._work(size)))
+        import os
+        if os.environ.get("QDEBUG"):
+            print("MEM steps captured", torch.cuda.memory_allocated()/2**30, torch.cuda.memory_reserved()/2**30)
         for size in reversed(self.row_sizes):
             for constrained in (False, True):
-                self._capture(("rows", size, constrained), lambda size=size, c=constrained: self._answer(size, c))
+                self._capture(("rows", size, constrained), lambda size=size, c=constrained: self._choose(size, c))
+        if os.environ.get("QDEBUG"):
+            print("MEM rows captured", torch.cuda.memory_allocated()/2**30, torch.cuda.memory_reserved()/2**30)
         self.pool.kv[:, :, :, : self.pool.rows].zero_()  # the rehearsal wrote to row 0
 
     def _capture(self, key: Any, run: Any) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from .attention import Ranges
 from .pictures import CELL, MEAN, MERGE, PATCH, STD, layout, patches, to_device
 from .plain import Plain
-from .weights import fuse, widen
+from .weights import bring_back, fuse, set_aside, widen
 
 PAD = 64  # the MLP's 3420 columns become 3456: exact, and matrix kernels like it
 
@@ -30,9 +30,11 @@ class Vision:
         spread = torch.arange(0, head // 2, 2, dtype=torch.float32, device=self.device) / (head // 2)
         self.frequencies = 1.0 / (10000.0**spread)
         self.layers = []
+        set_aside(tower)
         for block in tower.blocks:
-            into, into_bias = fuse([block.mlp.gate_proj, block.mlp.up_proj], PAD)
-            self.layers.append((block, into, into_bias, widen(block.mlp.down_proj, PAD)))
+            into, into_bias = fuse([block.mlp.gate_proj, block.mlp.up_proj], self.device, PAD)
+            self.layers.append((block, into, into_bias, widen(block.mlp.down_proj, self.device, PAD)))
+        bring_back(tower, self.device)
 
     @torch.inference_mode()
     def encode(
