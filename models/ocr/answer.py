@@ -19,7 +19,7 @@ from pipeline.values import texts
 if TYPE_CHECKING:
     from pipeline.job import Job
 
-LEAST_CONFIDENCE = 0.2  # below this no value: null beats a guess
+LEAST_CONFIDENCE = 0.3  # below this no value: null beats a guess
 LIST_CONFIDENCE = 0.5  # of one value in a list: each has to stand on its own
 
 
