@@ -124,7 +124,11 @@ def generate(reference: Any, request: Request, prompts: Any, ends: Sequence[int]
     reference.model.rope_deltas = None
     with torch.inference_mode():
         out = reference.generate(
-            **given, max_new_tokens=request.max_new_tokens, do_sample=False, eos_token_id=list(ends), pad_token_id=151643
+            **given,
+            max_new_tokens=request.max_new_tokens,
+            do_sample=False,
+            eos_token_id=list(ends),
+            pad_token_id=151643,
         )
     return out[0, given["input_ids"].shape[1] :].tolist()
 

@@ -31,7 +31,9 @@ AHEAD = 32  # requests held that are not yet being answered
 PULLS = 2  # requests taken up a turn while the device works: each costs a few milliseconds
 FIRST_ROOM = 224  # tokens of an answer that get room at once; longer answers are moved to a larger range
 SLICES = 4  # into which a pass of the vision tower is cut
-BUSY = 32  # with so many answers under way a step takes half as many tokens: they wait less, and it is still well filled
+BUSY = (
+    32  # with so many answers under way a step takes half as many tokens: they wait less, and it is still well filled
+)
 SMALL_SIDE_PX = 768  # longest side of a page in low resolution
 
 
@@ -137,7 +139,9 @@ class Engine:
             sight = Sight(key, images, source, positions, next_position, sum(high * wide for high, wide in cells))
             self._add_sight(sight)
         self._serial += 1
-        answer = Answer(request, sight, list(after), len(after), request.max_new_tokens, matcher, small, began, self._serial)
+        answer = Answer(
+            request, sight, list(after), len(after), request.max_new_tokens, matcher, small, began, self._serial
+        )
         if matcher is not None and self.jump:
             answer.add(self.grammar.forced(matcher)[: answer.most], False, 0.0, float("nan"))
         return answer
@@ -149,8 +153,11 @@ class Engine:
     def _images_of(self, pages: tuple[Page, ...], wants: Wants) -> tuple[list[NDArray[np.uint8]], bytes]:
         """The prepared pictures and a digest of their pixels; kept for the next request, which is often about the same."""
         known = self._last
-        if known is None or known[1] != wants or len(known[0]) != len(pages) or any(
-            a is not b for a, b in zip(known[0], pages, strict=True)
+        if (
+            known is None
+            or known[1] != wants
+            or len(known[0]) != len(pages)
+            or any(a is not b for a, b in zip(known[0], pages, strict=True))
         ):
             pictures = [page.image for page in pages if page.image is not None]
             if pages and not pictures:
@@ -304,7 +311,9 @@ class Engine:
                     self.album.idle[sight.key] = sight
                 if not self.running:
                     need = len(sight.source) + room
-                    self._too_large(answer, f"page and answer take {need:,} tokens; the memory holds {self.pool.rows:,}")
+                    self._too_large(
+                        answer, f"page and answer take {need:,} tokens; the memory holds {self.pool.rows:,}"
+                    )
                     continue
                 return
             answer.room, answer.stored = room, 0
@@ -358,7 +367,9 @@ class Engine:
         """What goes into the next step: answers under way first, then questions, then pages in the order they came."""
         parts: list[Part] = []
         ready = [answer for answer in self.running if answer.sight.ready]
-        left = self.step_tokens if len(ready) < BUSY else max(-(-self.step_tokens // 2), min(len(ready), self.step_tokens))
+        left = (
+            self.step_tokens if len(ready) < BUSY else max(-(-self.step_tokens // 2), min(len(ready), self.step_tokens))
+        )
         ready.sort(key=lambda answer: (answer.stored < answer.asked, answer.serial))
         chosen: set[int] = set()
         for answer in ready:

@@ -11,7 +11,11 @@ from torch import Tensor
 
 from pipeline.types import Wants
 
-PATCH, MERGE, FRAMES = 14, 2, 2  # pixels a patch side, patches a token side, and the frames that a still picture stands for
+PATCH, MERGE, FRAMES = (
+    14,
+    2,
+    2,
+)  # pixels a patch side, patches a token side, and the frames that a still picture stands for
 CELL = PATCH * MERGE
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's, as the processor's
 MOST_LOPSIDED = 200  # the reference refuses pictures longer than this times their width

@@ -110,7 +110,9 @@ def _fused_fault(fused: Plain, plain: Plain, device: torch.device, dtype: torch.
             work = Work(tables[0], tables[1], first, counts, parts, parts[:, :, 0].clone())
         results.append((q, kv, ops.attend(q, kv[0], kv[1], work, size**-0.5)))
     pairs += list(zip(*results, strict=True))
-    wide = merged_attention(results[1][0].float(), *(t.transpose(0, 1).float() for t in results[1][1]), items, size**-0.5)
+    wide = merged_attention(
+        results[1][0].float(), *(t.transpose(0, 1).float() for t in results[1][1]), items, size**-0.5
+    )
     pairs.append((results[0][2], wide.flatten(1)))
     logits, allowed = some(4, 5000), torch.randint(-(2**31), 2**31 - 1, (4, 157), generator=dice, dtype=torch.int64)
     allowed = allowed.int().to(device)

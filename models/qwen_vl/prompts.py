@@ -75,7 +75,9 @@ def _template(folder: Path, settings: dict[str, Any]) -> str:
     return found
 
 
-def lay_out(ids: Sequence[int], picture: int, cells: Sequence[tuple[int, int]]) -> tuple[NDArray[np.int32], NDArray[np.int32], int]:
+def lay_out(
+    ids: Sequence[int], picture: int, cells: Sequence[tuple[int, int]]
+) -> tuple[NDArray[np.int32], NDArray[np.int32], int]:
     """A page's ids with each picture marker repeated a cell, as Language.forward's `source` would have it if the pictures'
     rows began at 0; their positions [3, n] in time, height and width; and the position that comes next."""
     source: list[NDArray[np.int32]] = []

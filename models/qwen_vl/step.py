@@ -220,14 +220,9 @@ class Stepper:
         self.ints[self._offsets(self.sizes[-1])[-1] :].zero_()
         for size in reversed(self.sizes):
             self._capture(("step", size), lambda size=size: self._pass(size, self._work(size)))
-        import os
-        if os.environ.get("QDEBUG"):
-            print("MEM steps captured", torch.cuda.memory_allocated()/2**30, torch.cuda.memory_reserved()/2**30)
         for size in reversed(self.row_sizes):
             for constrained in (False, True):
                 self._capture(("rows", size, constrained), lambda size=size, c=constrained: self._choose(size, c))
-        if os.environ.get("QDEBUG"):
-            print("MEM rows captured", torch.cuda.memory_allocated()/2**30, torch.cuda.memory_reserved()/2**30)
         self.pool.kv[:, :, :, : self.pool.rows].zero_()  # the rehearsal wrote to row 0
 
     def _capture(self, key: Any, run: Any) -> None:
