@@ -43,7 +43,7 @@ def _qwen_vl(settings: "Settings") -> "Model":
     """Raises ModelError where it cannot run here."""
     from models.qwen_vl import QwenVL
 
-    return QwenVL(settings.weights, vram_gib=settings.vram_gib)
+    return QwenVL(settings.weights, vram_gib=settings.vram_gib, low_resolution=settings.low_resolution)
 
 
 def _no_gpu(settings: "Settings") -> str:

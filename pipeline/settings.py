@@ -31,6 +31,7 @@ class Settings(Closed):
     engine: Literal["auto", "ocr", "qwen_vl", "echo"] = "auto"
     weights: Path = Path("models/qwen2.5-vl-7b-instruct")
     vram_gib: float | None = Key(default=None, gt=0)
+    low_resolution: bool = False
     workers: int | None = Key(default=None, ge=1, le=1024)
     limits: Limits = Limits()
     passwords: tuple[Text, ...] = ()
