@@ -107,9 +107,17 @@ def concept_of(path: str) -> str:
     return ""
 
 
+def _money_concept(given: Sequence[str]) -> str:
+    """What an amount is, by the labels that a job gives it, where its name says nothing: the sums of a bill hang on
+    it."""
+    squashed = {texts.squash(label) for label in given}
+    kinds = ("total", "subtotal", "tax", "due", "tips")
+    return next((name for name in kinds if squashed & {texts.squash(label) for label in concepts()[name].labels}), "")
+
+
 def wanted(path: str, field: "Field") -> Wanted:
     """What to look for, for a leaf of a job."""
-    concept = concept_of(path)
+    concept = concept_of(path) or (_money_concept(field.labels) if field.type == "money" else "")
     tokens = _tokens(path.rsplit(".", 1)[-1])
     role = next((role for role, words in ROLES.items() if any(token in words for token in tokens)), "")
     shipped = concepts()[concept].labels if concept else ()

@@ -148,8 +148,11 @@ def _marks(sheet: Sheet, index: Index) -> list[Mark]:
     for span in sheet.segments:
         for hit in index.hits(span.text[:400]):
             marks.append(_mark(span, hit, (span.row,)))
+    whole = {mark.span.index for mark in marks if mark.end - mark.start >= len(mark.span.text.rstrip(" :.：")) - 1}
     for span in sheet.segments:  # a narrow cell breaks its label over two lines
         for below in _right_below(sheet, span):
+            if span.index in whole and below.index in whole:
+                continue  # two labels of two rows, such as Cash over Change
             joined = layout.Span(
                 span.text + ("" if texts.is_cjk(span.text) else " ") + below.text, layout.around([span.box, below.box]),
                 min(span.score, below.score), min(span.x0, below.x0), span.y0, max(span.x1, below.x1), below.y1,

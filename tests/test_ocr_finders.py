@@ -1,0 +1,77 @@
+"""What each finder proposes and the engine picks, on small pages drawn in letters."""
+
+import json
+from typing import Any
+
+import pytest
+from lettered import ask
+
+from models.ocr.finders.choices import ticks
+from models.ocr.finders.names import without_number
+
+PAID = "Item   5.00\nTotal   12.58\nRounding   0.02\nRounded Total   12.60\nCash   20.00\nChange   7.40"
+
+
+@pytest.mark.parametrize(
+    ("field", "page", "value"),
+    [
+        ({"type": "money", "labels": ["Total"]}, PAID, "12.60"),
+        ({"type": "money", "labels": ["Sum"]}, "Gesamtsumme   9,50\nSum   1.234,50-", "-1234.50"),
+        ({"type": "integer", "labels": ["Pages"]}, "Pages: 7\nCopies: 3", 7),
+        ({"type": "number", "labels": ["Weight"]}, "Height   2.50\nWeight   12.5", "12.5"),
+        ({"type": "measure", "unit": "kPa", "labels": ["Pressure"]}, "Pressure   1.2 MPa\nLength   3 m", "1.2 MPa"),
+        ({"type": "time", "labels": ["Start"]}, "Start: 08:15\nEnd: 17:30", "08:15:00"),
+        ({"type": "text", "kind": "email"}, "Write to office@example.com now", "office@example.com"),
+        ({"type": "text", "kind": "url"}, "See www.example.com for more", "www.example.com"),
+        ({"type": "text", "kind": "phone", "labels": ["Fax"]}, "Tel: 030 1234567\nFax: 030 7654321", "030 7654321"),
+        ({"type": "text", "kind": "id", "labels": ["Order No"]}, "Invoice No: A-11\nOrder No: B-22/3", "B-22/3"),
+        ({"type": "text", "labels": ["Remarks"]}, "Name   Ada\nRemarks   left at the gate", "left at the gate"),
+        ({"type": "text", "labels": ["备注"]}, "姓名：王小明\n备注：无", "无"),
+        ({"type": "yesno", "labels": ["Leak"]}, "Leak   □ yes ☑ no", False),
+        ({"type": "yesno", "labels": ["已检查"]}, "☑已检查", True),
+        ({"type": "choice", "options": ["male", "female"], "labels": ["Sex"]}, "Sex   □ male ☑ female", "female"),
+        ({"type": "choice", "options": {"card": ["VISA"], "cash": ["CASH"]}, "labels": ["Paid"]}, "Paid: VISA", "card"),
+    ],
+)  # fmt: skip
+def test_the_value_beside_its_label(field: dict[str, Any], page: str, value: Any) -> None:
+    assert json.loads(ask({"x": field}, page).text) == {"x": value}
+
+
+@pytest.mark.parametrize(
+    ("text", "boxes"),
+    [
+        ("☑是 □否", [("是", True), ("否", False)]),
+        ("是☑ 否□", [("是", True), ("否", False)]),
+        ("yes", []),
+        ("□A □B ☑C", [("A", False), ("B", False), ("C", True)]),
+    ],
+)
+def test_ticks(text: str, boxes: list[tuple[str, bool]]) -> None:
+    assert ticks(text) == boxes
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("OCEAN TRADING SDN BHD (123456-X)", "OCEAN TRADING SDN BHD"),
+        ("AURORA LTD CO. REG NO: 200012345678", "AURORA LTD"),
+        ("Aurora Ltd", "Aurora Ltd"),
+        ("(12345)", "(12345)"),
+    ],
+)
+def test_a_name_loses_its_register_number(text: str, name: str) -> None:
+    assert without_number(text) == name
+
+
+def test_labels_of_two_rows_are_not_one_label() -> None:
+    """Cash over Change is not "Cash Change": 20.00 is paid, 7.40 goes back, 12.60 was the price."""
+    page = "Nails   12.60\nCash   20.00\nChange   7.40"
+    assert json.loads(ask({"cash": {"type": "money"}, "change": {"type": "money"}}, page).text) == {
+        "cash": "20.00",
+        "change": "7.40",
+    }
+
+
+def test_a_label_broken_over_two_lines_is_one_label() -> None:
+    page = "Invoice   Customer\nNumber    No\nR-77      K-12"
+    assert json.loads(ask({"invoice_number": {"type": "text"}}, page).text) == {"invoice_number": "R-77"}
