@@ -284,7 +284,7 @@ def write(weights: Weights, curves: Mapping[str, Mapping[str, float]], folder: P
         ]
     (folder / "weights.yaml").write_text("\n".join(lines) + "\n", "utf-8")
     lines = [
-        "# The chance that a picked value is right: a logistic curve a kind of field, over the signs of calibration.py.",
+        "# The chance that a picked value is right: a logistic curve a kind of field (signs: see calibration.py).",
         f"# Learned on picks for documents unseen by the weights (five folds, and set by set), by: {command}",
         "curves:",
     ]
