@@ -39,7 +39,7 @@ LIKELY = {  # what people drop that is not a document, named so that the reason 
 class Bounds:
     """How much of a file is read at most. `passwords` are tried on encrypted PDFs, after the empty one."""
 
-    file_mib: float = 512
+    file_mib: float = 4096
     pages: int = 5000
     megapixels: float = 300
     passwords: tuple[str, ...] = ()

@@ -16,7 +16,7 @@ from pipeline.fields import Closed, Text
 class Limits(Closed):
     """What one document may cost. Beyond it the document fails with a reason, and the run goes on."""
 
-    file_mib: float = Key(default=512, gt=0)
+    file_mib: float = Key(default=4096, gt=0)
     pages: int = Key(default=5000, ge=1)
     megapixels: float = Key(default=300, gt=0)
     seconds: float = Key(default=120, gt=0)
