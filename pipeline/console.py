@@ -199,7 +199,10 @@ def show_records(job: Job, records: Sequence[Record]) -> None:
     while left:
         column = [_short(_brief(record.data.get(left[0]))) for record in records]
         if len(head) == 3:
-            column = [f"[red]{record.error[0]}[/]" if record.error else each for record, each in zip(records, column, strict=True)]
+            column = [
+                f"[red]{record.error[0]}[/]" if record.error else each
+                for record, each in zip(records, column, strict=True)
+            ]
         wanted = [max(map(cell_len, cells)) for cells in zip(head, *rows, strict=True)]
         if sum(wanted) + 2 * len(wanted) + max(map(cell_len, [left[0], *column])) + (9 if left[1:] else 0) > out.width:
             break

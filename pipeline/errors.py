@@ -72,7 +72,10 @@ DOCUMENT_ERRORS: dict[str, Cause] = {
         "Save it as PDF, JPEG, PNG, TIFF, WEBP, BMP, GIF or HEIC and drop it again.",
     ),
     "broken": Cause("The file is damaged: it cannot be decoded.", "Open it on your computer, or scan it again."),
-    "encrypted": Cause("The PDF asks for a password.", "Save a copy without a password and drop that one, or name the password in `passwords` of the config."),
+    "encrypted": Cause(
+        "The PDF asks for a password.",
+        "Save a copy without a password and drop that one, or name the password in `passwords` of the config.",
+    ),
     "no_pages": Cause("The file opens but holds no page.", "Check the original; export it again."),
     "too_large": Cause(
         "The file is larger than the limit `limits.file_mib` of the config.", "Split it, or raise the limit."

@@ -85,9 +85,7 @@ class Affine:
 
     def box(self, box: Box) -> Box:
         """The upright box around the mapped corners."""
-        return Box.around(
-            self.point(x, y) for x in (box.x, box.right) for y in (box.y, box.bottom)
-        )
+        return Box.around(self.point(x, y) for x in (box.x, box.right) for y in (box.y, box.bottom))
 
     def after(self, first: "Affine") -> "Affine":
         """The map that applies `first`, then this one."""
@@ -136,8 +134,8 @@ class Document:
 class Sheet:
     """A page on its way from the file to the engine; `documents` makes it, each step of `preprocess` gives a new one.
 
-    `width`, `height` and `words` are in the pixels of this moment, `to_source` leads from them to source pixels. `image`
-    is RGB, uint8, shape (height, width, 3), or None where the words say all. `fault` says why the page cannot be read.
+    `width`, `height` and `words` are in the pixels of this moment, `to_source` leads from them to source pixels.
+    `image` is RGB, uint8, shape (height, width, 3), or None where the words say all. `fault` says why the page cannot be read.
     """
 
     number: int
@@ -223,7 +221,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Where a value stands and what is printed there; the box in page pixels in a Reply, in source pixels in a Record."""
+    """Where a value stands and what is printed there. The box: page pixels in a Reply, source pixels in a Record."""
 
     page: int
     box: Box | None
