@@ -135,7 +135,8 @@ class Sheet:
     """A page on its way from the file to the engine; `documents` makes it, each step of `preprocess` gives a new one.
 
     `width`, `height` and `words` are in the pixels of this moment, `to_source` leads from them to source pixels.
-    `image` is RGB, uint8, shape (height, width, 3), or None where the words say all. `fault` says why the page cannot be read.
+    `image` is RGB, uint8, shape (height, width, 3), or None where the words say all. `fault` says why the page cannot
+    be read.
     """
 
     number: int
