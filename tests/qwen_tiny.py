@@ -41,9 +41,9 @@ def config() -> Any:
     from transformers import Qwen2_5_VLConfig
 
     text = {
-        "vocab_size": 152064, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4,
-        "num_key_value_heads": 2, "max_position_embeddings": 4096, "bos_token_id": 151643, "eos_token_id": 151645,
-        "initializer_range": 0.15,
+        "vocab_size": 152064, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 4096,
+        "bos_token_id": 151643, "eos_token_id": 151645,         "initializer_range": 0.15,
         "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [2, 3, 3]},
     }  # fmt: skip
     vision = {

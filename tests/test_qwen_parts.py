@@ -85,7 +85,8 @@ def test_cut_attention_equals_whole() -> None:
 
 def test_confidence_of_a_leaf_is_the_product_over_its_tokens() -> None:
     text = '{"total": 12.5, "who": {"name": "Bär"}, "lines": [{"n": 1}, {"n": null}]}'
-    pieces = ['{"', "total", '": ', "12", ".5", ', "who": {"name": "', "B", "är", '"}, "lines": [{"n": ', "1", '}, {"n": ', "null", "}]}"]  # fmt: skip
+    pieces = ['{"', "total", '": ', "12", ".5", ', "who": {"name": "', "B", "är"]
+    pieces += ['"}, "lines": [{"n": ', "1", '}, {"n": ', "null", "}]}"]
     assert "".join(pieces) == text
     ends = np.cumsum([len(piece.encode()) for piece in pieces]).tolist()
     logprobs = [-9.0, -9.0, -9.0, -0.1, -0.2, 0.0, -0.3, -0.4, 0.0, -0.5, -9.0, -0.6, -9.0]
@@ -95,8 +96,11 @@ def test_confidence_of_a_leaf_is_the_product_over_its_tokens() -> None:
     assert confidences(text[:-4], ends, logprobs) == {}
 
 
-@given(some.recursive(some.none() | some.booleans() | some.integers() | some.text(max_size=5),
-                      lambda inner: some.lists(inner, max_size=3) | some.dictionaries(some.text("abc", min_size=1), inner, max_size=3)))  # fmt: skip
+LEAF = some.none() | some.booleans() | some.integers() | some.text(max_size=5)
+NAME = some.text("abc", min_size=1)
+
+
+@given(some.recursive(LEAF, lambda i: some.lists(i, max_size=3) | some.dictionaries(NAME, i, max_size=3)))
 def test_leaves_are_where_json_says(value: object) -> None:
     import json
 

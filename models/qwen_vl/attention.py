@@ -1,13 +1,15 @@
 """Attention over ranges of keys, and which kernel does it on this machine.
 
-A token attends to a few *ranges* of one flat key-value pool: its page (shared by every question about that page) and its
-own question and answer. `Item` is one such piece of work: some neighbouring tokens against one range. What several items
-found for one token is merged by log-sum-exp, which is exact. FlashAttention-2's varlen call takes `cu_seqlens_k[b]` as
-the start of a range and `seqused_k[b]` as its length, so a range may begin anywhere and no block table is needed.
+A token attends to a few *ranges* of one flat key-value pool: its page (shared by every question about that page) and
+its own question and answer. `Item` is one such piece of work: some neighbouring tokens against one range. What several
+items found for one token is merged by log-sum-exp, which is exact. FlashAttention-2's varlen call takes
+`cu_seqlens_k[b]` as the start of a range and `seqused_k[b]` as its length, so a range may begin anywhere and no block
+table is needed.
 """
 
 import importlib
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -139,7 +141,7 @@ def _ranges(items: Sequence[Item], q: Tensor) -> Ranges:
         lengths.append(0)
     tensor = torch.tensor([*starts, *keys, 0, *lengths], dtype=torch.int32).to(q.device)
     n = len(lengths)
-    longest = max(last - first for first, last in zip(starts[:-1], starts[1:], strict=True))
+    longest = max(last - first for first, last in pairwise(starts))
     # A longest query of 1 would make FlashAttention-2 lay its sums out differently.
     return Ranges(tensor[: n + 1], tensor[n + 1 : 2 * n + 2], tensor[2 * n + 2 :], max(2, longest), max(lengths))
 

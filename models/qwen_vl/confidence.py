@@ -3,13 +3,13 @@
 import json
 import math
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
-from json.decoder import scanstring
-from typing import Any
+from collections.abc import Generator, Sequence
+
+Walk = Generator[tuple[str, int, int], None, int]  # leaves; in the end, where the value ends
 
 
-def leaves(text: str) -> Iterator[tuple[str, int, int]]:
-    """Path, first and last+1 character of every leaf value: `total`, `lines[0].amount`. Raises ValueError on other text."""
+def leaves(text: str) -> Generator[tuple[str, int, int], None, None]:
+    """Path, first and last+1 character of every leaf value: `total`, `lines[0].amount`. Raises ValueError."""
     end = yield from _value(text, _skip(text, 0), "")
     if _skip(text, end) != len(text):
         raise ValueError("words after the JSON value")
@@ -21,7 +21,7 @@ def _skip(text: str, at: int) -> int:
     return at
 
 
-def _value(text: str, at: int, path: str) -> Iterator[Any]:
+def _value(text: str, at: int, path: str) -> Walk:
     if at < len(text) and text[at] in "{[":
         return (yield from _inside(text, at, path))
     _, end = json.JSONDecoder().raw_decode(text, at)
@@ -30,7 +30,7 @@ def _value(text: str, at: int, path: str) -> Iterator[Any]:
     return end
 
 
-def _inside(text: str, at: int, path: str) -> Iterator[Any]:
+def _inside(text: str, at: int, path: str) -> Walk:
     named = text[at] == "{"
     close = "}" if named else "]"
     at = _skip(text, at + 1)
@@ -43,7 +43,7 @@ def _inside(text: str, at: int, path: str) -> Iterator[Any]:
         if named:
             if text[at : at + 1] != '"':
                 raise ValueError(f"a name is missing at {at}")
-            name, at = scanstring(text, at + 1)
+            name, at = json.JSONDecoder().raw_decode(text, at)
             at = _skip(text, at)
             if text[at : at + 1] != ":":
                 raise ValueError(f"a colon is missing at {at}")

@@ -1,40 +1,37 @@
 """Continuous batching: pages are looked at as room appears, prompts fill up the steps of the answers under way.
 
-One turn of the loop: queue a step on the device, make the masks while it runs, queue the choice of tokens and a slice of
-the vision tower, give finished replies away, pull new requests, and only then wait for the tokens.
+One turn of the loop: queue a step on the device, make the masks while it runs, queue the choice of tokens and a slice
+of the vision tower, give finished replies away, pull new requests, and only then wait for the tokens.
 """
 
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.types import Finish, Page, Reply, Request, Wants
+from pipeline.types import Finish, Reply, Request, Wants
 
 from .confidence import confidences
-from .grammar import Grammar, Unenforceable
+from .grammar import Grammar
+from .intake import Intake
 from .language import Language
-from .pictures import CELL, Unfit, prepare, tokens_of
+from .looking import Looking
 from .pool import Pool, Room
-from .prompts import Prompts, lay_out
-from .state import Album, Answer, Sight, pixel_digest, sight_key
+from .prompts import Prompts
+from .state import Album, Answer, Sight
 from .step import Span, Stepper
 from .vision import Vision
 
 AHEAD = 32  # requests held that are not yet being answered
 PULLS = 2  # requests taken up a turn while the device works: each costs a few milliseconds
 FIRST_ROOM = 224  # tokens of an answer that get room at once; longer answers are moved to a larger range
-SLICES = 4  # into which a pass of the vision tower is cut
 BUSY = (
     32  # with so many answers under way a step takes half as many tokens: they wait less, and it is still well filled
 )
-SMALL_SIDE_PX = 768  # longest side of a page in low resolution
 
 
 class Part(NamedTuple):
@@ -45,19 +42,29 @@ class Part(NamedTuple):
 
 
 class Engine:
-    """Answers requests with a loaded model. `step_tokens` and `vision_tokens` shrink when the card runs out of memory."""
+    """Answers requests with a loaded model. `step_tokens` shrinks when the card runs out of memory."""
 
-    def __init__(self, language: Language, vision: Vision, prompts: Prompts, wants: Wants, pool: Pool, images: Tensor, *,
-                 grammar: Grammar, step_tokens: int, vision_tokens: int, answers: int, ends: Iterable[int] | None = None,
-                 jump: bool = True) -> None:  # fmt: skip
+    def __init__(
+        self,
+        language: Language,
+        vision: Vision,
+        prompts: Prompts,
+        wants: Wants,
+        pool: Pool,
+        images: Tensor,
+        *,
+        grammar: Grammar,
+        step_tokens: int,
+        vision_tokens: int,
+        answers: int,
+        ends: Iterable[int] | None = None,
+        jump: bool = True,
+    ) -> None:
         self.language, self.vision, self.prompts, self.wants, self.pool = language, vision, prompts, wants, pool
-        self.grammar, self.images = grammar, images
+        self.grammar, self.images, self.jump = grammar, images, jump
         self.step_tokens, self.vision_tokens, self.most_answers = step_tokens, vision_tokens, answers
         self.ends = prompts.ends if ends is None else set(ends)
-        self.jump = jump
-        self.context = int(language.config.max_position_embeddings)
         self.stepper = Stepper(language, pool, images, step_tokens, answers)
-        self.slice_layers = max(1, -(-len(vision.layers) // SLICES))
         self.steps = self.step_sizes = self.preempted = 0
         self.reset()
 
@@ -65,15 +72,13 @@ class Engine:
         """Forgets everything under way, and every page that was kept."""
         self.pool.free = [(0, self.pool.rows)]
         self.album = Album(self.pool, Room(len(self.images)))
+        self.looking = Looking(self.vision, self.album, self.images, self.vision_tokens)
+        context = int(self.language.config.max_position_embeddings)
+        self.intake = Intake(self.prompts, self.grammar, self.wants, self.album, self.looking, context, self.jump)
         self.waiting: deque[Answer] = deque()
         self.running: list[Answer] = []
         self.building: list[Sight] = []  # in the pool, not yet whole
-        self.unseen: deque[tuple[Sight, int]] = deque()  # pictures that the vision tower has not looked at
-        self.viewing: Iterator[None] | None = None
-        self.in_view: list[tuple[Sight, int]] = []
         self.finished: list[Reply] = []
-        self._serial = 0
-        self._last: tuple[tuple[Page, ...], Wants, list[NDArray[np.uint8]], bytes] | None = None
 
     # ---- the loop
     def answer(self, requests: Iterable[Request | None]) -> Iterator[Reply]:
@@ -112,66 +117,9 @@ class Engine:
     def _accept(self, request: Request, small: bool, began: float | None = None) -> None:
         began = time.perf_counter() if began is None else began
         try:
-            self.waiting.append(self._answer_to(request, small, began))
-        except (Unfit, Unenforceable, ValueError) as error:
+            self.waiting.append(self.intake.answer_to(request, small, began))
+        except ValueError as error:
             self._reply_error(request, str(error), began, small)
-
-    def _answer_to(self, request: Request, small: bool, began: float) -> Answer:
-        """Raises ValueError where the request cannot be served at all."""
-        wants = self._wants(small)
-        images, pixels = self._images_of(request.pages, wants)
-        if sum(map(tokens_of, images)) > self.album.pictures.rows:
-            if not small:
-                return self._answer_to(request, True, began)
-            raise ValueError("the pages have more pixels than the memory for pictures holds, even in low resolution")
-        before, after = self.prompts.parts(request.system, len(images), request.question)
-        matcher = None if request.schema is None else self.grammar.matcher(request.schema)
-        cells = [(image.shape[0] // CELL, image.shape[1] // CELL) for image in images]
-        source, positions, next_position = lay_out(before, self.prompts.picture, cells)
-        total = len(source) + len(after) + request.max_new_tokens
-        if request.max_new_tokens < 1:
-            raise ValueError("max_new_tokens must be at least 1")
-        if total > self.context:
-            raise ValueError(f"pages, question and answer take {total:,} tokens; the model reads {self.context:,}")
-        key = sight_key(before, pixels)
-        sight = self.album.find(key)
-        if sight is None:
-            sight = Sight(key, images, source, positions, next_position, sum(high * wide for high, wide in cells))
-            self._add_sight(sight)
-        self._serial += 1
-        answer = Answer(
-            request, sight, list(after), len(after), request.max_new_tokens, matcher, small, began, self._serial
-        )
-        if matcher is not None and self.jump:
-            answer.add(self.grammar.forced(matcher)[: answer.most], False, 0.0, float("nan"))
-        return answer
-
-    def _wants(self, small: bool) -> Wants:
-        wants = self.wants
-        return replace(wants, max_side_px=min(SMALL_SIDE_PX, wants.max_side_px)) if small else wants
-
-    def _images_of(self, pages: tuple[Page, ...], wants: Wants) -> tuple[list[NDArray[np.uint8]], bytes]:
-        """The prepared pictures and a digest of their pixels; kept for the next request, which is often about the same."""
-        known = self._last
-        if (
-            known is None
-            or known[1] != wants
-            or len(known[0]) != len(pages)
-            or any(a is not b for a, b in zip(known[0], pages, strict=True))
-        ):
-            pictures = [page.image for page in pages if page.image is not None]
-            if pages and not pictures:
-                raise ValueError("none of the pages has a picture")
-            images = [prepare(picture, wants) for picture in pictures]
-            known = self._last = (pages, wants, images, pixel_digest(images))
-        return list(known[2]), known[3]
-
-    def _add_sight(self, sight: Sight) -> None:
-        self.album.add(sight)
-        if sight.images:
-            self.unseen.append((sight, 0))
-        else:
-            sight.seen = True
 
     def _reply(self, answer: Answer, finish: Finish) -> None:
         tokens = answer.tokens[answer.asked :]
@@ -216,81 +164,11 @@ class Engine:
         if self.waiting and self.waiting[-1].request is answer.request:
             self.waiting.rotate(1)
 
-    # ---- vision
-    def _look(self, slices: int) -> None:
-        """Queues up to so many slices of the vision tower."""
-        for _ in range(slices):
-            if self.viewing is None and not self._start_viewing():
-                return
-            assert self.viewing is not None
-            try:
-                next(self.viewing)
-            except StopIteration:
-                self._viewed()
-            except torch.OutOfMemoryError:
-                self._halve_vision()
-
-    def _start_viewing(self) -> bool:
-        """The next pictures for which there is room, as many as one pass may hold."""
-        tokens, starts = 0, []
-        while self.unseen:
-            sight, nth = self.unseen[0]
-            if not sight.images:  # forgotten meanwhile, or seen already
-                self.unseen.popleft()
-                continue
-            sizes = [tokens_of(image) for image in sight.images]
-            if self.in_view and tokens + sizes[nth] > self.vision_tokens:
-                break
-            if sight.image_row is None:
-                sight.image_row = self.album.pictures.take(sight.image_tokens)
-                if sight.image_row is None:
-                    break
-            starts.append(sight.image_row + sum(sizes[:nth]))
-            self.in_view.append((sight, nth))
-            tokens += sizes[nth]
-            self.unseen.popleft()
-            if nth + 1 < len(sizes):
-                self.unseen.appendleft((sight, nth + 1))
-        if self.in_view:
-            images = [sight.images[nth] for sight, nth in self.in_view]
-            self.viewing = self.vision.encode(images, starts, self.images, self.slice_layers)
-        return bool(self.in_view)
-
-    def _viewed(self) -> None:
-        for sight, nth in self.in_view:
-            if nth + 1 == len(sight.images):
-                sight.seen, sight.images = True, []
-        self.in_view, self.viewing = [], None
-
-    def _halve_vision(self) -> None:
-        """A pass did not fit: its pictures go back, and the next pass holds half as much."""
-        failed, self.in_view, self.viewing = self.in_view, [], None
-        self._free_cache()
-        if len(failed) > 1:
-            self.vision_tokens = max(1, self.vision_tokens // 2)
-            for entry in reversed(failed):
-                if self.unseen and self.unseen[0] == (entry[0], entry[1] + 1):
-                    self.unseen.popleft()
-                self.unseen.appendleft(entry)
-            return
-        sight = failed[0][0]
-        if self.unseen and self.unseen[0][0] is sight:
-            self.unseen.popleft()
-        sight.images = []
-        self.album.drop_pictures(sight)
-        self.album.sights.pop(sight.key, None)
-        for answer in [answer for answer in self.waiting if answer.sight is sight]:
-            self._too_large(answer, "the page does not fit into the card's memory, not even in low resolution")
-
-    def _free_cache(self) -> None:
-        if self.images.is_cuda:
-            torch.cuda.empty_cache()
-
     # ---- admission
     def _admit(self) -> None:
         while self.waiting and len(self.running) < self.most_answers:
             answer = self.waiting[0]
-            sight = self._sight_of(answer)
+            sight = self.intake.sight_of(answer)
             if sight.start is None and not sight.seen:
                 return
             self.album.use(sight)
@@ -320,28 +198,12 @@ class Engine:
             self.waiting.popleft()
             self.running.append(answer)
 
-    def _sight_of(self, answer: Answer) -> Sight:
-        """The sight that the answer needs, wherever it is now: it may have been pushed out while the answer waited."""
-        known = self.album.sights.get(answer.sight.key)
-        if known is None:
-            known = answer.sight
-            if not known.seen:
-                known.images, _ = self._images_of(answer.request.pages, self._wants(answer.small))
-            self._add_sight(known)
-        answer.sight = known
-        return known
-
     # ---- one step
     def _launch(self) -> list[Answer] | None:
         """Queues a step. -> the answers whose next token it chooses, or None when there was nothing to do."""
         self._admit()
-        while self._starved() and (self.viewing is not None or self.unseen):
-            before = (len(self.unseen), self.viewing, len(self.waiting))
-            self._look(1)
-            if self.viewing is None:
-                self._admit()
-                if before == (len(self.unseen), self.viewing, len(self.waiting)):
-                    break  # no room for another picture now
+        while self._starved() and self._look():
+            self._admit()
         parts = self._choose()
         if not parts:
             return [] if self.waiting or self.finished else None
@@ -350,8 +212,17 @@ class Engine:
         except torch.OutOfMemoryError:
             self._halve_step(parts)
             return []
-        self._look(1)
+        self._look()
         return sampled
+
+    def _look(self) -> bool:
+        """Queues a slice of the vision tower. -> False when there was nothing to look at, or no room for it."""
+        busy = self.looking.go_on()
+        for sight in self.looking.lost:
+            for answer in [answer for answer in self.waiting if answer.sight is sight]:
+                self._too_large(answer, "the page does not fit into the card's memory, not even in low resolution")
+        self.looking.lost.clear()
+        return busy
 
     def _starved(self) -> bool:
         """Nothing new could go into the next step, though there would be room for the page that waits."""
@@ -466,7 +337,8 @@ class Engine:
         return sampled
 
     def _halve_step(self, parts: Sequence[Part]) -> None:
-        self._free_cache()
+        if self.images.is_cuda:
+            torch.cuda.empty_cache()
         used = sum(part.tokens for part in parts)
         if used > 1:
             self.step_tokens = max(1, used // 2)

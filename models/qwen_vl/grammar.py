@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# As json.dumps writes. With free whitespace nearly nothing would be forced, and forced tokens cost no step of their own.
+# As json.dumps writes. With free whitespace nearly nothing would be forced, and forced tokens cost no step.
 STYLE = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
 
@@ -16,7 +16,7 @@ class Unenforceable(ValueError):
 
 
 class Grammar:
-    """Schemas compiled once, a matcher for each answer. `vocabulary` counts the model's logits, not the tokenizer's words."""
+    """Schemas compiled once, a matcher for each answer. `vocabulary` counts the model's logits, not its words."""
 
     def __init__(self, tokenizer_json: str, vocabulary: int, end: int, threads: int | None = None) -> None:
         from llguidance import LLExecutor, LLTokenizer

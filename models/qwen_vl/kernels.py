@@ -1,9 +1,11 @@
 """The operations of plain.py fused in Triton, and the attention of a step as one kernel that reads each range once.
 
-Attention: a program takes one item (some tokens, one range of keys) and one key head; the query heads of that key head are
-packed as rows, so keys are read once for all of them. Long ranges are cut into several items, whose results are merged.
-Short items (decode) run with 16 rows a program, long ones (prompts, pages) with 64.
+Attention: a program takes one item (some tokens, one range of keys) and one key head; the query heads of that key head
+are packed as rows, so keys are read once for all of them. Long ranges are cut into several items, whose results are
+merged. Short items (decode) run with 16 rows a program, long ones (prompts, pages) with 64.
 """
+# Triton's functions are compiled from their text; what their arguments are is Triton's own typing.
+# mypy: disable-error-code="no-untyped-def, attr-defined"
 
 from typing import Any
 
@@ -132,7 +134,7 @@ def _merge(parts, sums, part_rows, counts, out, heads, D: tl.constexpr, HEADS: t
     high = tl.full((HEADS,), -float("inf"), tl.float32)
     total = tl.zeros((HEADS,), tl.float32)
     acc = tl.zeros((HEADS, D), tl.float32)
-    for i in range(0, count):
+    for i in range(count):
         place = (first + i) * heads + head
         lse = tl.load(sums + place, mask=live, other=0.0)
         some = tl.load(parts + place[:, None] * D + d[None, :], mask=live[:, None], other=0.0)
@@ -238,9 +240,9 @@ class Fused(Plain):
 
     def rotate_store(self, qkv: Tensor, cos: Tensor, sin: Tensor, rows: Tensor, k: Tensor, v: Tensor) -> Tensor:
         tokens, heads, size = qkv.shape
-        kv = k.shape[0]
+        kv, half = k.shape[0], size // 2
         _rotate[(tokens, triton.cdiv(heads, 16))](qkv, cos, sin, rows, k, v, qkv.stride(0), k.stride(0), heads, kv,
-                                                  size // 2, True, 16, size // 2, num_warps=min(4, size // 4))  # fmt: skip
+                                                  half, True, 16, half, num_warps=min(4, half // 2))  # fmt: skip
         return qkv[:, : -2 * kv]
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, items: Any, scale: float) -> Tensor:

@@ -39,8 +39,8 @@ class Language:
     def forward(self, source: Tensor, positions: Tensor, rows: Tensor, work: Any, images: Tensor, kv: Tensor) -> Tensor:
         """-> the final hidden state [T, width] of every token; their keys and values are in the pool then.
 
-        source int32 [T]: a token id, or -(r+1) for row r of `images`. positions int32 [3, T]. rows int32 [T]: where in the
-        pool [layers, 2, Hkv, N, D] the token is kept. work: what `ops.attend` takes.
+        source int32 [T]: a token id, or -(r+1) for row r of `images`. positions int32 [3, T]. rows int32 [T]: where in
+        the pool [layers, 2, Hkv, N, D] the token is kept. work: what `ops.attend` takes.
         """
         ops, scale = self.ops, self.size**-0.5
         picture = (source < 0).unsqueeze(1)

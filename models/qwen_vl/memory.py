@@ -15,7 +15,7 @@ MARGIN_GIB = 0.35  # PyTorch's caching and cutting of blocks
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All in GiB but the last three. `budget` is the smaller of what was free at the start and the config's `vram_gib`."""
+    """GiB, and three numbers of tokens. `budget` is the smaller of what was free and the config's `vram_gib`."""
 
     budget: float
     weights: float
@@ -28,8 +28,9 @@ class Plan:
 
     def words(self, page_tokens: int) -> str:
         return (
-            f"memory plan: {self.budget:.1f} GiB = weights {self.weights:.1f} + context {CONTEXT_GIB:.1f} + vision and steps "
-            f"{self.work:.1f} + pictures {self.pictures:.1f} + graphs {GRAPHS_GIB:.1f} + margin {MARGIN_GIB:.1f} + "
+            f"memory plan: {self.budget:.1f} GiB = weights {self.weights:.1f} + context {CONTEXT_GIB:.1f} "
+            f"+ vision and steps {self.work:.1f} + pictures {self.pictures:.1f} + graphs {GRAPHS_GIB:.1f} "
+            f"+ margin {MARGIN_GIB:.1f} + "
             f"keys and values {self.kv:.1f} ({self.kv_tokens:,} tokens: about {self.kv_tokens // page_tokens} pages "
             f"of {page_tokens:,} tokens at once; steps of {self.step_tokens}, vision of {self.vision_tokens} tokens)"
         )
@@ -45,18 +46,18 @@ def budget_bytes(device: torch.device, vram_gib: float | None) -> int:
     return budget
 
 
-def kv_budget(budget: int, pictures: int, work: int, row: int) -> int:
-    """Rows of keys and values that fit beside what is allocated now (the weights) and what the work will take."""
+def kv_budget(budget: int, work: int, row: int) -> int:
+    """Rows of keys and values that fit beside what is held now (weights, pictures) and what the work will take."""
     torch.cuda.empty_cache()
     fixed = int((CONTEXT_GIB + GRAPHS_GIB + MARGIN_GIB) * GIB)
-    return max(0, budget - fixed - torch.cuda.memory_reserved() - pictures - work) // row
+    return max(0, budget - fixed - torch.cuda.memory_reserved() - work) // row
 
 
 def too_small(budget: int, rows: int, needed: int) -> ModelError:
     return ModelError(
-        f"Qwen2.5-VL does not fit: with {budget / GIB:.1f} GiB for this process, room for {max(0, rows):,} tokens of keys and "
-        f"values is left beside the weights, and one page needs {needed:,}. Free memory on the card, raise `vram_gib`, or set "
-        "`low_resolution: true` (configs/low_memory.yaml)."
+        f"Qwen2.5-VL does not fit: with {budget / GIB:.1f} GiB for this process, room for {max(0, rows):,} tokens of "
+        f"keys and values is left beside the weights, and one page needs {needed:,}. Free memory on the card, raise "
+        "`vram_gib`, or set `low_resolution: true` (configs/low_memory.yaml)."
     )
 
 

@@ -1,4 +1,4 @@
-"""A page's pixels as the vision tower wants them: the same numbers as transformers' image processor, made on the device."""
+"""A page's pixels as the vision tower wants them: the numbers of transformers' image processor, made on the device."""
 
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ class Unfit(ValueError):
 
 
 def prepare(image: NDArray[Any], wants: Wants) -> NDArray[np.uint8]:
-    """RGB of a size the model takes: sides in whole cells of 28 px, within `wants`. Grey, alpha and odd sizes are put right.
+    """RGB of a size the model takes: sides in whole cells of 28 px, within `wants`. Grey and alpha are put right.
 
     Raises Unfit.
     """
@@ -51,7 +51,7 @@ def prepare(image: NDArray[Any], wants: Wants) -> NDArray[np.uint8]:
 
 
 def patches(image: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """uint8 [H, W, 3] -> float32 [H/14 · W/14, 1176], patches in groups of 2×2, as the image processor orders them."""
+    """uint8 [H, W, 3] -> float32 [H/14 · W/14, 1176], patches in groups of 2×2, in the image processor's order."""
     high, wide = image.shape[0] // CELL, image.shape[1] // CELL
     pixels = (image.float() - mean * 255) / (std * 255)
     cells = pixels.view(high, MERGE, PATCH, wide, MERGE, PATCH, 3).permute(0, 3, 1, 4, 6, 2, 5)

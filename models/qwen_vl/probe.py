@@ -1,6 +1,7 @@
 """Which kernels this machine can run, each proven on a small problem before it is trusted."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -63,7 +64,7 @@ def pick(device: torch.device, dtype: torch.dtype, vision_head: int, text_head: 
             fault = _fused_fault(fused, plain, device, dtype, text_head)
         except ImportError:
             fault = "not installed"
-        except Exception as error:  # noqa: BLE001  Triton's compiler has no common class of errors; the reason is logged
+        except Exception as error:  # noqa: BLE001  Triton's errors have no common class; the reason is logged
             fault = f"{type(error).__name__}: {error}".split("\n")[0][:160]
         if not fault:
             return fused, f"attention: triton for steps, {choice.name} for pictures" + _because(passed)
@@ -98,7 +99,7 @@ def _fused_fault(fused: Plain, plain: Plain, device: torch.device, dtype: torch.
     for ops in (fused, plain):
         kv, mine = pool.clone(), qkv.clone()
         q = ops.rotate_store(mine, angles.cos(), angles.sin(), rows, kv[0], kv[1])
-        work: object = items
+        work: Any = items
         if ops is fused:
             tables = [
                 torch.tensor([i for i in items if (i.tokens > 2) == long], dtype=torch.int32, device=device)
@@ -110,9 +111,8 @@ def _fused_fault(fused: Plain, plain: Plain, device: torch.device, dtype: torch.
             work = Work(tables[0], tables[1], first, counts, parts, parts[:, :, 0].clone())
         results.append((q, kv, ops.attend(q, kv[0], kv[1], work, size**-0.5)))
     pairs += list(zip(*results, strict=True))
-    wide = merged_attention(
-        results[1][0].float(), *(t.transpose(0, 1).float() for t in results[1][1]), items, size**-0.5
-    )
+    keys, values = results[1][1].transpose(1, 2).float()
+    wide = merged_attention(results[1][0].float(), keys, values, items, size**-0.5)
     pairs.append((results[0][2], wide.flatten(1)))
     logits, allowed = some(4, 5000), torch.randint(-(2**31), 2**31 - 1, (4, 157), generator=dice, dtype=torch.int64)
     allowed = allowed.int().to(device)

@@ -1,4 +1,4 @@
-"""Requests as token ids: the folder's own chat template, cut after the last picture into what is shared and what is not."""
+"""Requests as token ids: the folder's own chat template, cut after the last picture into the shared and the rest."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -78,8 +78,8 @@ def _template(folder: Path, settings: dict[str, Any]) -> str:
 def lay_out(
     ids: Sequence[int], picture: int, cells: Sequence[tuple[int, int]]
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], int]:
-    """A page's ids with each picture marker repeated a cell, as Language.forward's `source` would have it if the pictures'
-    rows began at 0; their positions [3, n] in time, height and width; and the position that comes next."""
+    """A page's ids as Language.forward's `source`, the pictures' rows counted from 0; their positions [3, n] in time,
+    height and width; and the position that comes next. ids holds one `picture` a picture, of `cells` (high, wide)."""
     source: list[NDArray[np.int32]] = []
     positions: list[NDArray[np.int32]] = []
     at = row = 0

@@ -25,6 +25,7 @@ from .vision import Vision, check_shape
 
 STEP_TOKENS = 1024  # tokens of a step: answers under way, filled up with prompts; see engine.BUSY
 ANSWERS = 256  # answers under way at once
+VISION_TOKENS = 2560  # of a pass of the vision tower: two pages
 CPU_KV_TOKENS = 16384
 
 
@@ -50,10 +51,21 @@ def start(folder: Path, wants: Wants, device: torch.device, vram_gib: float | No
     }
 
 
-def build(model: Any, prompts: Prompts, wants: Wants, budget: int, say: Callable[[str], None], *,
-          step_tokens: int = STEP_TOKENS, answers: int = ANSWERS, vision_tokens: int = 2560, kv_tokens: int | None = None,
-          ends: Iterable[int] | None = None, jump: bool = True) -> tuple[Engine, str]:  # fmt: skip
-    """An engine over a loaded model. budget: bytes that the process may take (CUDA only). -> also the attention's line."""
+def build(
+    model: Any,
+    prompts: Prompts,
+    wants: Wants,
+    budget: int,
+    say: Callable[[str], None],
+    *,
+    step_tokens: int = STEP_TOKENS,
+    answers: int = ANSWERS,
+    vision_tokens: int = VISION_TOKENS,
+    kv_tokens: int | None = None,
+    ends: Iterable[int] | None = None,
+    jump: bool = True,
+) -> tuple[Engine, str]:
+    """An engine over a loaded model, and the line about its attention. budget: bytes for this process (CUDA only)."""
     vision_config, text = model.config.vision_config, model.config.get_text_config()
     if fault := check_shape(vision_config):
         raise ModelError(f"This model's vision tower cannot be run here: {fault}.")
@@ -63,20 +75,22 @@ def build(model: Any, prompts: Prompts, wants: Wants, budget: int, say: Callable
     ops, attention = pick(device, dtype, vision_head, text_head)
     say(attention)
     language, vision = Language(model, ops), Vision(model.model.visual, ops)
-    page_tokens = wants.max_pixels // CELL**2
+    page_tokens = min(wants.max_pixels, wants.max_side_px**2) // CELL**2
     picture_rows = max(2 * vision_tokens, 2 * page_tokens * wants.window_pages)
     images = torch.zeros(picture_rows, text.hidden_size, dtype=dtype, device=device)
     shape = text.num_hidden_layers, text.num_key_value_heads, text_head
     if device.type == "cuda" and kv_tokens is None:
         row = row_bytes(*shape, dtype)
         work = _work_bytes(language, vision, images, step_tokens, answers, vision_tokens)
-        kv_tokens = memory.kv_budget(budget, 0, work, row)
+        kv_tokens = memory.kv_budget(budget, work, row)
         needed = page_tokens + 768
         if kv_tokens < needed:
             raise memory.too_small(budget, kv_tokens, needed)
         held = torch.cuda.memory_allocated() - images.nbytes
-        plan = memory.Plan(*(x / memory.GIB for x in (budget, held, work, images.nbytes, kv_tokens * row)),
-                           kv_tokens, step_tokens, vision_tokens)  # fmt: skip
+        total, held_gib, work_gib, pictures, kv = (
+            x / memory.GIB for x in (budget, held, work, images.nbytes, kv_tokens * row)
+        )
+        plan = memory.Plan(total, held_gib, work_gib, pictures, kv, kv_tokens, step_tokens, vision_tokens)
         say(plan.words(page_tokens + 400))
     pool = Pool(*shape, kv_tokens or CPU_KV_TOKENS, dtype, device)
     grammar = Grammar(prompts.json, language.head.shape[0], prompts.end)

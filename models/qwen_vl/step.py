@@ -1,9 +1,10 @@
-"""One pass over a packed batch of tokens: what each token is, where it goes, what it may see; as a CUDA graph where it can be.
+"""One pass over a packed batch of tokens: what each token is, where it goes, what it may see. On a GPU, a CUDA graph.
 
-Everything that a step needs travels in one buffer of integers. Graphs exist for a few sizes; a step is padded to the next.
+All that a step needs travels in one buffer of integers. Graphs exist for a few sizes; a step is padded to the next.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ SHORT_RANGE, LONG_RANGE = 512, 1024  # keys of one item, for decode and for prom
 
 
 class Span(NamedTuple):
-    """`tokens` neighbouring tokens of the batch. Before them, `stored` tokens lie at `own` in the pool; they follow there.
+    """`tokens` neighbouring tokens of the batch. `stored` tokens lie at `own` in the pool already; these follow there.
 
     All of them see the page of `page_rows` rows at `page` whole. Spans of one page should stand side by side.
     """
@@ -34,8 +35,8 @@ class Span(NamedTuple):
 
 
 def cut(spans: Sequence[Span], tile: int = 0, short: int = 0, most: int = 4) -> tuple[list[Item], list[int]]:
-    """The items of a batch, and how many of them each token has. tile: tokens an item may hold (0: any number, never split);
-    short: up to so many tokens an item counts as short; most: into how many items a range may be split."""
+    """The items of a batch, and how many of them each token has. tile: tokens an item may hold (0: any number, never
+    split); short: up to so many tokens an item counts as short; most: into how many items a range may be split."""
     items: list[Item] = []
     counts = [0] * sum(span.tokens for span in spans)
 
@@ -127,7 +128,7 @@ class Stepper:
     @torch.inference_mode()
     def forward(self, source: Sequence[int], positions: NDArray[np.int32], rows: Sequence[int],
                 spans: Sequence[Span], last: Sequence[int]) -> None:  # fmt: skip
-        """Queues the pass. source, positions, rows: see Language.forward; last: the tokens that `sample` will answer."""
+        """Queues the pass. source, positions, rows: see Language.forward; last: the tokens that `sample` answers."""
         tokens = len(source)
         size = next(size for size in self.sizes if size >= tokens)
         host, turn = self._hosts[self._turn].numpy(), self._turn
@@ -174,7 +175,7 @@ class Stepper:
 
     def _work(self, size: int) -> Work:
         ends = [end + self.row_sizes[-1] for end in self._offsets(size)]
-        cuts = [self.ints[first:last] for first, last in zip(ends[:-1], ends[1:], strict=True)]
+        cuts = [self.ints[first:last] for first, last in pairwise(ends)]
         return Work(cuts[4].view(-1, 6), cuts[5].view(-1, 6), cuts[2], cuts[3], self._parts, self._sums)
 
     def _pass(self, size: int, work: Any) -> None:
@@ -185,7 +186,7 @@ class Stepper:
 
     @torch.inference_mode()
     def sample(self, rows: int, constrained: bool) -> None:
-        """Queues the next tokens of the last step's `last`, held to the first `rows` rows of `allowed` where constrained."""
+        """Queues the next tokens of the last step's `last`, held to the first rows of `allowed` where constrained."""
         size = next(size for size in self.row_sizes if size >= rows) if self.ops.graphs else rows
         if constrained:
             self._allowed[:rows].copy_(self._allowed_host[:rows], non_blocking=True)
@@ -217,13 +218,12 @@ class Stepper:
         if not self.ops.graphs:
             return
         self.ints.zero_()
-        self.ints[self._offsets(self.sizes[-1])[-1] :].zero_()
         for size in reversed(self.sizes):
             self._capture(("step", size), lambda size=size: self._pass(size, self._work(size)))
         for size in reversed(self.row_sizes):
             for constrained in (False, True):
                 self._capture(("rows", size, constrained), lambda size=size, c=constrained: self._choose(size, c))
-        self.pool.kv[:, :, :, : self.pool.rows].zero_()  # the rehearsal wrote to row 0
+        self.pool.kv[:, :, :, 0].zero_()  # the rehearsal wrote there
 
     def _capture(self, key: Any, run: Any) -> None:
         run()  # compiles kernels and sets up the matrix library, neither of which a graph may hold

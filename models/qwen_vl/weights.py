@@ -118,8 +118,8 @@ def load(folder: Path, device: torch.device, dtype: torch.dtype) -> nn.Module:
 
 
 def set_aside(tower: nn.Module) -> None:
-    """Takes a tower off the card while its matrices are laid out anew. Its many small tensors share blocks of memory, and
-    freeing some of them in place would leave holes that nothing else fits into (0.9 GiB for the 7B's vision tower)."""
+    """Takes a tower off the card while its matrices are laid out anew. Its many small tensors share blocks of memory,
+    and freeing some in place would leave holes that nothing else fits into (0.9 GiB for the 7B's vision tower)."""
     tower.to("cpu")
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
