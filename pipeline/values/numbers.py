@@ -15,7 +15,8 @@ from pipeline.values.texts import narrow
 _SIGNS: dict[str, str] = {
     "€": "EUR", "£": "GBP", "₹": "INR", "₩": "KRW", "฿": "THB", "₫": "VND", "₱": "PHP", "₺": "TRY", "₽": "RUB",
     "₴": "UAH",
-    "₪": "ILS", "₦": "NGN", "US$": "USD", "S$": "SGD", "A$": "AUD", "AU$": "AUD", "C$": "CAD", "CA$": "CAD",
+    "₪": "ILS", "₦": "NGN", "US$": "USD", "U$": "USD", "S$": "SGD", "A$": "AUD", "AU$": "AUD", "C$": "CAD",
+    "CA$": "CAD",
     "HK$": "HKD",
     "NT$": "TWD", "NZ$": "NZD", "R$": "BRL", "MX$": "MXN", "$": "USD", "RM": "MYR", "RMB": "CNY", "人民币": "CNY",
     "元": "CNY",

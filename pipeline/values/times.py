@@ -6,13 +6,18 @@ from datetime import time
 from pipeline.values import Found, apart
 from pipeline.values.texts import narrow
 
+_GLUED = (  # a date may touch the hour: 02/25/201620:07 · 2014,12:05 · Mar06'1612:05
+    r"(?:(?<![0-9])(?<![0-9][.,:])|(?<=[/.-](?:19|20)[0-9]{2})|(?<=(?:19|20)[0-9]{2}[.,:])|(?<='[0-9]{2})|"
+    r"(?<=[0-9]/[0-9]{2}/[0-9]{2}))"
+)
+_NAMED_HALF = r"(?P<half2>[ap])m(?:\b|(?=[0-9])|(?-i:(?=[A-Z][a-z])))"  # 8:22PMCashier, but not 12:00 AMOUNT
 _CLOCK = re.compile(
-    r"(?<![0-9.,:])(?P<hour>[01]?[0-9]|2[0-3])\s?(?P<mark>[:.h;])\s?(?P<minute>[0-5][0-9])"
+    _GLUED + r"(?P<hour>[01]?[0-9]|2[0-3])\s?(?P<mark>[:.h;])\s?(?P<minute>[0-5][0-9])"
     r"(?:\s?[:.]\s?(?P<second>[0-5][0-9]))?(?P<fraction>[.,][0-9]{1,6})?(?![0-9]|[:/][0-9])"
-    r"(?:\s?(?P<half>[ap])\b(?:\.?\s?m\b\.?)?|\s?(?P<half2>[ap])m\b\.?|\s?(?P<word>uhr|hrs?|h)\b)?",
+    rf"(?:\s?(?P<half>[ap])\b(?:\.?\s?m\b\.?)?|[.:\s]?{_NAMED_HALF}\.?|\s?(?P<word>uhr|hrs?|h)\b)?",
     re.IGNORECASE,
 )
-_HOUR = re.compile(r"(?<![0-9.,:/-])(?P<hour>1[0-2]|0?[1-9])\s?(?P<half>[ap])\.?\s?m\b\.?", re.IGNORECASE)
+_HOUR = re.compile(r"(?<![0-9A-Za-z.,:/-])(?P<hour>1[0-2]|0?[1-9])\s?(?P<half>[ap])\.?\s?m\b\.?", re.IGNORECASE)
 _CHINESE = re.compile(
     r"(?P<half>上午|下午|中午|晚上|早上|凌晨)?\s*(?<![0-9])(?P<hour>[01]?[0-9]|2[0-4])\s?[时時点點]"
     r"\s?(?:(?P<minute>[0-5]?[0-9])\s?分(?:\s?(?P<second>[0-5]?[0-9])\s?秒)?|(?P<exact>整))?"

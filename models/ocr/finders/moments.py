@@ -68,6 +68,8 @@ def _split(row: list[Span], order: str) -> list[tuple[Span, Found]]:
     """Dates that an OCR engine cut in two: read over two neighbours of a row."""
     found = []
     for left, right in itertools.pairwise(row):
+        if not any(char.isdigit() for char in left.text):
+            continue
         if right.x0 - left.x1 < 2.5 * left.height and left.text[-1:].isdigit() | (left.text[-1:] in "-/., "):
             for one in dates.find(f"{left.text} {right.text}", order):
                 if one.start < len(left.text) < one.end:
