@@ -142,7 +142,7 @@ def _features(scene: Scene, sheet: Sheet, like: _Likeness, chain: list[int], par
             for key, owner in (("own", "@" + party), ("rival", other)):
                 if owner in names:
                     parties[key] = max(parties[key], one.strength)
-    own, rival = section(scene, first.row, party)
+    own, rival = section(scene, first, party)
     head = sheet.phrases[above].text if above is not None else ""
     features = {
         "lines_like": sum(scores) / 3,

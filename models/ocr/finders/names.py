@@ -11,7 +11,7 @@ from models.ocr import layout
 from models.ocr.finders import plain, words
 from models.ocr.labels import Wanted, party_of
 from models.ocr.layout import Sheet, Span
-from models.ocr.scene import Candidate, Scene, context, place
+from models.ocr.scene import Candidate, Mark, Scene, context, place
 from pipeline.values import dates, texts
 
 TOP_ROWS, FOOT_ROWS, MOST_LINES = 40, 8, 3
@@ -25,6 +25,8 @@ _BY_PARTY = (
     "over_address",
     "legal",
     "later",
+    "row",
+    "head",
     "rival",
     "section_own",
     "section_rival",
@@ -36,7 +38,14 @@ _REGISTERED = re.compile(
 )
 _BRACKETED = re.compile(r"\s*[\(\[][^()\[\]]*[0-9]{3,}[^()\[\]]*[\)\]]*\s*[A-Z]?\s*$")
 _CODE_END = re.compile(r"\s+\(?[0-9]{5,}\s?-?\s?[A-Z]\)?\s*(\([A-Z0-9 ]{2,6}\))?\s*$")
-_OPEN_END = re.compile(r"(&|,|-|\bof|\band|\bthe|\bund|\bet|\bde)\s*$", re.IGNORECASE)
+_OPEN_END = re.compile(r"(&|,|-|\b(?:of|and|the|und|et|de|du|del|el|la|le|los|las|von|zum|zur|am|im))\s*$", re.IGNORECASE)
+_NAME_KEY = re.compile(
+    r"^\W*(?:(?:company |customer |supplier |firmen)?name|firma|company|nom|raison sociale|nombre|razón social|naam|nama|nazwa|"
+    r"(?:单位|公司|企业|客户)?名\s?称|户名)\s*[:：]\s*",
+    re.IGNORECASE,
+)
+_SENDER = re.compile(r"^(.{4,60}?)\s*(?:[·•|*]|\s[-–—,]\s|\s{3,})\s*(\S.*)$")
+_PROSE = re.compile(r"\b[a-zà-ÿ]{2,}\b")
 
 
 def companies(scene: Scene, wanted: Wanted) -> list[Candidate]:
@@ -47,12 +56,18 @@ def companies(scene: Scene, wanted: Wanted) -> list[Candidate]:
     seen: set[tuple[str, int, int]] = set()
     for labelled in plain.texts_of(scene, wanted):
         own = {f"key_{name}": value for name, value in labelled.features.items() if value}
-        for text, stripped in _variants(labelled.text):
+        begun = _NAME_KEY.sub("", labelled.text)
+        for text, stripped in _variants(begun):
+            if _only_form(text):
+                continue
             cut = {
+                "name_key": float(begun != labelled.text),
+                "cut_start": float(not (text[0].isalnum() or text[0] in "([\"'„“«") or bool(words.LEGAL.match(text))),
+                "key_number": float(_words(text).number),
                 "key_stripped": float(stripped),
                 "key_strippable": float(not stripped and without_number(text) != text),
             }
-            features = _looks(text, [text]) | own | cut | {"labelled": 1.0}
+            features = _looks(text, [text]) | own | cut | {"labelled": 1.0, "rival_start": _begins(scene, wanted, text)}
             seen.add((texts.squash(text), labelled.page, round(labelled.box.y / 10)))
             candidates.append(Candidate(text, text, labelled.page, labelled.box, labelled.score, features))
     if not scene.sheets:
@@ -71,17 +86,27 @@ def companies(scene: Scene, wanted: Wanted) -> list[Candidate]:
         while len(chain) <= MOST_LINES:
             span = [sheet.phrases[i] for i in chain]
             stands = alone | _foot(sheet, span)
-            for text, stripped in _variants(" ".join(one.text for one in span)):
+            whole = " ".join(one.text for one in span)
+            begun = _NAME_KEY.sub("", whole)
+            sender = sender_name(whole) if len(span) == 1 else ""
+            found = [(text, stripped, 0.0) for text, stripped in _variants(begun)]
+            for text, stripped, sends in [*found, *([(sender, True, 1.0)] if sender else [])]:
                 where = (texts.squash(text), scene.pages[0], round(span[0].box.y / 10))
-                if not text or where in seen:
+                if not text or where in seen or _only_form(text):
                     continue
                 seen.add(where)
-                lines = [text] if stripped else [one.text for one in span]
+                lines = [text] if stripped or begun != whole else [one.text for one in span]
                 features = _looks(text, lines) | stands
+                features["rival_start"] = _begins(scene, wanted, text)
+                if sends:
+                    features |= {"sender": 1.0, "over_address": 1.0}
+                if begun != whole:
+                    features["name_key"] = 1.0
                 features["lines"] = len(span) - 1.0
                 features |= {
                     "stripped": float(stripped),
-                    "strippable": float(not stripped and without_number(text) != text),
+                    "stripped_named": float(stripped and bool(features["named"])),
+                    "strippable": float(not stripped and (bool(sender) or without_number(text) != text)),
                 }
                 features["repeated"] = min(max(0, counts[where[0]] - 1), 3) / 3
                 features["later"] = min(named, 6) / 6
@@ -106,9 +131,35 @@ def without_number(text: str) -> str:
     opened = re.search(r"[\(\[](?=[^)]*[0-9]{3,}).*$", kept) or re.search(r"\s*[\(\[]\s*[0-9A-Z]{0,2}$", kept)
     if opened and opened.start() > 5:
         kept = kept[: opened.start()].rstrip(" -,:")
+    if words.STATE_ZIP.search(text) and not words.LEGAL.search(kept):
+        return text.strip(" ,;:|")  # a town with its postcode, no name with a number
     if len(kept) > 3 and words.STREET.search(text) and not words.LEGAL.search(kept) and not words.TRADE.search(kept):
         return text.strip(" ,;:|")
     return kept if len(kept) > 3 else text.strip(" ,;:|")
+
+
+def sender_name(text: str) -> str:
+    """The name at the head of a line that goes on with the address, as over an address window; "" for any other line."""
+    found = _SENDER.match(text)
+    if found is None or not (said := _words(found[1])).legal or said.streets:
+        return ""
+    rest = _words(found[2])
+    return found[1].strip(" ,;:|") if rest.streets or rest.postcode or words.POSTCODE.search(found[2]) else ""
+
+
+def _begins(scene: Scene, wanted: Wanted, text: str) -> float:
+    """1 where a text begins with the label of another party: `Remit to ...`, asked for the buyer."""
+    for hit in scene.index.hits(text[:30]):
+        owners = set(scene.index.owners[hit.label])
+        if hit.start <= 1 and hit.letters >= 6 and _PARTIES & owners and not wanted.owners & owners:
+            return 1.0
+    return 0.0
+
+
+def _only_form(text: str) -> bool:
+    """Whether a text is a company's legal form alone, such as GmbH: what is left where a label is part of a name."""
+    rest = words.LEGAL.sub("", text)
+    return rest != text and sum(char.isalpha() for char in rest) < 2
 
 
 def _variants(text: str) -> list[tuple[str, bool]]:
@@ -153,6 +204,8 @@ def _looks(text: str, lines: Sequence[str]) -> dict[str, float]:
     document = any(one.document for one in said)
     streets, core = sum(one.streets for one in said), sum(one.core for one in said)
     tidy, chinese = text.casefold(), texts.is_cjk(text)
+    written = words.WORD.findall(text)
+    small = sum(bool(_PROSE.fullmatch(one)) for one in written)
     return {
         "legal": float(legal),
         "trade": float(trade),
@@ -177,25 +230,36 @@ def _looks(text: str, lines: Sequence[str]) -> dict[str, float]:
         "long": min(1.0, max(0, len(text) - 45) / 40),
         "chinese_name": float(bool(re.search("公司|商店|超市|酒店", text))),
         "lines": float(len(lines) - 1),
-        "many_words": min(1.0, max(0, len(words.WORD.findall(text)) - 6) / 6),
+        "many_words": min(1.0, max(0, len(written) - 6) / 6),
+        "prose": float(small >= 4 and small > 0.6 * len(written)),
+        "lower_start": float(text[:1].islower() or text[:1] in "’'"),
+        "unclosed": float(text.count("(") > text.count(")")),
+        "stop": float(text.endswith((".", "!", "?")) and not legal),
     }
 
 
-def section(scene: Scene, row: int, party: str) -> tuple[float, float]:
-    """How strongly the heading over a row (up to nine rows up) says "this party", and how strongly it says another
+def section(scene: Scene, first: Span, party: str) -> tuple[float, float]:
+    """How strongly the heading over a line (up to nine rows up) says "this party", and how strongly it says another
     one."""
     sheet = scene.sheets[0]
-    for above in range(row - 1, max(-1, row - 10), -1):
-        if above < 0:
-            break
-        for mark in scene.in_row(0, above):
-            names = set(scene.index.owners[mark.label])
-            if mark.start > 1 or not names & {"@buyer", "@seller"} or len(sheet.rows[above]) > 2:
-                continue
-            if mark.end - mark.start >= 0.6 * len(mark.span.text.rstrip(" :")):
-                weight = mark.quality * (1 - 0.07 * (row - above))
-                return (weight, 0.0) if "@" + party in names else (0.0, weight)
+    for above in range(first.row - 1, max(-1, first.row - 10), -1):
+        if len(sheet.rows[above]) > 2:
+            continue
+        heads = [mark for mark in scene.in_row(0, above) if _heads(scene, mark)]
+        if heads:
+            mark = min(heads, key=lambda mark: (abs(mark.x0 - first.x0), mark.start, -mark.letters))
+            weight = mark.quality * (1 - 0.07 * (first.row - above))
+            own = mark.start <= 1 and "@" + party in scene.index.owners[mark.label]
+            return (weight, 0.0) if own else (0.0, weight)
     return 0.0, 0.0
+
+
+def _heads(scene: Scene, mark: Mark) -> bool:
+    """Whether a label of a party is a heading: most of its line, or the end of one that names another party."""
+    text = mark.span.text.rstrip(" :：")
+    most = mark.end - mark.start >= 0.6 * len(text) and mark.start <= 1
+    other = mark.start > 1 and mark.end >= len(text) and len(text) <= 40 and text[mark.start - 1] == " "
+    return bool(_PARTIES & set(scene.index.owners[mark.label])) and (most or other)
 
 
 def _around(scene: Scene, sheet: Sheet, first: Span, wanted: Wanted, party: str) -> dict[str, float]:
@@ -216,11 +280,14 @@ def _around(scene: Scene, sheet: Sheet, first: Span, wanted: Wanted, party: str)
         ),
         default=0.0,
     )
-    own, rival = section(scene, first.row, party)
+    own, rival = section(scene, first, party)
     above = sheet.up[first.index]
+    beside = [one for one in sheet.rows[first.row] if one.x1 <= segment.x0 and one is not segment]
     features |= {"section_own": own, "section_rival": rival}
+    features["name_key"] = float(bool(beside) and bool(_NAME_KEY.fullmatch(beside[-1].text)))
     features |= place(scene, 0, first)
     features["row"] = min(first.row, 10) / 10
+    features["head"] = float(first.row <= 1)
     features["centred"] = 1 - min(1.0, 2 * abs(first.cx - (sheet.x0 + sheet.x1) / 2) / max(1.0, sheet.x1 - sheet.x0))
     features["under_name"] = float(above is not None and _words(sheet.phrases[above].text).legal)
     return features
@@ -239,7 +306,7 @@ def _foot(sheet: Sheet, span: list[Span]) -> dict[str, float]:
     }
     if len(span) > 1:
         head = " ".join(one.text for one in span[:-1])
-        legal_end = _words(last.text).legal and _words(last.text).core < 5
+        legal_end = (_words(last.text).legal or _words(last.text).trade) and _words(last.text).core < 5
         open_end = (
             last.text.lstrip().startswith("&") or head.count("(") > head.count(")") or bool(_OPEN_END.search(head))
         )

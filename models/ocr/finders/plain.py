@@ -134,6 +134,7 @@ def _candidate(
         "own": mark.quality,
         "exact": float(mark.quality >= 0.95),
         "given": float(wanted.path in scene.index.owners[mark.label]),
+        "told": wanted.preference(scene.index.labels[mark.label]),
         "key_length": min(1.0, mark.letters / 8),
         "key_alone": float(mark.end - mark.start >= len(mark.span.text.strip(" :：*.()")) - 1),
         "key_starts": float(not any(char.isalnum() for char in mark.span.text[: mark.start])),

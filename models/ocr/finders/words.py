@@ -28,7 +28,9 @@ DOCUMENT = re.compile(
     r"customer|copy|original|duplicate|date|time|table|cashier|rechnung|lieferschein|gutschrift|angebot|facture|avoir|factuur|factura|"
     r"statement|page|seite|delivery|credit|debit|slip|no\.?|nr\.?|number|member|reprint|guest|check|qty|item|description|"
     r"amount|price|total|sold|returnable|refund\w*|please|voucher|points|enquir\w+|formerly|contract|agreement|terminal|"
-    r"merchant|visa|mastercard|approved|closed|open|server|hours?|visit|menge|preis|betrag|summe|self.?billed|purchase)\b|"
+    r"merchant|visa|mastercard|approved|closed|open|server|hours?|visit|menge|preis|betrag|summe|self.?billed|purchase|"
+    r"your|feedback|survey|enjoy|paid|received|approved|draft|urgent|bezahlt|erledigt|gebucht|geprüft|kopie|entwurf|eingegangen|"
+    r"(?:waren)?eingang|sachl\w*|richtig|payé|reçu|pagado|recibido)\b|"
     r"发票|收据|小票|日期|欢迎|谢谢",
     re.IGNORECASE,
 )
