@@ -284,7 +284,7 @@ def report(account: Account, root: Path, json_name: str = "") -> str:
         return {
             "entry": entry,
             **entry.to_dict(),
-            "status": _worst(entry),
+            "status": worst(entry),
             "thumbnail": entry.thumbnail,
             "original": webpage.link(root / entry.moved_to, folder) if entry.moved_to else "",
             "record_links": [webpage.link(root / path, folder) for path in entry.records],
@@ -293,7 +293,7 @@ def report(account: Account, root: Path, json_name: str = "") -> str:
     order = {"failed": 0, "review": 1}
     doubtful = sorted(
         (entry for entry in account.entries if entry.needs_a_look),
-        key=lambda entry: (order.get(_worst(entry), 2), 1.0 if entry.confidence is None else entry.confidence),
+        key=lambda entry: (order.get(worst(entry), 2), 1.0 if entry.confidence is None else entry.confidence),
     )
     slowest = sorted((entry for entry in account.entries if entry.seconds > 0), key=lambda entry: -entry.seconds)
     return webpage.render(
@@ -313,7 +313,7 @@ def report(account: Account, root: Path, json_name: str = "") -> str:
     )
 
 
-def _worst(entry: Entry) -> str:
+def worst(entry: Entry) -> str:
     """The word that stands for a document: its outcome, or `review`/`failed` where one of its records is."""
     if entry.outcome == "failed" or any(status == "failed" for _, status in entry.answers):
         return "failed"

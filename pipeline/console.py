@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from pipeline.account import Account, Entry
+from pipeline.account import Account, Entry, worst
 from pipeline.disk import printable
 from pipeline.fields import is_empty
 from pipeline.job import Job
@@ -87,16 +87,6 @@ class Screen:
             self._last = time.monotonic()
             counts = ", ".join(f"{count} {status}" for status, count in self._counts.items())
             self.out.print(f"{self._done} of {max(self._total, self._done)}: {counts}")
-
-
-def worst(entry: Entry) -> str:
-    """The word that stands for a document in a list."""
-    statuses = [status for _, status in entry.answers]
-    if entry.outcome == "failed" or "failed" in statuses:
-        return "failed"
-    if "review" in statuses:
-        return "review"
-    return "ok" if entry.outcome == "done" else entry.outcome
 
 
 def _reason(entry: Entry) -> str:
