@@ -74,7 +74,7 @@ DOCUMENT_ERRORS: dict[str, Cause] = {
     "broken": Cause("The file is damaged: it cannot be decoded.", "Open it on your computer, or scan it again."),
     "encrypted": Cause(
         "The PDF asks for a password.",
-        "Save a copy without a password and drop that one, or name the password in `passwords` of the config.",
+        "Save a copy without a password and drop that one, or add the password to the config.",
     ),
     "no_pages": Cause("The file opens but holds no page.", "Check the original; export it again."),
     "too_large": Cause(
