@@ -3,7 +3,7 @@ is."""
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +55,7 @@ def answer(sheets: Sequence[tuple[int, Sheet]], job: "Job") -> Answer:
     scene = Scene(sheets, _index(tuple((one.path, one.concept, one.labels) for one in (*wanteds, *items))))
     told = _Told()
     ranked = {one.path: (one.kind, _ranked(scene, one)) for one in wanteds}
-    settled = apart_parties(ranked)
+    settled = apart_sums(apart_parties(ranked), {one.path: one.concept for one in wanteds if one.kind == "money"})
     for one in wanteds:
         if getattr(one.field, "many", False):
             _add_options(told, one, settled[one.path])
@@ -133,6 +133,35 @@ def apart_parties(ranked: Mapping[str, tuple[str, list[Ranked]]]) -> dict[str, l
         settled[path] = free
         taken.update(texts.squash(str(one.candidate.value)) for one in free[:1])
     return settled
+
+
+SUMS = ("total", "subtotal", "tax")
+
+
+def apart_sums(ranked: Mapping[str, list[Ranked]], concepts: Mapping[str, str]) -> dict[str, list[Ranked]]:
+    """A printed amount is the total, or the sum before tax, or the tax: the surest field keeps a place, the others go
+    on.
+
+    `concepts` are those of the amounts by path. The same value at another place may well be another sum.
+    """
+    settled = dict(ranked)
+    taken: dict[tuple[int, float, float], str] = {}
+    sums = [path for path, concept in concepts.items() if concept in SUMS and settled.get(path)]
+    for path in sorted(
+        sums, key=lambda path: (-round(settled[path][0].candidate.features["own"], 2), -settled[path][0].belief)
+    ):
+        free = [one for one in settled[path] if taken.get(_place(one.candidate), concepts[path]) == concepts[path]]
+        lost = sum(one.belief for one in settled[path]) - sum(one.belief for one in free)
+        if lost and free:
+            free = [replace(one, belief=one.belief / max(1e-9, 1 - lost)) for one in free]
+        settled[path] = free
+        for one in free[:1]:
+            taken[_place(one.candidate)] = concepts[path]
+    return settled
+
+
+def _place(one: Candidate) -> tuple[int, float, float]:
+    return one.page, one.box.x, one.box.y
 
 
 def candidates(scene: Scene, wanted: Wanted) -> list[Candidate]:

@@ -2,16 +2,18 @@
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 
 from models.ocr.labels import Wanted
-from models.ocr.layout import Span
+from models.ocr.layout import Sheet, Span
 from models.ocr.scene import Candidate, Near, Scene, context, place
 from pipeline.values import Found, measures, numbers
 from pipeline.values.texts import narrow
 
 _PERCENT = re.compile(r"\s?%")
+_RATE = re.compile(r"(?<![0-9.,])([0-9]{1,2}(?:[.,][0-9]{1,2})?)\s?%")
 _AFTER_AT = re.compile(r"(?:@|[xX*×]|%)\s?$")
 _AGAINST = frozenset(
     {
@@ -33,6 +35,8 @@ _TAXES = frozenset({"tax", "gst", "sst", "vat", "tva", "btw", "mwst", "ust"})
 _WORD = re.compile(r"[^\W\d_]+")
 _SUMMARY = re.compile(r"summary| code|zusammenfassung|récapitul", re.IGNORECASE)
 _ROUND = Decimal("0.051")  # tills round to five hundredths
+_MOST_TAX = Decimal("0.3")  # of the sum before it: above every country's rate
+_A_BILL = 3  # amounts with decimals or a currency that make a page a bill: there an amount may stand without a label
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +93,12 @@ def money(scene: Scene, wanted: Wanted) -> list[Candidate]:
     with_decimals = sum(one.decimals for one in listed)
     counts = Counter(one.value for one in listed if one.decimals or one.currency)
     by_concept: dict[str, set[Decimal]] = {}
+    is_bill = sum(one.decimals or one.currency for one in listed) >= _A_BILL
     for one in listed:
         for concept in one.concepts:
             by_concept.setdefault(concept, set()).add(one.value)
-    sums = _Sums(by_concept, set(solid))
+    rates = {Decimal(rate[1].replace(",", ".")) for sheet in scene.sheets for rate in _rates(sheet)}
+    sums = _Sums(by_concept, set(solid), {rate for rate in rates if 0 < rate <= 100 * _MOST_TAX})
     own_words = {word for label in wanted.labels for word in _WORD.findall(label.casefold())}
     totals = [
         (one.value, (one.number, one.span.row)) for one in listed if "total" in one.concepts or "due" in one.concepts
@@ -148,13 +154,40 @@ def money(scene: Scene, wanted: Wanted) -> list[Candidate]:
         features[f"is_rounded_below@{name}"] = float(value in sums.rounded and near_above)
         features[f"is_paid_below@{name}"] = float(near_above and (value in sums.cash or value in sums.tendered))
         features[f"is_only_paid@{name}"] = float(not totals and value in sums.cash and not sums.tendered)
-        for key, holds in sums.closed_by(value).items():
+        closed = sums.closed_by(value)
+        for key, holds in closed.items():
             features[f"{key}@{name}"] = float(holds)
+        proven = any(closed[key] for key in _PROOFS)
+        if not features["own"] and not proven:
+            printed_as_money = one.decimals or one.currency
+            if not printed_as_money or not (is_bill or one.currency) or name == "amount":
+                continue  # null beats a guess: a year on a greeting card is no total
         box = span.part(one.found.start, one.found.end)
         printed = span.text[one.found.start : one.found.end]
         candidates.append(Candidate(printed, _plain(value), scene.pages[one.number], box, span.score, features))
     _order(candidates, "own")
     return candidates
+
+
+_PROOFS = (
+    "is_paid_less_change",
+    "is_rounded_total",
+    "is_paid_near_total",
+    "is_net_and_tax",
+    "is_subtotal_and_tax",
+    "is_total_less_tax",
+    "is_total_less_net",
+    "is_total",
+    "is_subtotal",
+    "is_net",
+    "is_tax",
+    "is_share",
+)  # the sums that let an amount stand without a label
+
+
+def _rates(sheet: Sheet) -> Iterator[re.Match[str]]:
+    for span in sheet.segments:
+        yield from _RATE.finditer(span.text)
 
 
 def _said(scene: Scene, one: _Amount) -> set[str]:
@@ -172,8 +205,15 @@ def _said(scene: Scene, one: _Amount) -> set[str]:
 class _Sums:
     """The arithmetic of a receipt or an invoice, over the amounts that labels name."""
 
-    def __init__(self, named: dict[str, set[Decimal]], solid: set[Decimal]) -> None:
+    def __init__(self, named: dict[str, set[Decimal]], solid: set[Decimal], rates: set[Decimal]) -> None:
         self.solid = solid
+        named_sums = named.get("total", set()) | named.get("due", set()) | named.get("subtotal", set())
+        self.shares = {
+            (one * rate / whole).quantize(Decimal("0.01"))
+            for one in named_sums
+            for rate in rates
+            for whole in (Decimal(100), 100 + rate)
+        }
         cash, change = named.get("cash", set()), named.get("change", set())
         self.cash = cash
         self.taxes = named.get("tax", set())
@@ -184,7 +224,20 @@ class _Sums:
             total + sign * value for total in self.totals for value in rounding for sign in (1, -1) if value
         }
         self.tendered = {paid - back for paid in cash for back in change if paid >= back >= 0}
+        self.nets, self.between = self._split_total(named)
         self.tips = named.get("tips", set()) | {Decimal(0)}
+
+    def _split_total(self, named: dict[str, set[Decimal]]) -> tuple[set[Decimal], set[Decimal]]:
+        """The printed pairs of a net sum and a tax that make the greatest total; neither is what was paid or handed
+        back."""
+        total = max(self.totals, default=Decimal(0))
+        other = named.get("change", set()) | named.get("cash", set()) | named.get("rounding", set())
+        taxes = {
+            total - net
+            for net in self.solid
+            if 0 < total - net <= net * _MOST_TAX and total - net in self.solid - other
+        }
+        return {total - tax for tax in taxes}, taxes
 
     def closed_by(self, value: Decimal) -> dict[str, bool]:
         """Which sums the value completes."""
@@ -210,6 +263,9 @@ class _Sums:
             ),
             "is_total": value in self.totals,
             "is_subtotal": value in self.subtotals,
+            "is_net": value in self.nets,
+            "is_tax": value in self.between,
+            "is_share": sized > 1 and value in self.shares,
         }
 
 

@@ -7,10 +7,13 @@ from typing import Any
 
 from models.ocr.labels import Wanted
 from models.ocr.layout import Span
-from models.ocr.scene import Candidate, Scene, context, place
+from models.ocr.scene import Candidate, Near, Scene, context, place
 from pipeline.values import Found, dates, times
 
 _DASH = re.compile(r"\s*(?:-|to|bis|au|thru|through|al|hingga|至|~)\s*", re.IGNORECASE)
+
+_OTHERS = ("due_date", "other_date", "period")
+_NAMED = ("due_date", "other_date")  # dates that are nothing without their label
 
 
 def dates_of(scene: Scene, wanted: Wanted) -> list[Candidate]:
@@ -26,9 +29,13 @@ def dates_of(scene: Scene, wanted: Wanted) -> list[Candidate]:
     candidates = []
     for i, (number, span, one) in enumerate(raw):
         sheet = scene.sheets[number]
-        features = context(scene, wanted, scene.near(number, span, one.start, one.end)) | place(scene, number, span)
+        near = scene.near(number, span, one.start, one.end)
+        features = context(scene, wanted, near) | place(scene, number, span)
+        if not features["own"] and wanted.concept in _NAMED:
+            continue  # the day of issue is no due date, however lonely it stands
         features |= {
             "quality": one.quality,
+            "other_date": _other_date(scene, wanted, near),
             "time": float(bool(times.find(sheet.row_text(span.row).replace(span.text[one.start : one.end], " ")))),
             "repeated": min(counts[one.value] - 1, 3) / 3,
             "first": float(i == 0),
@@ -62,6 +69,17 @@ def times_of(scene: Scene, wanted: Wanted) -> list[Candidate]:
                 }
                 candidates.append(_candidate(scene, number, span, one, one.value.isoformat(), features))
     return candidates
+
+
+def _other_date(scene: Scene, wanted: Wanted, near: list[Near]) -> float:
+    """How strongly a label of another date speaks for a value: due, delivered, valid from."""
+    others = {"@date", *("@" + name for name in _OTHERS)} - wanted.owners
+    said = [
+        one.strength
+        for one in near
+        if others & set(owners := scene.index.owners[one.mark.label]) and not wanted.owners & set(owners)
+    ]
+    return max(said, default=0.0)
 
 
 def _split(row: list[Span], order: str) -> list[tuple[Span, Found]]:
