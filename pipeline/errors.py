@@ -71,7 +71,9 @@ DOCUMENT_ERRORS: dict[str, Cause] = {
         "The file is not a PDF or a picture that Scanmill reads.",
         "Save it as PDF, JPEG, PNG, TIFF, WEBP, BMP, GIF or HEIC and drop it again.",
     ),
-    "broken": Cause("The file is damaged: it cannot be decoded.", "Open it on your computer, or scan it again."),
+    "broken": Cause(
+        "The file is damaged: it cannot be decoded.", "Open it on your computer and save or scan it again."
+    ),
     "encrypted": Cause(
         "The PDF asks for a password.",
         "Save a copy without a password and drop that one, or add the password to the config.",
