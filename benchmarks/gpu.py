@@ -1,11 +1,12 @@
 """How fast the GPU engine is: one command, the 7B at true size with random weights, everything in one run.
 
-    python benchmarks/gpu.py --vram-gib 24            # the table; --json for machines, --quick for a third of the pages
+    python benchmarks/gpu.py --vram-gib 24 --from-files --agreement     # the table; --json for machines
 
 Weights are random because speed does not depend on them; answers are held to their length (no end token, fixed schema).
 Needs the extras `gpu` and `test-gpu` (the true tokenizer). Pages have 1,280 visual and about 190 text tokens.
 """
 
+# ruff: noqa: E402  the project and its tiny test model are put on the path first
 import argparse
 import json
 import sys
@@ -19,13 +20,14 @@ from typing import Any
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "tests")]
+import qwen_tiny
+
 from models.qwen_vl import memory, setup, wants
 from models.qwen_vl.engine import Engine
 from models.qwen_vl.prompts import Prompts
 from models.qwen_vl.step import Span
 from pipeline.types import Request
-from tests import qwen_tiny
 
 HIGH, WIDE = 32 * 28, 40 * 28  # 1,280 cells
 FIELDS = {
@@ -460,22 +462,23 @@ def table(result: dict[str, Any]) -> str:
     lines += [
         "",
         f"Peak {result['peak_gib']:.1f} GiB · start {result['start_s']:.0f} s without weights · first token "
-        f"{1000 * first['first_s']:.0f} ms, of a follow-up question {1000 * first['follow_up_s']:.1f} ms · device busy "
-        f"{result['busy']:.0%} of a run of 120 pages, filling and draining included · {result['attention']}",
+        f"{1000 * first['first_s']:.0f} ms, of a follow-up question {1000 * first['follow_up_s']:.1f} ms · device "
+        f"busy {result['busy']:.0%} of a run of 120 pages, filling and draining included · {result['attention']}",
     ]
     if "from_files" in result:
         r = result["from_files"]
         lines += [
             "",
-            f"From JPEG files (A4, 200 dpi) through the whole pipeline: {r['pages_s']:.2f} pages/s; the engine alone on "
-            f"the same questions {r['alone_pages_s']:.2f} ({r['tokens']:.0f} tokens an answer); device busy {r['busy']:.0%}",
+            f"From JPEG files (A4, 200 dpi) through the whole pipeline: {r['pages_s']:.2f} pages/s; the engine alone "
+            f"on the same questions {r['alone_pages_s']:.2f} ({r['tokens']:.0f} tokens an answer); device busy "
+            f"{r['busy']:.0%}",
         ]
     if "agreement" in result:
         r = result["agreement"]
         lines += [
             "",
-            f"Of {r['of']} tokens in bfloat16, {r['engine_tokens']:.1f} agree with `generate` before the first difference; "
-            f"`generate` in a batch of 4 agrees with itself for {r['generate_batched_tokens']:.1f}",
+            f"Of {r['of']} tokens in bfloat16, {r['engine_tokens']:.1f} agree with `generate` before the first "
+            f"difference; `generate` in a batch of 4 agrees with itself for {r['generate_batched_tokens']:.1f}",
         ]
     return "\n".join(lines)
 

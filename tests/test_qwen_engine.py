@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-from tests import qwen_tiny as tiny
+import qwen_tiny as tiny
 
 torch = tiny.torch
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+import qwen_tiny as tiny
 
 from pipeline.types import Wants
-from tests import qwen_tiny as tiny
 
 torch = tiny.torch
 

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import qwen_tiny as tiny
 
 from pipeline.errors import ModelError
-from tests import qwen_tiny as tiny
 
 torch = tiny.torch
 
@@ -21,6 +21,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.folder(tmp_path_factory.mktemp("weights") / "tiny", weights=True)
 
 
+@pytest.fixture(scope="module")
+def model(folder: Path) -> QwenVL:
+    return QwenVL(folder, device=tiny.DEVICE)
+
+
 def copy(folder: Path, to: Path) -> Path:
     to.mkdir()
     for path in folder.iterdir():
@@ -28,8 +33,7 @@ def copy(folder: Path, to: Path) -> Path:
     return to
 
 
-def test_answers_from_a_folder(folder: Path) -> None:
-    model = QwenVL(folder, device=tiny.DEVICE)
+def test_answers_from_a_folder(folder: Path, model: QwenVL) -> None:
     schema = {
         "type": "object",
         "properties": {"signed": {"type": "boolean"}},
@@ -51,7 +55,7 @@ def test_answers_from_a_folder(folder: Path) -> None:
     model.close()
 
 
-def test_job_with_a_form_that_cannot_be_enforced_is_refused(folder: Path) -> None:
+def test_job_with_a_form_that_cannot_be_enforced_is_refused(model: QwenVL) -> None:
     class Field:
         def __init__(self, schema: dict[str, Any]) -> None:
             self._schema = schema
@@ -59,7 +63,6 @@ def test_job_with_a_form_that_cannot_be_enforced_is_refused(folder: Path) -> Non
         def schema(self) -> dict[str, Any]:
             return self._schema
 
-    model = QwenVL(folder, device=tiny.DEVICE)
     good: Any = SimpleNamespace(fields={"a": Field({"type": "string"})})
     bad: Any = SimpleNamespace(fields={"a": Field({"type": "array", "uniqueItems": True})})
     assert model.refuses(good) is None

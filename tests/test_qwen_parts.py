@@ -5,10 +5,9 @@ import random
 
 import numpy as np
 import pytest
+import qwen_tiny as tiny
 from hypothesis import given, settings
 from hypothesis import strategies as some
-
-from tests import qwen_tiny as tiny
 
 torch = tiny.torch
 

@@ -108,9 +108,11 @@ def load(folder: Path, device: torch.device, dtype: torch.dtype) -> nn.Module:
     check(folder)
     from transformers import Qwen2_5_VLForConditionalGeneration
 
+    # A CPU needs no map of devices, and so not the package accelerate.
+    onto = {"device_map": {"": device}} if device.type != "cpu" else {}
     try:
         model: nn.Module = Qwen2_5_VLForConditionalGeneration.from_pretrained(
-            folder, local_files_only=True, dtype=dtype, device_map={"": device}
+            folder, local_files_only=True, dtype=dtype, **onto
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ModelError(f"The weights in {folder} do not load: {error}") from error
