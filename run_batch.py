@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Scanmill's command line: parse, wire, map errors to exit codes. The work itself lies in pipeline/ and models/."""
 
+import logging
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from typing import Annotated, Any
 import simplejson
 import typer
 
-from pipeline.console import Screen, show_account, show_rows, show_score
+from pipeline.console import Screen, ToScreen, show_account, show_rows, show_score
 from pipeline.errors import INTERRUPTED, SOME_FAILED, ConfigError, Fault, ScanmillError
 from pipeline.job import Job, load_jobs
 from pipeline.settings import Settings, load_settings
@@ -112,12 +113,18 @@ def _next(until: str) -> datetime:
 def _engine(settings: Settings, screen: Screen) -> Iterator[tuple[Any, str]]:
     import models
 
-    model, why = models.load(settings)
-    screen.note(why)
+    log = logging.getLogger("scanmill")  # what an engine says of its plan and its kernels
+    log.setLevel(logging.INFO)
+    log.addHandler(told := ToScreen(screen))
     try:
-        yield model, why
+        model, why = models.load(settings)
+        screen.note(why)
+        try:
+            yield model, why
+        finally:
+            model.close()
     finally:
-        model.close()
+        log.removeHandler(told)
 
 
 # ---- commands

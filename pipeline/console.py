@@ -1,5 +1,6 @@
 """What a person sees in the terminal: progress on stderr while it runs, results on stdout afterwards."""
 
+import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -87,6 +88,17 @@ class Screen:
             self._last = time.monotonic()
             counts = ", ".join(f"{count} {status}" for status, count in self._counts.items())
             self.out.print(f"{self._done} of {max(self._total, self._done)}: {counts}")
+
+
+class ToScreen(logging.Handler):
+    """Log lines as notes."""
+
+    def __init__(self, screen: Screen) -> None:
+        super().__init__(logging.INFO)
+        self._screen = screen
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._screen.note(record.getMessage())
 
 
 def _reason(entry: Entry) -> str:
