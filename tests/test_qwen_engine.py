@@ -202,6 +202,15 @@ def test_preempted_answers_end_as_if_undisturbed(house: House, monkeypatch: pyte
     everything_free(engine)
 
 
+def test_no_room_for_pictures_never_stops_the_line(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pushed-out pages come back for room that pages behind them hold."""
+    monkeypatch.setattr("models.qwen_vl.engine.FIRST_ROOM", 4)
+    engine = house.engine(kv=224, images=64, vision=8, answers=4)
+    requests = [tiny.ask([house.pages[i]], QUESTIONS[q], most=12) for q in range(3) for i in (3, 0, 7, 4)]
+    assert_same(house, list(engine.answer(requests)), len(requests))
+    everything_free(engine)
+
+
 def test_replies_leave_before_later_requests_are_pulled(house: House) -> None:
     engine = house.engine()
     pulled = 0

@@ -69,6 +69,13 @@ def test_job_with_a_form_that_cannot_be_enforced_is_refused(model: QwenVL) -> No
     assert "cannot be enforced" in (model.refuses(bad) or "")
 
 
+def test_plan_and_choices_are_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    QwenVL(folder, device="cpu").close()
+    told = capsys.readouterr().err
+    assert "attention: " in told
+    assert "qwen_vl is ready: weights in " in told
+
+
 def test_missing_folder_says_how_to_fetch(tmp_path: Path) -> None:
     with pytest.raises(ModelError) as caught:
         QwenVL(tmp_path / "no")

@@ -3,7 +3,7 @@
 Nothing heavy is imported until an engine is made.
 """
 
-import logging
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 PAGE_TOKENS = 1280  # visual tokens of a page: about 1 megapixel
 CELL_PX = 28
-log = logging.getLogger("scanmill.qwen_vl")
 
 
 class QwenVL:
@@ -37,7 +36,7 @@ class QwenVL:
                 "  pip install 'scanmill[gpu]'"
             ) from error
         place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.engine, self._provenance = setup.start(weights, self.wants, place, vram_gib, log.info)
+        self.engine, self._provenance = setup.start(weights, self.wants, place, vram_gib, _tell)
 
     def refuses(self, job: "Job") -> str | None:
         """A schema that decoding cannot guarantee is refused here, before any document is touched."""
@@ -62,6 +61,11 @@ class QwenVL:
 
     def close(self) -> None:
         self.engine.reset()
+
+
+def _tell(line: str) -> None:
+    """What was chosen and planned at the start, where people see it."""
+    sys.stderr.write(f"{line}\n")
 
 
 def wants(low_resolution: bool = False) -> Wants:

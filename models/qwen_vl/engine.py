@@ -206,6 +206,7 @@ class Engine:
             self._admit()
         parts = self._choose()
         if not parts:
+            self._let_past()
             return [] if self.waiting or self.finished else None
         try:
             sampled = self._forward(parts)
@@ -214,6 +215,16 @@ class Engine:
             return []
         self._look()
         return sampled
+
+    def _let_past(self) -> None:
+        """With nothing under way, whoever waits for room for its pictures lets those past that hold such room."""
+        if self.running:
+            return
+        for answer in self.waiting:
+            if answer.sight.seen or answer.sight.start is not None:
+                self.waiting.remove(answer)
+                self.waiting.appendleft(answer)
+                return
 
     def _look(self) -> bool:
         """Queues a slice of the vision tower. -> False when there was nothing to look at, or no room for it."""
