@@ -129,7 +129,7 @@ def _keys(row: Mapping[str, Any]) -> dict[str, Field]:
 
 
 def _right(field: Field, path: str, row: Mapping[str, Any]) -> set[Any] | None:
-    """All values that are right, in the form of `key`."""
+    """All values that are right, in the form of `_key`; None where no label can be read."""
     if path not in row["fields"]:
         return None
     given = row["fields"][path]
@@ -140,13 +140,13 @@ def _right(field: Field, path: str, row: Mapping[str, Any]) -> set[Any] | None:
     if field.type == "date":
         order = getattr(field, "order", "DMY")
         found = {one.value.isoformat() for text in printed for one in dates.find(text, order)}
-        return found | ({normal} if normal else set()) or {"unreadable label"}
+        return found | ({normal} if normal else set()) or None
     if field.type == "time":
-        return {one.value.isoformat() for text in printed for one in times.find(text)} or {"unreadable label"}
+        return {one.value.isoformat() for text in printed for one in times.find(text)} or None
     if field.type == "money":
         if normal is not None:
             return {Decimal(str(normal))}
-        return {one.value for text in printed for one in numbers.find(text)} or {"unreadable label"}
+        return {one.value for text in printed for one in numbers.find(text)} or None
     return {_key(field, text) for text in printed}
 
 
@@ -177,8 +177,11 @@ def right_ones(asked: Asked) -> list[bool]:
     return [one >= best - 0.01 for one in alike] if best >= 80 else exact
 
 
-def learn(reads: Sequence[Read], start: Weights, pull: float) -> dict[str, Mapping[str, float]]:
-    """Weights of all kinds with enough examples, pulled towards `start`; the other kinds as they were."""
+def learn(
+    reads: Sequence[Read], start: Weights, pull: float, kinds: Sequence[str] = ()
+) -> dict[str, Mapping[str, float]]:
+    """Weights of all `kinds` (none: of every kind) with enough examples, pulled towards `start`; the other kinds as
+    they were."""
     examples: dict[str, list[Example]] = defaultdict(list)
     for read in reads:
         for asked in read.fields.values():
@@ -187,7 +190,7 @@ def learn(reads: Sequence[Read], start: Weights, pull: float) -> dict[str, Mappi
     learned = {
         kind: ranker.fit(found, start.get(kind, {}), pull * FIRM.get(kind, 1.0))
         for kind, found in examples.items()
-        if len(found) >= LEAST_EXAMPLES
+        if len(found) >= LEAST_EXAMPLES and (not kinds or kind in kinds)
     }
     return {**start, **learned}
 
@@ -346,7 +349,9 @@ def main() -> None:
     if given.what == "learn":
         start = yaml.safe_load(START.read_text("utf-8"))
         if given.kinds:
-            write_kinds(learn(dev, start, given.pull), given.kinds, ROOT / "models" / "ocr" / "weights.yaml")
+            write_kinds(
+                learn(dev, start, given.pull, given.kinds), given.kinds, ROOT / "models" / "ocr" / "weights.yaml"
+            )
             print(f"wrote {', '.join(given.kinds)} in models/ocr/weights.yaml")
             return
         write(learn(dev, start, given.pull), curves(dev, start, given.pull), ROOT / "models" / "ocr")

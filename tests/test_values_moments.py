@@ -41,6 +41,7 @@ def test_what_is_no_whole_date(text: str) -> None:
         ("6:05:PM", time(18, 5)),
         ("9.45 pm", time(21, 45)),
         ("12:00 AMOUNT", time(12, 0)),
+        ("1:27 PH", time(13, 27)),
     ],
 )
 def test_times_of_tills(text: str, value: time) -> None:

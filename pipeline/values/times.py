@@ -10,7 +10,9 @@ _GLUED = (  # a date may touch the hour: 02/25/201620:07 · 2014,12:05 · Mar06'
     r"(?:(?<![0-9])(?<![0-9][.,:])|(?<=[/.-](?:19|20)[0-9]{2})|(?<=(?:19|20)[0-9]{2}[.,:])|(?<='[0-9]{2})|"
     r"(?<=[0-9]/[0-9]{2}/[0-9]{2}))"
 )
-_NAMED_HALF = r"(?P<half2>[ap])m(?:\b|(?=[0-9])|(?-i:(?=[A-Z][a-z])))"  # 8:22PMCashier, but not 12:00 AMOUNT
+_NAMED_HALF = (  # 8:22PMCashier, but not 12:00 AMOUNT; and PH, PN as PM is misread
+    r"(?P<half2>[ap])(?:m|(?-i:(?P<slip>[HN](?![A-Za-z0-9]))))(?:\b|(?=[0-9])|(?-i:(?=[A-Z][a-z])))"
+)
 _CLOCK = re.compile(
     _GLUED + r"(?P<hour>[01]?[0-9]|2[0-3])\s?(?P<mark>[:.h;])\s?(?P<minute>[0-5][0-9])"
     r"(?:\s?[:.]\s?(?P<second>[0-5][0-9]))?(?P<fraction>[.,][0-9]{1,6})?(?![0-9]|[:/][0-9])"
@@ -56,6 +58,8 @@ def find(text: str) -> list[Found]:
             quality = base
             if pattern is _CLOCK and match["mark"] in ".;" and not named:
                 quality = 0.3 if match["mark"] == "." else 0.6
+            if groups.get("slip"):
+                quality *= 0.8
             if pattern is _CLOCK and match["mark"] == ":" and re.search(r":\s|\s:", match[0][:6]):
                 quality *= 0.9
             found.append(Found(match.start(), match.end(), value, quality))
@@ -73,5 +77,6 @@ def read(text: str) -> time | None:
     plain = plain.removeprefix("T")
     for pattern in (_CLOCK, _HOUR, _CHINESE):
         if match := pattern.fullmatch(plain):
-            return None if match.groupdict().get("mark") == ";" else _time(match)
+            groups = match.groupdict()
+            return None if groups.get("mark") == ";" or groups.get("slip") else _time(match)
     return None

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 
+from models.ocr.finders.sums import MOST_TAX, PROOFS, ROUND, Sums
 from models.ocr.labels import Wanted
 from models.ocr.layout import Sheet, Span
 from models.ocr.scene import Candidate, Near, Scene, context, place
@@ -34,8 +35,6 @@ _INCLUSIVE = frozenset({"incl", "inclusive", "including", "ttc", "inkl"})
 _TAXES = frozenset({"tax", "gst", "sst", "vat", "tva", "btw", "mwst", "ust"})
 _WORD = re.compile(r"[^\W\d_]+")
 _SUMMARY = re.compile(r"summary| code|zusammenfassung|récapitul", re.IGNORECASE)
-_ROUND = Decimal("0.051")  # tills round to five hundredths
-_MOST_TAX = Decimal("0.3")  # of the sum before it: above every country's rate
 _A_BILL = 3  # amounts with decimals or a currency that make a page a bill: there an amount may stand without a label
 
 
@@ -98,7 +97,7 @@ def money(scene: Scene, wanted: Wanted) -> list[Candidate]:
         for concept in one.concepts:
             by_concept.setdefault(concept, set()).add(one.value)
     rates = {Decimal(rate[1].replace(",", ".")) for sheet in scene.sheets for rate in _rates(sheet)}
-    sums = _Sums(by_concept, set(solid), {rate for rate in rates if 0 < rate <= 100 * _MOST_TAX})
+    sums = Sums(by_concept, set(solid), {rate for rate in rates if 0 < rate <= 100 * MOST_TAX})
     own_words = {word for label in wanted.labels for word in _WORD.findall(label.casefold())}
     totals = [
         (one.value, (one.number, one.span.row)) for one in listed if "total" in one.concepts or "due" in one.concepts
@@ -150,14 +149,14 @@ def money(scene: Scene, wanted: Wanted) -> list[Candidate]:
             "in_summary": float((one.number, span.row) in summaries),
         }
         below = [total for total, at in totals if at < (one.number, span.row)]
-        near_above = any(0 < abs(value - total) < _ROUND for total in below)
+        near_above = any(0 < abs(value - total) < ROUND for total in below)
         features[f"is_rounded_below@{name}"] = float(value in sums.rounded and near_above)
         features[f"is_paid_below@{name}"] = float(near_above and (value in sums.cash or value in sums.tendered))
         features[f"is_only_paid@{name}"] = float(not totals and value in sums.cash and not sums.tendered)
         closed = sums.closed_by(value)
         for key, holds in closed.items():
             features[f"{key}@{name}"] = float(holds)
-        proven = any(closed[key] for key in _PROOFS)
+        proven = any(closed[key] for key in PROOFS)
         if not features["own"] and not proven:
             printed_as_money = one.decimals or one.currency
             if not printed_as_money or not (is_bill or one.currency) or name == "amount":
@@ -167,22 +166,6 @@ def money(scene: Scene, wanted: Wanted) -> list[Candidate]:
         candidates.append(Candidate(printed, _plain(value), scene.pages[one.number], box, span.score, features))
     _order(candidates, "own")
     return candidates
-
-
-_PROOFS = (
-    "is_paid_less_change",
-    "is_rounded_total",
-    "is_paid_near_total",
-    "is_net_and_tax",
-    "is_subtotal_and_tax",
-    "is_total_less_tax",
-    "is_total_less_net",
-    "is_total",
-    "is_subtotal",
-    "is_net",
-    "is_tax",
-    "is_share",
-)  # the sums that let an amount stand without a label
 
 
 def _rates(sheet: Sheet) -> Iterator[re.Match[str]]:
@@ -200,73 +183,6 @@ def _said(scene: Scene, one: _Amount) -> set[str]:
             word for near in one.near if near.place == "above" for word in _WORD.findall(near.mark.span.text.casefold())
         }
     return words
-
-
-class _Sums:
-    """The arithmetic of a receipt or an invoice, over the amounts that labels name."""
-
-    def __init__(self, named: dict[str, set[Decimal]], solid: set[Decimal], rates: set[Decimal]) -> None:
-        self.solid = solid
-        named_sums = named.get("total", set()) | named.get("due", set()) | named.get("subtotal", set())
-        self.shares = {
-            (one * rate / whole).quantize(Decimal("0.01"))
-            for one in named_sums
-            for rate in rates
-            for whole in (Decimal(100), 100 + rate)
-        }
-        cash, change = named.get("cash", set()), named.get("change", set())
-        self.cash = cash
-        self.taxes = named.get("tax", set())
-        self.totals = named.get("total", set()) | named.get("due", set())
-        self.subtotals = named.get("subtotal", set())
-        rounding = {value for value in named.get("rounding", set()) if abs(value) < Decimal("0.1")}
-        self.rounded = {
-            total + sign * value for total in self.totals for value in rounding for sign in (1, -1) if value
-        }
-        self.tendered = {paid - back for paid in cash for back in change if paid >= back >= 0}
-        self.nets, self.between = self._split_total(named)
-        self.tips = named.get("tips", set()) | {Decimal(0)}
-
-    def _split_total(self, named: dict[str, set[Decimal]]) -> tuple[set[Decimal], set[Decimal]]:
-        """The printed pairs of a net sum and a tax that make the greatest total; neither is what was paid or handed
-        back."""
-        total = max(self.totals, default=Decimal(0))
-        other = named.get("change", set()) | named.get("cash", set()) | named.get("rounding", set())
-        taxes = {
-            total - net
-            for net in self.solid
-            if 0 < total - net <= net * _MOST_TAX and total - net in self.solid - other
-        }
-        return {total - tax for tax in taxes}, taxes
-
-    def closed_by(self, value: Decimal) -> dict[str, bool]:
-        """Which sums the value completes."""
-        sized = abs(value)
-        taxed = any(tax and 0 < abs(tax) < sized and sized - abs(tax) in self.solid for tax in self.taxes)
-        return {
-            "is_paid_less_change": value > 0 and value in self.tendered,
-            "is_paid": value > 0 and value in self.cash,
-            "is_rounded_total": value in self.rounded,
-            "is_paid_near_total": (value in self.cash or value in self.tendered)
-            and any(0 < abs(value - total) < _ROUND for total in self.totals),
-            "near_total": any(0 < abs(value - total) < _ROUND for total in self.totals),
-            "is_net_and_tax": taxed,
-            "is_subtotal_and_tax": any(
-                sub and abs(sub) + abs(tax) + tip == sized
-                for sub in self.subtotals
-                for tax in self.taxes
-                for tip in self.tips
-            ),
-            "is_total_less_tax": any(tax and total - tax == value for total in self.totals for tax in self.taxes),
-            "is_total_less_net": any(
-                total > sub > 0 and total - sub == value for total in self.totals for sub in self.solid
-            ),
-            "is_total": value in self.totals,
-            "is_subtotal": value in self.subtotals,
-            "is_net": value in self.nets,
-            "is_tax": value in self.between,
-            "is_share": sized > 1 and value in self.shares,
-        }
 
 
 def _order(candidates: list[Candidate], key: str) -> None:
