@@ -7,7 +7,7 @@ import pytest
 from lettered import ask
 
 from models.ocr.finders.choices import ticks
-from models.ocr.finders.names import without_number
+from models.ocr.finders.names import sender_name, without_number
 
 PAID = "Item   5.00\nTotal   12.58\nRounding   0.02\nRounded Total   12.60\nCash   20.00\nChange   7.40"
 
@@ -75,3 +75,49 @@ def test_labels_of_two_rows_are_not_one_label() -> None:
 def test_a_label_broken_over_two_lines_is_one_label() -> None:
     page = "Invoice   Customer\nNumber    No\nR-77      K-12"
     assert json.loads(ask({"invoice_number": {"type": "text"}}, page).text) == {"invoice_number": "R-77"}
+
+
+SUPPLIER = {"supplier": {"type": "group", "fields": {"name": {"type": "text", "kind": "company"}}}}
+CUSTOMER = {"customer": {"type": "group", "fields": {"name": {"type": "text", "kind": "company"}}}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "page", "path", "name"),
+    [
+        (
+            SUPPLIER, "Invoice 77\nSeller\nNumber: 5499\nName: Harbour Lamps Ltd\nAddress: 3 Quay Street\n"
+            "Buyer\nName: Milltown Books Ltd\nAddress: 9 Mill Lane", "supplier", "Harbour Lamps Ltd",
+        ),
+        (
+            CUSTOMER, "Invoice 77\nSeller\nNumber: 5499\nName: Harbour Lamps Ltd\nAddress: 3 Quay Street\n"
+            "Buyer\nName: Milltown Books Ltd\nAddress: 9 Mill Lane", "customer", "Milltown Books Ltd",
+        ),
+        (SUPPLIER, "电子发票\n销售方\n名称:听雨市墨笺文具有限公司\n金额 20.00", "supplier", "听雨市墨笺文具有限公司"),
+    ],
+)  # fmt: skip
+def test_the_name_in_the_block_of_its_party(fields: dict[str, Any], page: str, path: str, name: str) -> None:
+    assert json.loads(ask(fields, page).text)[path] == {"name": name}
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("Holzbau Nordwind GmbH · Am Anger 7, 09999 Musterau", "Holzbau Nordwind GmbH"),
+        ("Au grand four SARL - 12 rue du Lac - 99340 Villefeinte", "Au grand four SARL"),
+        ("Holzbau Nordwind GmbH", ""),
+        ("Am Anger 7 · 09999 Musterau", ""),
+        ("Nordwind GmbH · Seit vielen Jahren für Sie da", ""),
+    ],
+)
+def test_the_sender_over_an_address_window(line: str, name: str) -> None:
+    assert sender_name(line) == name
+
+
+def test_a_town_with_its_postcode_is_no_name_with_a_number() -> None:
+    assert without_number("FAIRPORT, MI 48104") == "FAIRPORT, MI 48104"
+
+
+def test_a_place_between_street_and_telephone_belongs_to_the_address() -> None:
+    page = "BLUE DOOR MINIMART\nNO 19 JALAN UTAMA 4.\nMEDAN NIAGA DAMAI\nTEL 016-5498845\nTOTAL   5.00"
+    found = json.loads(ask({"address": {"type": "text", "kind": "address"}}, page).text)
+    assert found == {"address": "NO 19 JALAN UTAMA 4. MEDAN NIAGA DAMAI"}

@@ -5,9 +5,9 @@ import re
 
 from models.ocr import layout
 from models.ocr.finders import plain, words
-from models.ocr.finders.names import section
+from models.ocr.finders.sections import section
 from models.ocr.labels import Wanted, party_of
-from models.ocr.layout import Sheet, Span
+from models.ocr.layout import Sheet
 from models.ocr.scene import Candidate, Scene, place
 from pipeline.values import dates, texts
 
@@ -106,18 +106,21 @@ class _Likeness:
         return False
 
 
-def _goes_on(first: Span, second: Span, height: float) -> bool:
-    """Whether a short line of letters under a postcode or a comma is the town, state or country that ends the
-    address."""
+def _goes_on(sheet: Sheet, upper: int, lower: int) -> bool:
+    """Whether a short line of letters is the town, state or country that ends the address: it stands under a postcode
+    or a comma, or between the street and the telephone."""
+    first, second = sheet.phrases[upper], sheet.phrases[lower]
     text = second.text
     codes = list(words.POSTCODE.finditer(first.text))
     tail = first.text[codes[-1].end() :] if codes else ""
-    open_end = (
-        codes and len([part for part in tail.split(",") if part.strip(" .")]) < 2
-    ) or first.text.rstrip().endswith(",")
+    comma = first.text.rstrip().endswith(",")
+    open_end = comma or bool(codes and len([part for part in tail.split(",") if part.strip(" .")]) < 2)
+    if not open_end and not codes and (below := sheet.down[lower]) is not None:
+        after = sheet.phrases[below].text
+        open_end = bool(words.CALL.search(after) or words.AWAY.search(after)) and bool(words.STREET.search(first.text))
     names = not any(char.isdigit() for char in text) and 1 <= len(words.WORD.findall(text)) <= 7
-    stops = (words.AWAY, words.DOCUMENT, words.LEGAL, words.TRADE, words.GLUED)
-    near = second.y0 - first.y1 < height and 0.65 < second.height / first.height < 1.5
+    stops = [words.AWAY, words.DOCUMENT, words.LEGAL, words.GLUED, *([] if comma else [words.TRADE])]
+    near = second.y0 - first.y1 < sheet.height and 0.65 < second.height / first.height < 1.5
     return bool(
         open_end and names and near and ":" not in text and "*" not in text and not any(s.search(text) for s in stops)
     )
@@ -129,7 +132,7 @@ def _features(scene: Scene, sheet: Sheet, like: _Likeness, chain: list[int], par
     scores = [like.of(i) for i in chain]
     joined = 0.0
     for upper, lower in itertools.pairwise(chain):
-        if _goes_on(sheet.phrases[upper], sheet.phrases[lower], sheet.height):
+        if _goes_on(sheet, upper, lower):
             joined += 1.5 - min(0.0, like.of(lower) + 1.1)
     below, above = sheet.down[chain[-1]], sheet.up[chain[0]]
     text = " ".join(one.text for one in span)
@@ -148,9 +151,10 @@ def _features(scene: Scene, sheet: Sheet, like: _Likeness, chain: list[int], par
         "lines_like": sum(scores) / 3,
         "worst_line": min(0.0, min(scores)),
         "goes_on": joined,
-        "cut_short": float(below is not None and _goes_on(last, sheet.phrases[below], sheet.height)),
+        "cut_short": float(below is not None and _goes_on(sheet, chain[-1], below)),
         "like_below": max(0.0, like.of(below) - 0.3) if below is not None else 0.0,
         "like_above": max(0.0, like.of(above) - 0.3) if above is not None else 0.0,
+        "bracketed": float(first.text.startswith(("(", "[")) and first.text.endswith((")", "]"))),
         "starts": float(bool(_STARTS.match(first.text))),
         "postcode": float(bool(words.POSTCODE.search(text) or words.STATE_ZIP.search(text))),
         "ends_postcode": float(bool(words.POSTCODE.search(last.text) or words.STATE_ZIP.search(last.text))),

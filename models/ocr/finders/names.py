@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 from models.ocr import layout
 from models.ocr.finders import plain, words
+from models.ocr.finders.sections import PARTIES, section
 from models.ocr.labels import Wanted, party_of
 from models.ocr.layout import Sheet, Span
-from models.ocr.scene import Candidate, Mark, Scene, context, place
+from models.ocr.scene import Candidate, Scene, context, place
 from pipeline.values import dates, texts
 
 TOP_ROWS, FOOT_ROWS, MOST_LINES = 40, 8, 3
-_PARTIES = {"@buyer", "@seller", "@agency", "@advertiser"}
 _BY_PARTY = (
     "top",
     "down",
@@ -38,9 +38,13 @@ _REGISTERED = re.compile(
 )
 _BRACKETED = re.compile(r"\s*[\(\[][^()\[\]]*[0-9]{3,}[^()\[\]]*[\)\]]*\s*[A-Z]?\s*$")
 _CODE_END = re.compile(r"\s+\(?[0-9]{5,}\s?-?\s?[A-Z]\)?\s*(\([A-Z0-9 ]{2,6}\))?\s*$")
-_OPEN_END = re.compile(r"(&|,|-|\b(?:of|and|the|und|et|de|du|del|el|la|le|los|las|von|zum|zur|am|im))\s*$", re.IGNORECASE)
+_OPEN_END = re.compile(
+    r"(&|,|-|\b(?:of|and|the|und|et|de|du|del|el|la|le|los|las|von|zum|zur|am|im))\s*$", re.IGNORECASE
+)
 _NAME_KEY = re.compile(
-    r"^\W*(?:(?:company |customer |supplier |firmen)?name|firma|company|nom|raison sociale|nombre|razón social|naam|nama|nazwa|"
+    r"^\W*(?:(?:company |customer |supplier |firmen)?name|"
+    r"firma|company|nom|raison sociale|nombre|razón social|naam|nama|"
+    r"nazwa|"
     r"(?:单位|公司|企业|客户)?名\s?称|户名)\s*[:：]\s*",
     re.IGNORECASE,
 )
@@ -63,6 +67,7 @@ def companies(scene: Scene, wanted: Wanted) -> list[Candidate]:
             cut = {
                 "name_key": float(begun != labelled.text),
                 "cut_start": float(not (text[0].isalnum() or text[0] in "([\"'„“«") or bool(words.LEGAL.match(text))),
+                f"key_own@{party}": own["key_own"],
                 "key_number": float(_words(text).number),
                 "key_stripped": float(stripped),
                 "key_strippable": float(not stripped and without_number(text) != text),
@@ -139,7 +144,7 @@ def without_number(text: str) -> str:
 
 
 def sender_name(text: str) -> str:
-    """The name at the head of a line that goes on with the address, as over an address window; "" for any other line."""
+    """The name at the head of a line that goes on with the address, as over an address window; "" for others."""
     found = _SENDER.match(text)
     if found is None or not (said := _words(found[1])).legal or said.streets:
         return ""
@@ -151,7 +156,7 @@ def _begins(scene: Scene, wanted: Wanted, text: str) -> float:
     """1 where a text begins with the label of another party: `Remit to ...`, asked for the buyer."""
     for hit in scene.index.hits(text[:30]):
         owners = set(scene.index.owners[hit.label])
-        if hit.start <= 1 and hit.letters >= 6 and _PARTIES & owners and not wanted.owners & owners:
+        if hit.start <= 1 and hit.letters >= 6 and PARTIES & owners and not wanted.owners & owners:
             return 1.0
     return 0.0
 
@@ -186,10 +191,11 @@ class _Words(NamedTuple):
 def _words(text: str) -> _Words:
     core = words.LEGAL.sub("", words.TRADE.sub("", re.sub(r"\([^)]*\)", "", text)))
     digits = any(char.isdigit() for char in text)
+    away = bool(words.AWAY.search(words.TRADE.sub(" ", text)))  # a store is a trade here
     return _Words(
         bool(words.LEGAL.search(text)), bool(words.TRADE.search(text)), bool(words.DOCUMENT.search(text)),
         bool(words.GLUED.search(text)), len(words.STREET.findall(text)),
-        digits and bool(words.POSTCODE.match(text) or words.STATE_ZIP.search(text)), bool(words.AWAY.search(text)),
+        digits and bool(words.POSTCODE.match(text) or words.STATE_ZIP.search(text)), away,
         digits and bool(words.CALL.search(text) or words.AMOUNT.search(text) or dates.find(text)),
         sum(char.isalpha() for char in core),
     )  # fmt: skip
@@ -238,30 +244,6 @@ def _looks(text: str, lines: Sequence[str]) -> dict[str, float]:
     }
 
 
-def section(scene: Scene, first: Span, party: str) -> tuple[float, float]:
-    """How strongly the heading over a line (up to nine rows up) says "this party", and how strongly it says another
-    one."""
-    sheet = scene.sheets[0]
-    for above in range(first.row - 1, max(-1, first.row - 10), -1):
-        if len(sheet.rows[above]) > 2:
-            continue
-        heads = [mark for mark in scene.in_row(0, above) if _heads(scene, mark)]
-        if heads:
-            mark = min(heads, key=lambda mark: (abs(mark.x0 - first.x0), mark.start, -mark.letters))
-            weight = mark.quality * (1 - 0.07 * (first.row - above))
-            own = mark.start <= 1 and "@" + party in scene.index.owners[mark.label]
-            return (weight, 0.0) if own else (0.0, weight)
-    return 0.0, 0.0
-
-
-def _heads(scene: Scene, mark: Mark) -> bool:
-    """Whether a label of a party is a heading: most of its line, or the end of one that names another party."""
-    text = mark.span.text.rstrip(" :：")
-    most = mark.end - mark.start >= 0.6 * len(text) and mark.start <= 1
-    other = mark.start > 1 and mark.end >= len(text) and len(text) <= 40 and text[mark.start - 1] == " "
-    return bool(_PARTIES & set(scene.index.owners[mark.label])) and (most or other)
-
-
 def _around(scene: Scene, sheet: Sheet, first: Span, wanted: Wanted, party: str) -> dict[str, float]:
     """What the place of the first line says: letterhead or block, and the labels and headings over it."""
     segment = next((one for one in sheet.rows[first.row] if one.x0 >= first.x0 - 1), first)
@@ -275,7 +257,7 @@ def _around(scene: Scene, sheet: Sheet, first: Span, wanted: Wanted, party: str)
             one.strength
             for one in near
             if one.place in ("above", "left", "header", "before")
-            and _PARTIES & set(scene.index.owners[one.mark.label])
+            and PARTIES & set(scene.index.owners[one.mark.label])
             and not wanted.owners & set(scene.index.owners[one.mark.label])
         ),
         default=0.0,
