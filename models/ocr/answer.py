@@ -136,27 +136,33 @@ def apart_parties(ranked: Mapping[str, tuple[str, list[Ranked]]]) -> dict[str, l
 
 
 SUMS = ("total", "subtotal", "tax")
+_PROOF = {"tax": "is_tax@tax", "subtotal": "is_net@subtotal"}
 
 
 def apart_sums(ranked: Mapping[str, list[Ranked]], concepts: Mapping[str, str]) -> dict[str, list[Ranked]]:
-    """A printed amount is the total, or the sum before tax, or the tax: the surest field keeps a place, the others go
-    on.
+    """A printed amount is the tax, or it is the total or the sum before tax: one field keeps a place, others go on.
 
-    `concepts` are those of the amounts by path. The same value at another place may well be another sum.
+    What arithmetic proves comes first, then the stronger label. `concepts` are those of the amounts by path. Where
+    nothing was taxed the total and the sum before tax may be one print.
     """
     settled = dict(ranked)
-    taken: dict[tuple[int, float, float], str] = {}
+    taken: dict[tuple[int, float, float], bool] = {}
     sums = [path for path, concept in concepts.items() if concept in SUMS and settled.get(path)]
-    for path in sorted(
-        sums, key=lambda path: (-round(settled[path][0].candidate.features["own"], 2), -settled[path][0].belief)
-    ):
-        free = [one for one in settled[path] if taken.get(_place(one.candidate), concepts[path]) == concepts[path]]
+
+    def turn(path: str) -> tuple[float, float, float]:
+        best = settled[path][0]
+        proof = best.candidate.features.get(_PROOF.get(concepts[path], ""), 0.0)
+        return -proof, -round(best.candidate.features["own"], 2), -best.belief
+
+    for path in sorted(sums, key=turn):
+        is_tax = concepts[path] == "tax"
+        free = [one for one in settled[path] if taken.get(_place(one.candidate), is_tax) == is_tax]
         lost = sum(one.belief for one in settled[path]) - sum(one.belief for one in free)
         if lost and free:
             free = [replace(one, belief=one.belief / max(1e-9, 1 - lost)) for one in free]
         settled[path] = free
         for one in free[:1]:
-            taken[_place(one.candidate)] = concepts[path]
+            taken[_place(one.candidate)] = is_tax
     return settled
 
 
