@@ -211,6 +211,7 @@ def stages(engine: Engine, ceiling: dict[str, float], sequences: int = 56) -> di
 
 def first_tokens(engine: Engine) -> dict[str, float]:
     """Seconds to the first token: a page never seen, then another question about it."""
+    engine.reset()  # no page is known
     asks = question_requests(6, 2, 2)
     first, again = [], []
     for i in range(0, len(asks), 2):

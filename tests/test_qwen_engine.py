@@ -146,7 +146,7 @@ def test_any_mix_equals_generate(house: House, seed: int) -> None:
     requests: list[Request | None] = []
     for sight, q in asked:
         requests += [None] * (dice.random() < 0.2)
-        requests.append(tiny.ask([house.pages[i] for i in sight], QUESTIONS[q], most=12))
+        requests.append(tiny.ask([house.pages[i] for i in sight], QUESTIONS[q], most=8))
     ops = dice.choice([None, None, house_tiled(house)]) if tiny.DEVICE == "cpu" else None
     engine = house.engine(
         kv=dice.choice([6000, 1200, 640]), step=dice.choice([24, 64, 200]), answers=dice.choice([2, 8, 32]),
@@ -163,7 +163,7 @@ def house_tiled(house: House) -> Plain:
 
 def test_answers_differ(house: House) -> None:
     """Else the test above would prove nothing."""
-    requests = [tiny.ask([p], q, most=12) for p in house.pages[:4] for q in QUESTIONS[:3]]
+    requests = [tiny.ask([p], q, most=8) for p in house.pages[:4] for q in QUESTIONS[:3]]
     assert len({tuple(house.expected(r)) for r in requests}) > 8
 
 
@@ -206,7 +206,7 @@ def test_no_room_for_pictures_never_stops_the_line(house: House, monkeypatch: py
     """Pushed-out pages come back for room that pages behind them hold."""
     monkeypatch.setattr("models.qwen_vl.engine.FIRST_ROOM", 4)
     engine = house.engine(kv=224, images=64, vision=8, answers=4)
-    requests = [tiny.ask([house.pages[i]], QUESTIONS[q], most=12) for q in range(3) for i in (3, 0, 7, 4)]
+    requests = [tiny.ask([house.pages[i]], QUESTIONS[q], most=8) for q in range(3) for i in (3, 0, 7, 4)]
     assert_same(house, list(engine.answer(requests)), len(requests))
     everything_free(engine)
 
@@ -226,7 +226,7 @@ def test_replies_leave_before_later_requests_are_pulled(house: House) -> None:
     assert pulled < 100
     stream.close()
     assert not engine.running
-    assert_same(house, list(engine.answer([tiny.ask([house.pages[0]], QUESTIONS[0], most=12)])), 1)
+    assert_same(house, list(engine.answer([tiny.ask([house.pages[0]], QUESTIONS[0], most=8)])), 1)
 
 
 @pytest.mark.parametrize("jump", [True, False])
@@ -294,7 +294,7 @@ def test_pages_of_any_shape_are_answered_or_refused(house: House) -> None:
     ]
     bad = [np.zeros((28, 28 * 201, 3), np.uint8), np.zeros((28, 28, 3), np.float32), np.zeros((28, 28, 5), np.uint8)]
     requests = [tiny.ask([tiny.shown(i, str(n))], QUESTIONS[0], most=3) for n, i in enumerate([*good, *bad])]
-    requests.insert(4, tiny.ask([house.pages[0]], QUESTIONS[0], most=12))
+    requests.insert(4, tiny.ask([house.pages[0]], QUESTIONS[0], most=8))
     replies = {reply.request: reply for reply in house.engine().answer(requests)}
     assert [replies[r].finish == "error" for r in requests] == [False] * 6 + [True] * 3
     assert "long and thin" in (replies[requests[6]].error or "")
@@ -307,16 +307,16 @@ def test_requests_that_cannot_be_served_leave_the_others_alone(house: House) -> 
     single = {"type": "object", "properties": {"a": {"const": 1}}, "required": ["a"], "additionalProperties": False}
     page = house.pages[0]
     requests = [
-        tiny.ask([page], QUESTIONS[0], most=12),
-        tiny.ask([page], "word " * 5000, most=12),
-        tiny.ask([page], QUESTIONS[1], impossible, most=12),
-        tiny.ask([page], QUESTIONS[1], {}, most=12),
+        tiny.ask([page], QUESTIONS[0], most=8),
+        tiny.ask([page], "word " * 5000, most=8),
+        tiny.ask([page], QUESTIONS[1], impossible, most=8),
+        tiny.ask([page], QUESTIONS[1], {}, most=8),
         tiny.ask([page], QUESTIONS[1], endless, most=40),
-        tiny.ask([page], "a picture: <|image_pad|>", most=12),
+        tiny.ask([page], "a picture: <|image_pad|>", most=8),
         tiny.ask([page], QUESTIONS[2], most=0),
         tiny.ask([], QUESTIONS[1], most=5),
-        tiny.ask([page], QUESTIONS[2], most=12),
-        tiny.ask([page], QUESTIONS[2], single, most=12),
+        tiny.ask([page], QUESTIONS[2], most=8),
+        tiny.ask([page], QUESTIONS[2], single, most=8),
         tiny.ask([page], QUESTIONS[2], single, most=4),
     ]
     engine = house.engine()
@@ -335,14 +335,14 @@ def test_requests_that_cannot_be_served_leave_the_others_alone(house: House) -> 
 
 def test_more_questions_than_the_pool_can_hold(house: House) -> None:
     engine = house.engine(kv=320, answers=64)
-    requests = [tiny.ask([house.pages[1]], QUESTIONS[i % 6], most=12) for i in range(40)]
+    requests = [tiny.ask([house.pages[1]], QUESTIONS[i % 6], most=8) for i in range(40)]
     assert_same(house, list(engine.answer(requests)), 40)
 
 
 def test_page_beyond_the_pool_is_asked_in_low_resolution_or_fails_alone(house: House) -> None:
     large = tiny.page(90, 1120, 560)  # 800 tokens; 768 px leave 27 × 14 = 378
     engine = house.engine(kv=600, images=1024)
-    good = tiny.ask([house.pages[0]], QUESTIONS[0], most=12)
+    good = tiny.ask([house.pages[0]], QUESTIONS[0], most=8)
     replies = {r.request: r for r in engine.answer([tiny.ask([large], QUESTIONS[0], most=4), good])}
     first = next(r for r in replies.values() if r.request is not good)
     assert first.finish == "length"
@@ -378,7 +378,7 @@ def test_out_of_memory_halves_the_work_and_goes_on(house: House) -> None:
     engine.stepper.forward = tight_forward  # type: ignore[method-assign]
     tight = type("Tight", (), {"encode": staticmethod(tight_encode), "layers": engine.vision.layers})()
     engine.looking.vision = tight
-    requests = [tiny.ask([house.pages[i]], q, most=12) for i in (0, 2, 4, 6) for q in QUESTIONS[:2]]
+    requests = [tiny.ask([house.pages[i]], q, most=8) for i in (0, 2, 4, 6) for q in QUESTIONS[:2]]
     large = tiny.ask([tiny.page(91, 1120, 280)], QUESTIONS[0], most=3)  # 400 tokens: fits in low resolution only
     huge = tiny.ask([tiny.page(92, 840, 840)], QUESTIONS[0], most=3)  # 729 tokens in low resolution
     replies = list(engine.answer([*requests, large, huge]))
