@@ -2,6 +2,7 @@
 
     python benchmarks/accuracy.py measure        right values on the documents kept aside, and how far confidence holds
     python benchmarks/accuracy.py learn          learns weights.yaml and calibration.yaml from the other half
+    python benchmarks/accuracy.py calibrate      learns calibration.yaml alone
     python benchmarks/accuracy.py learn --kinds company     learns the weights of one kind; all else stays as it is
 
 Every set is split in two halves by the hash of the file names: `dev` to develop and learn on, `kept` to measure with.
@@ -320,9 +321,15 @@ def write(weights: Weights, curves: Mapping[str, Mapping[str, float]], folder: P
     for kind, table in weights.items():
         lines += _section(kind, table)
     (folder / "weights.yaml").write_text("\n".join(lines) + "\n", "utf-8")
+    write_curves(curves, folder)
+
+
+def write_curves(curves: Mapping[str, Mapping[str, float]], folder: Path) -> None:
+    """calibration.yaml, as it is learned."""
     lines = [
         "# The chance that a picked value is right: a logistic curve a kind of field (signs: see calibration.py).",
-        f"# Learned on picks for documents unseen by the weights (five folds, and set by set), by: {command}",
+        "# Learned on picks for documents unseen by the weights (five folds, and set by set), by:",
+        "#   python benchmarks/accuracy.py calibrate",
         "curves:",
     ]
     for kind, curve in curves.items():
@@ -332,7 +339,7 @@ def write(weights: Weights, curves: Mapping[str, Mapping[str, float]], folder: P
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("measure", "learn"))
+    parser.add_argument("what", choices=("measure", "learn", "calibrate"))
     parser.add_argument("--data", type=Path, default=os.environ.get("SCANMILL_DATA", ROOT.parent / "shared" / "data"))
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "scanmill-accuracy")
     parser.add_argument("--half", choices=("kept", "dev"), default="kept")
@@ -346,6 +353,11 @@ def main() -> None:
     given = parser.parse_args()
     reads = list(documents_of(Path(given.data), given.cache, given.sets))
     dev = [read for read in reads if read.half == "dev"]
+    if given.what == "calibrate":
+        # from the start, not from the shipped weights: those have seen every fold
+        write_curves(curves(dev, yaml.safe_load(START.read_text("utf-8")), given.pull), ROOT / "models" / "ocr")
+        print("wrote models/ocr/calibration.yaml")
+        return
     if given.what == "learn":
         start = yaml.safe_load(START.read_text("utf-8"))
         if given.kinds:
