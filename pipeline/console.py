@@ -21,6 +21,7 @@ from pipeline.job import Job
 from pipeline.scoring import Score
 from pipeline.types import Record
 
+UNUSED = 8  # label keys that are named
 WIDEST = 24  # a column of a table of records
 PLAIN_LINE_S = 30.0  # in cron's mail: a line of counts every half minute
 STATUS_STYLE = {"ok": "green", "review": "yellow", "failed": "red", "duplicate": "dim", "given back": "dim"}
@@ -185,7 +186,8 @@ def show_score(score: Score) -> None:
     if score.unlabelled:
         stdout().print(f"not labelled, so not counted: {safe(', '.join(score.unlabelled))}")
     if score.unused:
-        stdout().print(f"labels that the job does not ask for: {safe(', '.join(score.unused))}")
+        more = f" and {len(score.unused) - UNUSED} more" if len(score.unused) > UNUSED else ""
+        stdout().print(f"labels that the job does not ask for: {safe(', '.join(score.unused[:UNUSED]))}{more}")
 
 
 def show_records(job: Job, records: Sequence[Record]) -> None:
