@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -115,10 +116,13 @@ def _engine(settings: Settings, screen: Screen) -> Iterator[tuple[Any, str]]:
 
     log = logging.getLogger("scanmill")  # what an engine says of its plan and its kernels
     log.setLevel(logging.INFO)
-    log.addHandler(told := ToScreen(screen))
+    # held back at first: the first line of a run is the one that says which engine reads, and why
+    log.addHandler(told := MemoryHandler(1000, logging.CRITICAL, ToScreen(screen)))
     try:
         model, why = models.load(settings)
         screen.note(why)
+        told.flushLevel = logging.INFO
+        told.flush()
         try:
             yield model, why
         finally:

@@ -201,7 +201,7 @@ def show_records(job: Job, records: Sequence[Record]) -> None:
     left = [name for name in job.fields if any(not is_empty(record.data.get(name)) for record in records)]
     left.sort(key=lambda name: not job.fields[name].required)  # what the job insists on is shown first
     while left:
-        column = [_short(_brief(record.data.get(left[0]))) for record in records]
+        column = [_brief(record.data.get(left[0])) for record in records]
         if len(head) == 3:
             column = [
                 f"[red]{record.error[0]}[/]" if record.error else each
@@ -224,13 +224,15 @@ def show_records(job: Job, records: Sequence[Record]) -> None:
 
 
 def _brief(value: object) -> str:
-    """One line for a value: the first value of a group, the number of rows of a list."""
+    """One line of markup for a value: the first value of a group, the number of rows of a list."""
     if isinstance(value, Mapping):
-        return next((cell(each) for each in value.values() if not is_empty(each)), cell(None))
-    return cell(value).replace("\n", ", ")
+        return next((_brief(each) for each in value.values() if not is_empty(each)), cell(None))
+    if isinstance(value, list | tuple) and value and not isinstance(value[0], Mapping):
+        return _short(", ".join(map(str, value)))
+    return _short(value) if isinstance(value, str) else cell(value)
 
 
 def _short(text: str) -> str:
-    """At most `WIDEST` characters' room; markup stays whole because only plain text is ever this long."""
-    plain = safe(text) if "[" not in text else text
-    return plain if cell_len(plain) <= WIDEST or "[/]" in plain else set_cell_size(plain, WIDEST - 1).rstrip() + "…"
+    """Plain text as markup that takes at most `WIDEST` columns. Cut first, escaped then: half an escape is none."""
+    plain = printable(text).translate(CONTROL)
+    return escape(plain if cell_len(plain) <= WIDEST else set_cell_size(plain, WIDEST - 1).rstrip() + "…")

@@ -33,7 +33,6 @@ class Tray:
     open_windows: int = 0
     replies: dict[tuple[str, int | None], dict[int, Reply]] = field(default_factory=dict)
     answered: int = 0
-    readable_pages: int = 0
     error: DocumentError | None = None
 
     @staticmethod
@@ -62,7 +61,6 @@ class Tray:
     def requests(self, reel: Reel, first: int, pages: Sequence[Page]) -> Iterator[Request]:
         """The questions about one decoded window."""
         assert self.total_pages is not None
-        self.readable_pages += sum(page.fault is None for page in pages)
         windows = ceil(self.total_pages / reel.window_pages)
         for job in reel.jobs:
             if job.per == "page":

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline import starter, yamlfile
 from pipeline.errors import ConfigError
+from pipeline.fields import leaves
 from pipeline.job import Job, load_jobs, parse_job
 from pipeline.types import Region
 
@@ -173,7 +174,8 @@ def test_two_fields_that_differ_in_capitals_only() -> None:
 
 
 def test_bookkeeping_words_are_free_inside_a_group() -> None:
-    parse_job(b"name: a\nfields: {g: {type: group, fields: {status: {type: text}, page: {type: integer}}}}")
+    job = parse_job(b"name: a\nfields: {g: {type: group, fields: {status: {type: text}, page: {type: integer}}}}")
+    assert [path for path, _ in leaves(job.fields)] == ["g.status", "g.page"]
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden", "a b", "-x", "CON?", "x" * 81, "a\\b", "ok\n"])

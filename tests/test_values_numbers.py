@@ -136,5 +136,5 @@ def test_measures_are_found_on_a_line() -> None:
 
 @given(st.text(max_size=25), st.sampled_from(["kPa", "degC", "%", "rpm", "nonsense"]))
 def test_no_text_makes_measures_fail(text: str, unit: str) -> None:
-    measures.read(text, unit)
-    measures.find(text, unit)
+    assert measures.read(text, unit) is None or any(letter.isnumeric() for letter in text)
+    assert all(0 <= one.start < one.end <= len(text) for one in measures.find(text, unit))
