@@ -1,0 +1,137 @@
+"""Commands about jobs and what became of them: check, show, new, eval, table, status."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import simplejson
+import typer
+
+from commands.wiring import (
+    Config,
+    JobName,
+    Jobs,
+    Json,
+    Limit,
+    Root,
+    engine_of,
+    errors_told,
+    job_named,
+    print_json,
+    settings_of,
+)
+from pipeline.console import Screen, show_rows, show_score
+from pipeline.job import load_jobs
+
+
+def check(root: Root = None, config: Config = None, jobs: Jobs = None, as_json: Json = False) -> None:
+    """Look for faults in the settings and in every job, and name them all."""
+    with errors_told(as_json):
+        settings = settings_of(config, root=root, jobs=jobs)
+        chosen = load_jobs(settings.jobs)
+        rows = [
+            {
+                "job": each.name,
+                "inbox": each.inbox,
+                "per": each.per,
+                "fields": len(each.fields),
+                "rules": len(each.rules),
+            }
+            for each in chosen
+        ]
+        if as_json:
+            print_json({"scanmill": 1, "jobs": rows, "faults": []})
+        else:
+            show_rows(list(rows[0]), [list(row.values()) for row in rows], f"{len(rows)} jobs, no faults")
+
+
+def show(job: JobName, config: Config = None, jobs: Jobs = None, as_json: Json = False) -> None:
+    """Show what a job makes of itself: the prompt, the JSON schema of the answer, the columns of the table."""
+    with errors_told(as_json):
+        from pipeline.inspect import inspect
+
+        view = inspect(job_named(settings_of(config, jobs=jobs), job))
+        if as_json:
+            print_json(view)
+        else:
+            sys.stdout.write(f"{view['system']}\n\n{view['question']}\n\n")
+            sys.stdout.write(simplejson.dumps(view["schema"], ensure_ascii=False, indent=1) + "\n\n")
+            show_rows(["column", "type"], view["columns"].items())
+
+
+def new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The new job's name.")],
+    config: Config = None,
+    jobs: Jobs = None,
+) -> None:
+    """Write a commented starter job to jobs/NAME.yaml."""
+    with errors_told():
+        from pipeline.starter import write
+
+        settings = settings_of(config, jobs=jobs)
+        path = write(settings.jobs, name)
+        sys.stdout.write(f"{path}\n")
+        sys.stderr.write(
+            f"Edit it, then: python run_batch.py show {name}; drop scans into {settings.root}/inbox/{name}/\n"
+        )
+
+
+def evaluate(
+    job: JobName,
+    labels: Annotated[Path, typer.Argument(metavar="LABELS.jsonl", help="One JSON a line: file, fields, norm.")],
+    config: Config = None,
+    jobs: Jobs = None,
+    limit: Limit = None,
+    html: Annotated[
+        Path, typer.Option("--html", metavar="FILE", help="Where to write the page with the worst ten.")
+    ] = Path("eval.html"),
+    as_json: Json = False,
+) -> None:
+    """Measure a job on labelled files: right, close, missing and invented per field, and whether confidence holds."""
+    with errors_told(as_json):
+        from pipeline import scoring
+        from pipeline.evaluate import evaluate as measure
+        from pipeline.mill import decoders
+        from pipeline.pages import Pages
+
+        settings = settings_of(config, jobs=jobs)
+        asked, truth = job_named(settings, job), scoring.read_labels(labels)[:limit]
+        with Screen() as screen, engine_of(settings, screen) as (model, _), decoders(settings) as pool:
+            pages = Pages(pool, settings.limits, settings.passwords)
+            score, pictures = measure(asked, truth, model, pages, screen)
+        scoring.write_html(score, html, pictures)
+        if as_json:
+            print_json(score.to_dict())
+        else:
+            show_score(score)
+        sys.stderr.write(f"the worst ten: {html}\n")
+
+
+def table(job: JobName, root: Root = None, config: Config = None, jobs: Jobs = None) -> None:
+    """Make a job's Parquet again from its JSON records."""
+    with errors_told():
+        from pipeline.lock import RootLock
+        from pipeline.store import Store
+        from pipeline.table import Table
+
+        settings = settings_of(config, root=root, jobs=jobs)
+        with RootLock(settings.root, "table"):
+            chosen = job_named(settings, job)
+            rows = Table(settings.root, chosen).rebuild(Store(settings.root).days(chosen))
+        sys.stdout.write(f"{settings.root / 'results' / job}: {rows} rows\n")
+
+
+def status(root: Root = None, config: Config = None, jobs: Jobs = None, as_json: Json = False) -> None:
+    """Say what waits, what is in work, what failed, and how the last run ended."""
+    with errors_told(as_json):
+        from pipeline.status import status as look
+
+        settings = settings_of(config, root=root, jobs=jobs)
+        view = look(settings.root, load_jobs(settings.jobs))
+        if as_json:
+            print_json(view)
+        else:
+            rows = [list(row.values()) for row in view["boxes"]]
+            show_rows(["inbox", "jobs", "waiting", "in work", "done", "failed", "duplicate"], rows)
+            for note in view["notes"]:
+                sys.stdout.write(f"{note}\n")

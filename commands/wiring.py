@@ -1,0 +1,124 @@
+"""What the commands share: their options, and how settings, engine and errors reach them."""
+
+import logging
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from logging.handlers import MemoryHandler
+from pathlib import Path
+from typing import Annotated, Any
+
+import simplejson
+import typer
+
+from pipeline.console import Screen, ToScreen
+from pipeline.errors import INTERRUPTED, ConfigError, Fault, ScanmillError
+from pipeline.job import Job, load_jobs
+from pipeline.settings import Settings, load_settings
+
+HERE = Path(__file__).resolve().parents[1]  # the project: jobs/, configs/ and samples/ lie here
+
+Root = Annotated[
+    Path | None, typer.Option("--root", metavar="DIR", help="The folder with inbox/, results/ and the rest.")
+]
+Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="A machine's settings (configs/*.yaml).")]
+Jobs = Annotated[Path | None, typer.Option("--jobs", metavar="DIR", help="The folder of job files.")]
+Only = Annotated[
+    list[str] | None, typer.Option("--job", metavar="NAME", help="Only this job; may be given several times.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout; all else goes to stderr.")]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="Stop after this many documents.")]
+Until = Annotated[str | None, typer.Option("--until", metavar="HH:MM", help="Begin nothing new after this time.")]
+JobName = Annotated[str, typer.Argument(metavar="JOB", help="A job's name, or the path of a job file.")]
+
+
+def settings_of(config: Path | None, **overrides: Any) -> Settings:
+    """The settings of the config, else of configs/default.yaml; what the command line says comes first."""
+    default = HERE / "configs" / "default.yaml"
+    return load_settings(config or (default if default.is_file() else None), **overrides)
+
+
+def job_named(settings: Settings, name: str) -> Job:
+    """The job of that name, or of that file. Raises ConfigError."""
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml"):
+        from pipeline.job import parse_job
+
+        if not path.is_file():
+            raise ConfigError([Fault(name, None, "", "there is no such job file")])
+        return parse_job(path.read_bytes(), str(path))
+    return load_jobs(settings.jobs, [name])[0]
+
+
+def print_json(value: Any) -> None:
+    """One JSON value on stdout; amounts keep every digit."""
+    sys.stdout.write(simplejson.dumps(value, ensure_ascii=False, indent=1, use_decimal=True, default=str) + "\n")
+
+
+@contextmanager
+def errors_told(as_json: bool = False) -> Iterator[None]:
+    """Every error becomes a sentence on stderr and its exit code."""
+    try:
+        yield
+    except ScanmillError as error:
+        if as_json:
+            faults = [str(fault) for fault in error.faults] if isinstance(error, ConfigError) else [str(error)]
+            print_json({"scanmill": 1, "error": type(error).__name__, "messages": faults})
+        sys.stderr.write(f"{error}\n")
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        sys.stderr.write("Interrupted. What was in hand goes back to the inbox at the next start.\n")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+class Stop:
+    """True once a signal came, or the given time of day has come."""
+
+    def __init__(self, until: str | None) -> None:
+        self.signalled = False
+        self._end = _next(until) if until else None
+        for name in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(name, self._hear)
+
+    def _hear(self, number: int, frame: object) -> None:
+        if self.signalled:  # asked twice: stop at once; the next start repairs
+            raise KeyboardInterrupt
+        self.signalled = True
+
+    def __call__(self) -> bool:
+        return self.signalled or (self._end is not None and datetime.now() >= self._end)
+
+
+def _next(until: str) -> datetime:
+    """The next time the clock shows HH:MM."""
+    try:
+        clock = datetime.strptime(until, "%H:%M").time()
+    except ValueError:
+        raise ConfigError([Fault("--until", None, "", f"{until} is not a time of day; write 06:00")]) from None
+    now = datetime.now()
+    end = datetime.combine(now.date(), clock)
+    return end if end > now else end + timedelta(days=1)
+
+
+@contextmanager
+def engine_of(settings: Settings, screen: Screen) -> Iterator[tuple[Any, str]]:
+    """The engine and the sentence that says which it is and why. Raises ModelError."""
+    import models
+
+    log = logging.getLogger("scanmill")  # what an engine says of its plan and its kernels
+    log.setLevel(logging.INFO)
+    # held back at first: the first line of a run is the one that says which engine reads, and why
+    log.addHandler(told := MemoryHandler(1000, logging.CRITICAL, ToScreen(screen)))
+    try:
+        model, why = models.load(settings)
+        screen.note(why)
+        told.flushLevel = logging.INFO
+        told.flush()
+        try:
+            yield model, why
+        finally:
+            model.close()
+    finally:
+        log.removeHandler(told)

@@ -1,0 +1,124 @@
+"""Commands that read documents or move them: run, watch, retry, demo."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from commands.wiring import (
+    HERE,
+    Config,
+    Jobs,
+    Json,
+    Limit,
+    Only,
+    Root,
+    Stop,
+    Until,
+    engine_of,
+    errors_told,
+    print_json,
+    settings_of,
+)
+from pipeline.console import Screen, show_account
+from pipeline.errors import INTERRUPTED, SOME_FAILED
+from pipeline.job import Job, load_jobs
+from pipeline.settings import Settings
+
+
+def run(
+    root: Root = None,
+    config: Config = None,
+    jobs: Jobs = None,
+    job: Only = None,
+    limit: Limit = None,
+    until: Until = None,
+    as_json: Json = False,
+) -> None:
+    """Drain the inbox once. This is what `run_batch.py` alone does."""
+    with errors_told(as_json):
+        settings = settings_of(config, root=root, jobs=jobs)
+        chosen = load_jobs(settings.jobs, job or ())
+        stop = Stop(until)
+        account = _drain(settings, chosen, limit, stop)
+        if as_json:
+            print_json(account.to_dict())
+        counts = account.summary()
+        if stop.signalled:
+            raise typer.Exit(INTERRUPTED)
+        if counts["failed"] or account.faults():
+            raise typer.Exit(SOME_FAILED)
+
+
+def _drain(settings: Settings, jobs: list[Job], limit: int | None, stop: Callable[[], bool]) -> Any:
+    from pipeline.mill import Mill
+
+    with (
+        Screen() as screen,
+        engine_of(settings, screen) as (model, why),
+        Mill(settings, jobs, model, why, screen) as mill,
+    ):
+        account = mill.batch(limit, stop)
+    show_account(account, settings.root)
+    return account
+
+
+def watch(root: Root = None, config: Config = None, jobs: Jobs = None, job: Only = None, until: Until = None) -> None:
+    """Keep the engine warm and read whatever is dropped, until stopped."""
+    with errors_told():
+        from pipeline.mill import Mill
+        from pipeline.watch import watch as keep_watching
+
+        settings = settings_of(config, root=root, jobs=jobs)
+        chosen, stop = load_jobs(settings.jobs, job or ()), Stop(until)
+        with (
+            Screen() as screen,
+            engine_of(settings, screen) as (model, why),
+            Mill(settings, chosen, model, why, screen) as mill,
+        ):
+            screen.note(f"watching {settings.root / 'inbox'}; stop with Ctrl-C")
+            for account in keep_watching(mill, settings.root / "inbox", stop, settings.poll, settings.rescan_s):
+                show_account(account, settings.root)
+        if stop.signalled:
+            raise typer.Exit(INTERRUPTED)
+
+
+def retry(
+    box: Annotated[list[str] | None, typer.Argument(metavar="[BOX]...", help="Only these inboxes.")] = None,
+    root: Root = None,
+    config: Config = None,
+) -> None:
+    """Move failed documents back into their inbox, to be read again at the next run."""
+    with errors_told():
+        from pipeline.inbox import Inbox
+        from pipeline.lock import RootLock
+
+        settings = settings_of(config, root=root)
+        with RootLock(settings.root, "retry"):
+            moved = Inbox(settings.root, "retry").retry(box)
+        sys.stdout.write("".join(f"inbox/{name}\n" for name in moved))
+        sys.stderr.write(f"{len(moved)} documents are back in the inbox.\n")
+
+
+def demo(
+    root: Annotated[
+        Path, typer.Option("--root", metavar="DIR", help="Where to put the demo; it is emptied first.")
+    ] = Path("demo"),
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Read the sample documents into a fresh folder and compare with what they truly say."""
+    with errors_told(as_json):
+        from pipeline.demo import compare_with_truth, lay_out, read_back, show_demo
+
+        settings = settings_of(config, root=root, jobs=HERE / "jobs")
+        chosen = lay_out(HERE / "samples", root, load_jobs(settings.jobs))
+        account = _drain(settings, chosen, None, Stop(None))
+        records = read_back(root, chosen)
+        scores = compare_with_truth(HERE / "samples", chosen, records)
+        if as_json:
+            print_json({**account.to_dict(), "truth": {name: each.to_dict() for name, each in scores.items()}})
+        else:
+            show_demo(root, chosen, records, scores)
