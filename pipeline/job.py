@@ -62,6 +62,7 @@ class Job(Closed):
     window: int | None = Key(default=None, ge=1, le=1000)
     review_below: float = Key(default=0.5, ge=0, le=1)
     max_new_tokens: int | None = Key(default=None, ge=1, le=32_768)
+    second_look: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -85,6 +86,24 @@ class Job(Closed):
             said = "; ".join(f"{yamlfile.spelled(place)}: {fault}" for place, fault in found)
             raise PydanticCustomError("faults", "{said}", {"said": said, "faults": found})
         return self
+
+    @cached_property
+    def parts(self) -> "tuple[Job, ...]":
+        """The questions that the job is put in: first the fields that stand anywhere, then those of each region.
+
+        A field's region is cut out for its question, so it is its part's `region` and no longer the field's own.
+        """
+        by_region: dict[Region | None, dict[str, Field]] = {None: {}}
+        for name, field in self.fields.items():
+            plain = field if field.region is None else field.model_copy(update={"region": None})
+            by_region.setdefault(field.region, {})[name] = plain
+        if len(by_region) == 1:
+            return (self,)
+        return tuple(
+            self.model_copy(update={"fields": fields, "rules": (), "region": region or self.region})
+            for region, fields in by_region.items()
+            if fields
+        )
 
     @cached_property
     def digest(self) -> str:

@@ -6,7 +6,7 @@ at `PDF_DPI`). `Page.to_source` maps the first to the second. Engines speak page
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -175,7 +175,10 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Wants:
-    """What an engine wants to be given. Picklable, so that pages are fitted where they are decoded."""
+    """What an engine wants to be given. Picklable, so that pages are fitted where they are decoded.
+
+    `closer`: how many times the pixels of a page it takes at a second look; 0 where such a look shows it nothing new.
+    """
 
     max_side_px: int = 4096
     max_pixels: int = 16_000_000
@@ -183,6 +186,14 @@ class Wants:
     multiple_px: int = 1
     window_pages: int = 4
     text_layer: bool = False
+    closer: float = 0.0
+
+    def nearer(self) -> "Wants | None":
+        """For a second look: pages of `closer` times as many pixels. None where the engine would see nothing new."""
+        if self.closer <= 0:
+            return None
+        side, pixels = int(self.max_side_px * self.closer**0.5), int(self.max_pixels * self.closer)
+        return replace(self, max_side_px=side, max_pixels=pixels)
 
     def fit(self, width: int, height: int) -> tuple[int, int]:
         """The size nearest to (width, height) that keeps shape and limits, in whole multiples of `multiple_px`."""
@@ -204,7 +215,9 @@ class Wants:
 class Request:
     """One question: a job put to some pages of one document.
 
-    `window` counts from 0: a long document is asked in `windows` parts, and only the pages of this part are here.
+    `window` counts from 0: a long document is asked in `windows` windows, and only the pages of this one are here.
+    `job` has only the fields that are asked now: those of one region are asked on their own, as part `part` of `parts`
+    (`Job.parts`). `look` is 2 for a second look.
     `schema` is the JSON schema of the answer, or None for free text. The model reads `system`, then the pages' pictures
     in order, then `question`: so every question about the same pages shares all that stands before it.
     """
@@ -218,6 +231,9 @@ class Request:
     max_new_tokens: int
     window: int = 0
     windows: int = 1
+    part: int = 0
+    parts: int = 1
+    look: Literal[1, 2] = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +284,8 @@ class Record:
     `data` holds typed Python values (date, time, Decimal, int, float, bool, str, dict, list) or None. `error` is the
     (code, detail) of a DocumentError; then data is empty and status is failed. `day` and `processed_at` are set by the
     store when it commits: the local day on which the bytes were first read, and when this answer was written.
+    `other_look` is the answer that does not count, where a job looked twice; provenance's `look` (1 or 2) says which
+    does.
     """
 
     document: Document
@@ -282,6 +300,7 @@ class Record:
     provenance: Mapping[str, Any]
     day: date | None = None
     processed_at: datetime | None = None
+    other_look: "Record | None" = None
 
     @property
     def status(self) -> Status:
