@@ -6,10 +6,11 @@ from typing import Any
 
 from pipeline.fields import Field, inner_words, object_schema
 from pipeline.job import Job
-from pipeline.types import Document, Page, Request
+from pipeline.types import Document, Issue, Page, Request
 
 _ROWS_EXPECTED = 30  # on one window of pages; a longer list takes the job's max_new_tokens
 _MOST_TOKENS = 4096
+_DOUBTS_TOLD = 10  # a table in which every row fails needs no more words
 
 _HOW = """\
 - Give null where a value is not printed or cannot be read. Null is better than a guess.
@@ -17,18 +18,37 @@ _HOW = """\
 - A list has one entry for each printed row, in the order of the page, and is [] where there is none."""
 
 
-def ask(job: Job, document: Document, pages: Sequence[Page], window: int = 0, windows: int = 1) -> Request:
-    """The question about these pages. Pages with a fault stay in the request, so that the record can name them."""
+def ask(
+    job: Job,
+    document: Document,
+    pages: Sequence[Page],
+    window: int = 0,
+    windows: int = 1,
+    *,
+    part: int = 0,
+    parts: int = 1,
+    doubts: Sequence[Issue] = (),
+) -> Request:
+    """The question about these pages. Pages with a fault stay in the request, so that the record can name them.
+
+    `job` is one of `Job.parts`. `doubts`, what was wrong with the first answer, make it a second look. An answer that
+    was cut off then gets twice the room.
+    """
+    words = question(job, pages, window, windows)
+    most = job.max_new_tokens or tokens_of(job.fields)
     return Request(
         document=document,
         job=job,
         pages=tuple(pages),
         system=f"{job.role.strip()}\nAnswer with one JSON object and nothing else.",
-        question=question(job, pages, window, windows),
+        question=f"{words}\n\n{again(doubts)}" if doubts else words,
         schema=object_schema(job.fields),
-        max_new_tokens=job.max_new_tokens or tokens_of(job.fields),
+        max_new_tokens=2 * most if any(issue.code == "truncated" for issue in doubts) else most,
         window=window,
         windows=windows,
+        part=part,
+        parts=parts,
+        look=2 if doubts else 1,
     )
 
 
@@ -44,6 +64,17 @@ def question(job: Job, pages: Sequence[Page], window: int = 0, windows: int = 1)
     parts.append(_HOW)
     parts.append("Answer in this shape:\n" + json.dumps(shape(job.fields), ensure_ascii=False))
     return "\n\n".join(parts)
+
+
+def again(doubts: Sequence[Issue]) -> str:
+    """What a second look is told about the first."""
+    told = [f"{issue.path}: {issue.message}" if issue.path else issue.message for issue in doubts[:_DOUBTS_TOLD]]
+    listed = "\n".join(f"- {each}" for each in told)
+    return (
+        f"You have answered this before, and the answer cannot be right:\n{listed}\n"
+        "Look again at the page, closely, and read every value anew. Answer what is printed, even where it does not "
+        "add up; never change a value only to make it fit."
+    )
 
 
 def shape(fields: Mapping[str, Field]) -> dict[str, Any]:
