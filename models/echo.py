@@ -20,7 +20,7 @@ class Echo:
     """
 
     name = "echo"
-    wants = Wants(multiple_px=28, max_pixels=1280 * 28 * 28, window_pages=4)
+    wants = Wants(multiple_px=28, max_pixels=1280 * 28 * 28, window_pages=4, closer=2.0)
 
     def __init__(self, script: Script) -> None:
         self._script = script

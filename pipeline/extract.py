@@ -25,7 +25,8 @@ def extract(
     *,
     today: date | None = None,
 ) -> Record:
-    """The record of one answer. `replies` are those of its windows, in their order; `page` is for `per: page` jobs.
+    """The record of one answer. `replies` are those of its windows, in their order, and in each window those of the
+    job's parts, which bring the fields of different regions; `page` is for `per: page` jobs.
 
     Whatever an engine wrote gives a record; an engine that gave up, or a document of which no page could be read, a
     failed one. `today` is for rules, and is the local day unless given.
@@ -41,7 +42,7 @@ def extract(
     if pages and len(unread) == len(pages) and page is None:
         return fail(job, document, "broken", "; ".join(issue.message for issue in unread[:3]), provenance, pages=pages)
 
-    windows = [_window(job, reply) for reply in replies]
+    windows = [_window(reply) for reply in replies]
     merged = _Merged(windows)
     data = merged.object(job.fields)
     issues = [*unread, *merged.issues]
@@ -61,7 +62,7 @@ def extract(
         document=document,
         job=job.name,
         page=page,
-        pages=tuple(each.number for each in pages),
+        pages=_numbers(pages),
         data=data,
         confidence=confidence,
         evidence={path: found for path, found in merged.evidence.items() if path in present},
@@ -86,7 +87,7 @@ def fail(
         document=document,
         job=job.name,
         page=page,
-        pages=tuple(each.number for each in pages),
+        pages=_numbers(pages),
         data={},
         confidence={},
         evidence={},
@@ -96,9 +97,14 @@ def fail(
     )
 
 
+def _numbers(pages: Sequence[Page]) -> tuple[int, ...]:
+    """In their order, each once: several parts of a job may have looked at a page."""
+    return tuple(dict.fromkeys(page.number for page in pages))
+
+
 @dataclass
 class _Window:
-    """One reply, typed. Paths still count the rows of this window."""
+    """One reply, typed: some pages, and of a job in parts some fields. Paths still count the rows of this window."""
 
     pages: tuple[int, ...]
     data: dict[str, Any]
@@ -115,10 +121,11 @@ class _Window:
         return f"page {first}" if first == last else f"pages {first}–{last}"
 
 
-def _window(job: Job, reply: Reply) -> _Window:
+def _window(reply: Reply) -> _Window:
     pages = {page.number: page for page in reply.request.pages}
-    answer = answers.parse(reply, job.fields)
-    data, found = coerce_object(job.fields, answer.values)
+    fields = reply.request.job.fields
+    answer = answers.parse(reply, fields)
+    data, found = coerce_object(fields, answer.values)
     problems: dict[str, list[tuple[str, str]]] = {}
     for code, message, suffix in found:
         problems.setdefault(suffix.removeprefix("."), []).append((code, message))
@@ -141,7 +148,10 @@ def _in_source(evidence: Evidence, pages: Mapping[int, Page]) -> Evidence:
 
 @dataclass
 class _Merged:
-    """Joins the windows of one answer: rows in page order, single values from the most confident window."""
+    """Joins the windows of one answer: rows in page order, single values from the most confident window.
+
+    A field is read from the windows that were asked for it.
+    """
 
     windows: Sequence[_Window]
     confidence: dict[str, float] = field(default_factory=dict)
@@ -150,14 +160,19 @@ class _Merged:
 
     def __post_init__(self) -> None:
         self.issues += [
-            replace(issue, message=f"{issue.message} ({window.place('')})") if len(self.windows) > 1 else issue
+            replace(issue, message=f"{issue.message} ({window.place('')})") if self._several else issue
             for window in self.windows
             for issue in window.issues
         ]
 
+    @property
+    def _several(self) -> bool:
+        """Whether a place must be named: the answers are about different pages."""
+        return len({window.pages for window in self.windows}) > 1
+
     def object(self, fields: Mapping[str, Field]) -> dict[str, Any]:
         return {
-            name: self._field(name, each, [(window, window.data[name]) for window in self.windows])
+            name: self._field(name, each, [(one, one.data[name]) for one in self.windows if name in one.data])
             for name, each in fields.items()
         }
 
@@ -211,7 +226,7 @@ class _Merged:
             self._note(path, window, window.problems.get(path, ()))
 
     def _note(self, path: str, window: _Window, problems: Sequence[tuple[str, str]]) -> None:
-        where = f" ({window.place('')})" if len(self.windows) > 1 else ""
+        where = f" ({window.place('')})" if self._several else ""
         self.issues += [Issue(code, path, message + where) for code, message in problems]
 
     def _carry(self, window: _Window, old: str, new: str) -> None:

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline import evidence, extract
+from pipeline import evidence, extract, secondlook
 from pipeline.errors import DocumentError
 from pipeline.job import Job
 from pipeline.pages import Pages, Ticket
-from pipeline.tray import Reel, Tray
+from pipeline.tray import Answer, Reel, Tray
 from pipeline.types import Document, Model, Page, Record, Reply, Request
 
 NAP_S = 0.05  # the longest wait for a decoder before the engine is told "nothing ready now"
@@ -85,7 +85,7 @@ class Flow:
                 self._tickets[ticket] = tray, reel, reel.next_page
                 reel.next_page += reel.window_pages
                 tray.open_windows += 1
-            if self._drained and not self._tickets and all(entry.tray.given_out for entry in self._open.values()):
+            if self._drained and not self._tickets and not self._more_to_ask():
                 return
             if not self._tickets:
                 time.sleep(NAP_S / 10)  # all is with the engine, or more documents will come only later
@@ -94,6 +94,14 @@ class Flow:
                 yield from self._opened(ticket)
             if not ready:
                 yield None
+
+    def _more_to_ask(self) -> bool:
+        """Whether documents under way have pages to give out, or answers that may be worth a second look."""
+        may_look = not self._stop() and self._model.wants.nearer() is not None
+        return any(
+            not entry.tray.given_out or (may_look and any(job.second_look for job in entry.jobs))
+            for entry in self._open.values()
+        )
 
     def _next_window(self) -> tuple[Tray, Reel] | None:
         """The next window to decode: of a document that was begun, else of a new one."""
@@ -112,7 +120,7 @@ class Flow:
         if document is None:
             return None
         jobs = self._jobs(document)
-        tray = Tray.of(document, jobs, self._model.wants)
+        tray = Tray(document, jobs, self._model.wants)
         self._open[document.id] = _Open(tray, jobs, time.monotonic())
         return tray, tray.reels[0]
 
@@ -121,7 +129,7 @@ class Flow:
         tray, reel, first = self._tickets.pop(ticket)
         tray.open_windows -= 1
         entry = self._open.get(tray.document.id)
-        if entry is None:
+        if entry is None or reel not in tray.reels:  # the document was returned, or a second look given up
             return
         try:
             window = ticket.result()
@@ -134,7 +142,7 @@ class Flow:
             tray.total_pages, pages = window.total_pages, window.pages
         entry.cover = entry.cover or next((page for page in pages if page.image is not None), None)
         for request in tray.requests(reel, first, pages):
-            if all(page.fault for page in request.pages):
+            if request.pages and all(page.fault for page in request.pages):
                 self._take(Reply(request, "{}", "stop"))  # nothing to look at: extract says why
             else:
                 yield request
@@ -144,15 +152,23 @@ class Flow:
         entry = self._open.get(reply.request.document.id)
         if entry is None:  # the document failed or was returned meanwhile
             return
-        if replies := entry.tray.take(reply):
-            job = reply.request.job
-            page = reply.request.pages[0].number if job.per == "page" else None
-            seen = [each for reply in replies for each in reply.request.pages]
-            record = extract.extract(job, entry.tray.document, page, replies, self._provenance)
-            record = evidence.locate(record, job, seen)
-            if record.error and entry.error is None:
-                entry.error = DocumentError(*record.error)
-            self._out.append(record)
+        answer = entry.tray.take(reply)
+        if answer is None:
+            return
+        job, replies = answer.job, answer.replies
+        record = extract.extract(job, entry.tray.document, answer.page, replies, self._provenance)
+        record = evidence.locate(record, job, [page for reply in replies for page in reply.request.pages])
+        if answer.first is not None:
+            self._keep(entry, answer, secondlook.better(job, answer.first, record))
+        elif self._stop() or not entry.tray.look_again(answer, record):
+            self._keep(entry, answer, record)
+
+    def _keep(self, entry: _Open, answer: Answer, record: Record) -> None:
+        """The record is out; with a document's last one the document is finished."""
+        entry.tray.settle(answer)
+        self._out.append(record)
+        if record.error and entry.error is None:
+            entry.error = DocumentError(*record.error)
         if entry.tray.complete:
             del self._open[entry.tray.document.id]
             self._out.append(self._finished(entry, entry.error))
@@ -170,8 +186,13 @@ class Flow:
         self._out.append(self._finished(entry, error))
 
     def _return_unbegun(self) -> None:
-        """Lets go of every document whose pages are not all with the engine yet."""
+        """Lets go of every document whose pages are not all with the engine yet; of a second look its first counts."""
         for name, entry in list(self._open.items()):
+            for answer in entry.tray.hesitant():
+                if answer.first is not None:
+                    self._keep(entry, answer, answer.first)
+            if name not in self._open:
+                continue
             if not entry.tray.given_out:
                 del self._open[name]
                 self._out.append(self._finished(entry, returned=True))

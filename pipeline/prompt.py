@@ -71,7 +71,7 @@ def again(doubts: Sequence[Issue]) -> str:
     told = [f"{issue.path}: {issue.message}" if issue.path else issue.message for issue in doubts[:_DOUBTS_TOLD]]
     listed = "\n".join(f"- {each}" for each in told)
     return (
-        f"You have answered this before, and the answer cannot be right:\n{listed}\n"
+        f"You have answered this before, and something was wrong with that answer:\n{listed}\n"
         "Look again at the page, closely, and read every value anew. Answer what is printed, even where it does not "
         "add up; never change a value only to make it fit."
     )

@@ -3,13 +3,16 @@
 ```json
 {"document": {"id", "name", "inbox", "received_at", "size_bytes"}, "job", "page", "day", "status", "processed_at",
  "pages", "data": {…}, "fields": {"lines[0].amount": {"confidence", "page", "box": [x, y, width, height], "printed"}},
- "issues": [{"code", "path", "message"}], "error": {"code", "detail", "cause", "cure"} or null, "provenance": {…}}
+ "issues": [{"code", "path", "message"}], "error": {"code", "detail", "cause", "cure"} or null, "provenance": {…},
+ "other_look": {"pages", "data", "fields", "issues", "error", "provenance"} or null}
 ```
+`other_look` is the answer that does not count, where a job looked twice; `provenance.look` says which look does.
 Boxes are in source pixels. Dates and times are ISO 8601, amounts are numbers with every digit that was read. A byte of
 a name that is not UTF-8 is written as the escape \\udcXX, which Python's own json reads back into the same name.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
@@ -40,12 +43,8 @@ def to_json(record: Record) -> str:
         "day": record.day,
         "status": record.status,
         "processed_at": record.processed_at,
-        "pages": record.pages,
-        "data": record.data,
-        "fields": {path: _leaf(record, path) for path in dict.fromkeys((*record.confidence, *record.evidence))},
-        "issues": [{"code": issue.code, "path": issue.path, "message": issue.message} for issue in record.issues],
-        "error": record.error and _error(*record.error),
-        "provenance": record.provenance,
+        **_said(record),
+        "other_look": record.other_look and _said(record.other_look),
     }
     text = simplejson.dumps(content, indent=1, ensure_ascii=False, use_decimal=True, ignore_nan=True, default=_plain)
     return text.encode("utf-8", "backslashreplace").decode() + "\n"
@@ -58,7 +57,7 @@ def from_json(text: str, job: "Job | None" = None) -> Record:
     the original lies now is not written here. Raises ValueError, KeyError or TypeError where the text is no record.
     """
     content = simplejson.loads(text, use_decimal=True)
-    given, leaves = content["document"], content["fields"]
+    given = content["document"]
     document = Document(
         given["id"],
         given["name"],
@@ -67,19 +66,41 @@ def from_json(text: str, job: "Job | None" = None) -> Record:
         datetime.fromisoformat(given["received_at"]),
         given["size_bytes"],
     )
-    return Record(
-        document=document,
-        job=content["job"],
-        page=content["page"],
-        pages=tuple(content["pages"]),
-        data=content["data"] if job is None else _typed(content["data"], job),
-        confidence={path: float(leaf["confidence"]) for path, leaf in leaves.items() if leaf["confidence"] is not None},
-        evidence={path: _evidence(leaf) for path, leaf in leaves.items() if leaf["page"] is not None},
-        issues=tuple(Issue(**issue) for issue in content["issues"]),
-        error=content["error"] and (content["error"]["code"], content["error"]["detail"]),
-        provenance=content["provenance"],
+    record = _heard(document, content["job"], content["page"], content, job)
+    other = content.get("other_look")
+    return replace(
+        record,
         day=content["day"] and date.fromisoformat(content["day"]),
         processed_at=content["processed_at"] and datetime.fromisoformat(content["processed_at"]),
+        other_look=other and _heard(document, record.job, record.page, other, job),
+    )
+
+
+def _said(record: Record) -> dict[str, Any]:
+    """What one look gave: its answer, without what is the same for both."""
+    return {
+        "pages": record.pages,
+        "data": record.data,
+        "fields": {path: _leaf(record, path) for path in dict.fromkeys((*record.confidence, *record.evidence))},
+        "issues": [{"code": issue.code, "path": issue.path, "message": issue.message} for issue in record.issues],
+        "error": record.error and _error(*record.error),
+        "provenance": record.provenance,
+    }
+
+
+def _heard(document: Document, name: str, page: int | None, said: Mapping[str, Any], job: "Job | None") -> Record:
+    leaves = said["fields"]
+    return Record(
+        document=document,
+        job=name,
+        page=page,
+        pages=tuple(said["pages"]),
+        data=said["data"] if job is None else _typed(said["data"], job),
+        confidence={path: float(leaf["confidence"]) for path, leaf in leaves.items() if leaf["confidence"] is not None},
+        evidence={path: _evidence(leaf) for path, leaf in leaves.items() if leaf["page"] is not None},
+        issues=tuple(Issue(**issue) for issue in said["issues"]),
+        error=said["error"] and (said["error"]["code"], said["error"]["detail"]),
+        provenance=said["provenance"],
     )
 
 

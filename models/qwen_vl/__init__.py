@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pipeline.job import Job
 
 PAGE_TOKENS = 1280  # visual tokens of a page: about 1 megapixel
+CLOSER = 2.0  # times the tokens of a page at a second look: what two pages take, so the memory plan holds for it
 CELL_PX = 28
 
 
@@ -69,6 +70,7 @@ def _tell(line: str) -> None:
 
 
 def wants(low_resolution: bool = False) -> Wants:
-    """Pages of about 1,280 visual tokens; in low resolution the longest side is at most 768 px."""
+    """Pages of about 1,280 visual tokens; in low resolution the longest side is at most 768 px. Twice that at a second
+    look."""
     side = 756 if low_resolution else 4096 // CELL_PX * CELL_PX
-    return Wants(side, PAGE_TOKENS * CELL_PX**2, 4 * CELL_PX**2, CELL_PX, window_pages=4)
+    return Wants(side, PAGE_TOKENS * CELL_PX**2, 4 * CELL_PX**2, CELL_PX, window_pages=4, closer=CLOSER)

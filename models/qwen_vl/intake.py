@@ -37,7 +37,7 @@ class Intake:
 
     def answer_to(self, request: Request, small: bool, began: float) -> Answer:
         """Raises ValueError, which says why, where the request cannot be served at all."""
-        images, pixels = self._images_of(request.pages, small)
+        images, pixels = self._images_of(request, small)
         if sum(map(tokens_of, images)) > self.album.pictures.rows:
             if not small:
                 return self.answer_to(request, True, began)
@@ -73,7 +73,7 @@ class Intake:
         if known is None:
             known = answer.sight
             if not known.seen:
-                known.images, _ = self._images_of(answer.request.pages, answer.small)
+                known.images, _ = self._images_of(answer.request, answer.small)
             self._show(known)
         answer.sight = known
         return known
@@ -82,9 +82,10 @@ class Intake:
         self.album.add(sight)
         self.looking.add(sight)
 
-    def _images_of(self, pages: tuple[Page, ...], small: bool) -> tuple[list[NDArray[np.uint8]], bytes]:
+    def _images_of(self, request: Request, small: bool) -> tuple[list[NDArray[np.uint8]], bytes]:
         """The prepared pictures and a digest of their pixels; kept for the next request, often about the same pages."""
-        wants = self.wants
+        pages = request.pages
+        wants = (self.wants.nearer() if request.look == 2 else None) or self.wants
         if small:
             wants = replace(wants, max_side_px=min(SMALL_SIDE_PX, wants.max_side_px))
         known = self._last
