@@ -32,12 +32,16 @@ class Settings(Closed):
     weights: Path = Path("models/qwen2.5-vl-7b-instruct")
     vram_gib: float | None = Key(default=None, gt=0)
     low_resolution: bool = False
+    engine_step_s: float = Key(default=120.0, gt=0)
+    engine_start_s: float = Key(default=600.0, gt=0)
     workers: int | None = Key(default=None, ge=1, le=1024)
     limits: Limits = Limits()
     passwords: tuple[Text, ...] = ()
     settle_s: float = Key(default=2.0, ge=0)
     poll: bool = False
     rescan_s: float = Key(default=30.0, gt=0)
+    log: Literal["text", "json"] = "text"
+    metrics: Path | None = None
 
 
 def load_settings(path: Path | None, **overrides: Any) -> Settings:

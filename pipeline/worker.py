@@ -23,7 +23,7 @@ class WorkerError(Exception):
 
 def serve(descriptor: int, parent: int) -> None:
     """The life of a worker: set up as told by the first message, then answer tasks until the parent goes away."""
-    _guard(parent)
+    guard(parent)
     channel = socket.socket(fileno=descriptor)
     channel.set_inheritable(False)
     first = receive(channel)
@@ -67,18 +67,22 @@ def _portable(error: BaseException) -> BaseException:
     return error
 
 
-def _guard(parent: int) -> None:
-    """Die with the parent, leave Ctrl-C to it, drop no core files, and be the first to go when memory runs out."""
+def guard(parent: int, oom_score: int = 1000) -> None:
+    """Die with the parent, leave Ctrl-C and SIGTERM to it, drop no core files, and go before it when memory runs out.
+
+    Linux ends the process with the largest share of memory, `oom_score` being thousandths added to that share.
+    """
     import resource
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # systemd tells all: what is in hand is to be finished first
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
         import ctypes
 
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
-            file.write("1000")
+            file.write(str(oom_score))
     if os.getppid() != parent:
         os._exit(0)
 

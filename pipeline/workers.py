@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -25,9 +25,9 @@ from pipeline.worker import NO_MEMORY, NO_START, READY, TASK, VALUE, WorkerError
 START_SECONDS = 120.0  # for `start`: a cold disk may take half a minute for the models
 _BOOT = """
 import sys
-sys.path[:] = sys.argv[3:]
-from pipeline.worker import serve
-serve(int(sys.argv[1]), int(sys.argv[2]))
+from importlib import import_module
+module, name, descriptor, parent, *sys.path[:] = sys.argv[1:]
+getattr(import_module(module), name)(int(descriptor), int(parent))
 """
 
 
@@ -176,17 +176,8 @@ class Pool:
         return worker.since + self._seconds if worker.tasks else float("inf")
 
     def _hire(self) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            process = subprocess.Popen(
-                [sys.executable, "-c", _BOOT, str(theirs.fileno()), str(os.getpid()), *sys.path],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                process_group=0,  # Ctrl-C is for the parent to decide on; and killing takes grandchildren along
-                env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},  # one process, one core
-            )
+        one_core = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        process, ours = launch("pipeline.worker", "serve", one_core)
         worker = _Worker(process, ours, time.monotonic())
         self._workers.append(worker)
         self._selector.register(ours, selectors.EVENT_READ, worker)
@@ -197,9 +188,7 @@ class Pool:
         self._selector.unregister(worker.channel)
         self._workers.remove(worker)
         worker.channel.close()
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(worker.process.pid, signal.SIGKILL)
-        worker.process.kill()
+        kill(worker.process)
         worker.process.wait()
         self._queue.extendleft(reversed(worker.tasks))
 
@@ -262,6 +251,34 @@ class Pool:
             case Message():
                 worker.since = time.monotonic()
                 self._finish(worker.tasks.popleft(), message)
+
+
+def launch(
+    module: str, name: str, environment: Mapping[str, str], stderr: int = subprocess.DEVNULL
+) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """A fresh Python that calls `module.name(descriptor of its end of a socket pair, our pid)`, and our end.
+
+    Call it from a thread that lasts: on Linux a guarded process dies with the thread that launched it.
+    """
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-c", _BOOT, module, name, str(theirs.fileno()), str(os.getpid()), *sys.path],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            pass_fds=[theirs.fileno()],
+            process_group=0,  # Ctrl-C is for the parent to decide on; and killing takes grandchildren along
+            env={**os.environ, **environment},
+        )
+    return process, ours
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """SIGKILL to a launched process and all that it started."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
 
 
 def _last_words(process: subprocess.Popen[bytes]) -> str:
