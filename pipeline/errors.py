@@ -106,8 +106,26 @@ DOCUMENT_ERRORS: dict[str, Cause] = {
     ),
     "not_readable": Cause("Scanmill has no right to read the file.", "Give the user that runs Scanmill read rights."),
     "vanished": Cause("The file went away while it was read.", "Drop it again, and leave it until it is done."),
+    "no_question": Cause(
+        "The job answers questions, and no question came with the pictures.",
+        "Write the question into a text file of the picture's name and .txt (for photo.jpg: photo.jpg.txt) and drop "
+        "both, or put it into the folder as question.txt and run `run_batch.py retry`.",
+    ),
+    "no_picture": Cause(
+        "The question belongs to a picture that did not come.",
+        "Drop the picture and the question together. A question without a picture: name it like question.txt.",
+    ),
+    "only_reads": Cause(
+        "The question needs an engine that understands it; the CPU engine only reads what stands on pictures.",
+        "Run with the GPU engine (`engine: qwen_vl`), after `run_batch.py retry`.",
+    ),
     "engine": Cause(
         "The engine could not answer for this document.", "Run `run_batch.py retry`; if it fails again, report it."
+    ),
+    "poison": Cause(
+        "The engine died three times while it had this document, the last time with nothing else in hand. It was put "
+        "aside so that the others could be read.",
+        "Look at the document: scan it anew or split it, and drop it again. If it looks like any other, report it.",
     ),
 }
 

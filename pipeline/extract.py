@@ -34,7 +34,7 @@ def extract(
     pages = [each for reply in replies for each in reply.request.pages]
     if failed := next((reply for reply in replies if reply.finish == "error"), None):
         return fail(
-            job, document, "engine", failed.error or "the engine gave no reason", provenance, page=page, pages=pages
+            job, document, failed.error_code, failed.error or "the engine gave no reason", provenance, page=page, pages=pages
         )
     unread = [
         Issue("unreadable", "", f"page {each.number} could not be read: {each.fault}") for each in pages if each.fault

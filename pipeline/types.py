@@ -32,6 +32,7 @@ ISSUES: dict[str, str] = {
     "conflict": "Two parts of the document give different values.",
     "unseen": "The value does not stand on the page.",
     "doubtful": "The confidence is below the job's `review_below`.",
+    "only_read": "The CPU engine cannot answer a question: the answer is the text that it read on the pictures.",
 }
 
 
@@ -120,7 +121,11 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A claimed file. `id` is the SHA-256 of its bytes in hex; `name` its path below inbox/<box>/."""
+    """A claimed file. `id` is the SHA-256 of its bytes in hex; `name` its path below inbox/<box>/.
+
+    Where a question came with it, `path` is a folder: `parts` are the pictures in it, none or several, in their order,
+    `question` is what was asked, and `earlier` the (question, answer) turns before it. The id is made from all three.
+    """
 
     id: str
     name: str
@@ -128,6 +133,14 @@ class Document:
     inbox: str
     received_at: datetime
     size_bytes: int
+    question: str | None = None
+    earlier: tuple[tuple[str, str], ...] = ()
+    parts: tuple[Path, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What is to be decoded: page numbers run through all of them."""
+        return (self.path,) if self.question is None else self.parts
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -219,7 +232,8 @@ class Request:
     `job` has only the fields that are asked now: those of one region are asked on their own, as part `part` of `parts`
     (`Job.parts`). `look` is 2 for a second look.
     `schema` is the JSON schema of the answer, or None for free text. The model reads `system`, then the pages' pictures
-    in order, then `question`: so every question about the same pages shares all that stands before it.
+    in order, then `question`: so every question about the same pages shares all that stands before it. `earlier` holds
+    the turns of a conversation about these pages, (question, answer) each: they are read after the pictures too.
     """
 
     document: Document
@@ -234,6 +248,7 @@ class Request:
     part: int = 0
     parts: int = 1
     look: Literal[1, 2] = 1
+    earlier: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +266,8 @@ class Reply:
 
     `logprobs` has a number a token: its log-probability among the tokens that the schema allowed there (0 where only
     one was possible). `free_logprobs` is the same among all tokens, NaN where the token was never sampled.
+    `issues` are what the engine itself has to say about its answer. `error_code`, one of errors.DOCUMENT_ERRORS, goes
+    with `error`.
     """
 
     request: Request
@@ -266,6 +283,8 @@ class Reply:
     free_logprobs: tuple[float, ...] = ()
     low_resolution: bool = False
     first_token_s: float = 0.0
+    issues: tuple["Issue", ...] = ()
+    error_code: str = "engine"
 
 
 @dataclass(frozen=True, slots=True)
