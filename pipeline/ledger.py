@@ -4,10 +4,12 @@ Rows and moves are gathered and done together in `flush`, because each day's tab
 flushes documents wait in working/, where the next run finds them after a crash and `recover` ends or returns them.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
+from pipeline import disk
 from pipeline.errors import DocumentError
 from pipeline.inbox import Inbox, Where
 from pipeline.job import Job
@@ -16,6 +18,7 @@ from pipeline.table import Table
 from pipeline.types import Document, Record
 
 Moved = Callable[[Path], None]
+_NUMBERS = re.compile(r" \((\d{1,9})\)")
 
 
 class Ledger:
@@ -60,21 +63,32 @@ class Ledger:
         """Ends what dead runs left in working/: (finished, given back to the inbox).
 
         A document is finished when every job of its inbox has its records, written by that very run or before it; else
-        it is read again.
+        it is read again, as a twin of the document that the records speak of is: the next batch sees what it is.
         """
-        finished = returned = 0
+        finished, back = 0, []
         for claim in self._inbox.recover(alive):
             document, jobs = claim.document, boxes.get(claim.document.inbox, ())
-            records = [record for job in jobs for record in self._store.written_by(claim.run, job, document.id)]
+            written = [record for job in jobs for record in self._store.written_by(claim.run, job, document.id)]
+            for job in jobs:  # also where others are missing: what is answered is not asked again
+                self._tables[job.name].add([record for record in written if record.job == job.name])
+            records = [record for record in written if _same(record.document, document)]
             done = {record.job for record in records}
             if not records or any(job.name not in done and not self._store.answered(job, document.id) for job in jobs):
-                self._inbox.give_back(document)
-                returned += 1
+                back.append(document)
                 continue
-            for job in jobs:
-                self._tables[job.name].add([record for record in records if record.job == job.name])
             error = next((DocumentError(*record.error) for record in records if record.error), None)
             self.close(document, "failed" if error else "done", lambda _: None, error)
             finished += 1
         self.flush()
-        return finished, returned
+        for document in back:  # not before their rows are safe
+            self._inbox.give_back(document)
+        return finished, len(back)
+
+
+def _same(written: Document, claimed: Document) -> bool:
+    """Whether a record speaks of this very file; in working/ its name may have got a number."""
+    folder, _, name = claimed.name.rpartition("/")
+    its_folder, _, its_name = written.name.rpartition("/")
+    if (written.inbox, its_folder) != (claimed.inbox, folder):
+        return False
+    return its_name == name or any(disk.numbered(its_name, int(number)) == name for number in _NUMBERS.findall(name))

@@ -1,0 +1,103 @@
+"""A night's work to break: documents of every kind, jobs that ask about them, and scripted answers.
+
+What the documents say is scripted (the echo engine), so a night takes a second and has one right outcome.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+JOBS = {
+    "note": "preprocess: []\nfields:\n  number: {type: text, required: true}\n  total: {type: money}\n",
+    "place": "inbox: note\npreprocess: []\nfields:\n  place: {type: text}\n",
+    "sheet": "per: page\npreprocess: []\nfields:\n  number: {type: text}\n  total: {type: money}\n",
+}
+GOOD = '{"number": "A-1", "total": "12.50", "place": "Ulm"}'
+BOXES = ("note", "sheet")
+OLD = 1_700_000_000  # seconds since 1970: every file lay still for years
+
+
+@dataclass(frozen=True)
+class Night:
+    """A root that waits for a run. `words` are the options of the command line that make it run."""
+
+    root: Path
+    config: Path
+
+    @property
+    def words(self) -> list[str]:
+        return ["--root", str(self.root), "--config", str(self.config), "--jobs", str(self.config.parent / "jobs")]
+
+
+def lay_out(place: Path, documents: int = 60, workers: int = 2, settle_s: float = 0) -> Night:
+    """Makes `place`/root with that many documents (at least 12) in its inbox, and jobs and config beside it."""
+    night = Night(place / "root", place / "machine.yaml")
+    for box in BOXES:
+        (night.root / "inbox" / box).mkdir(parents=True)
+    (place / "jobs").mkdir()
+    for name, text in JOBS.items():
+        (place / "jobs" / f"{name}.yaml").write_text(text)
+    replies = place / "replies.json"
+    replies.write_text(json.dumps({"*": GOOD, **_told(documents)}))
+    night.config.write_text(f"engine: echo\nweights: {replies}\nsettle_s: {settle_s}\nworkers: {workers}\n")
+    for number in range(documents):
+        path = _drop(night.root / "inbox", number)
+        os.utime(path, (OLD + number, OLD + number), follow_symlinks=False)
+    return night
+
+
+def _told(documents: int) -> dict[str, str]:
+    """What is said about the documents that the engine cannot answer, or answers in part."""
+    numbers = range(documents)
+    return {
+        **{f"refused {n}.png": "<error>out of memory" for n in numbers if n % 12 == 5},
+        **{f"doubtful {n}.png": '{"number": null, "total": "1"}' for n in numbers if n % 12 == 6},
+    }
+
+
+def _drop(inbox: Path, number: int) -> Path:
+    """One of twelve kinds, in turn."""
+    note, sheet = inbox / "note", inbox / "sheet"
+    match number % 12:
+        case 0 | 1 | 2:
+            return _picture(note / f"{number:02}.png", number)
+        case 3:
+            (note / "Müller\n“Söhne”").mkdir(exist_ok=True)
+            return _picture(note / "Müller\n“Söhne”" / f"-{number} 🧾.png", number)
+        case 4:  # the same bytes as an earlier one
+            return _picture(note / f"twin {number}.png", number - 4)
+        case 5:
+            return _picture(note / f"refused {number}.png", number)
+        case 6:
+            return _picture(note / f"doubtful {number}.png", number)
+        case 7:
+            (note / f"torn {number}.pdf").write_bytes(b"%%PDF-1.4\n%d" % number)
+            return note / f"torn {number}.pdf"
+        case 8:
+            return _pages(sheet / f"pages {number}.tiff", number, 2 + number // 12)
+        case 9:
+            whole = _pages(sheet / f"cut {number}.tiff", number, 4)
+            whole.write_bytes(whole.read_bytes()[:-40])
+            return whole
+        case 10:
+            return _pages(sheet / f"paper {number}.pdf", number, 3)
+        case _:
+            if number % 24 == 11:
+                os.symlink("/etc/hostname", note / f"link {number}.pdf")
+                return note / f"link {number}.pdf"
+            os.mkfifo(note / f"pipe {number}.pdf")
+            return note / f"pipe {number}.pdf"
+
+
+def _picture(path: Path, colour: int) -> Path:
+    Image.new("RGB", (60, 40), (colour % 256, colour // 256, 7)).save(path)
+    return path
+
+
+def _pages(path: Path, colour: int, count: int) -> Path:
+    pages = [Image.new("RGB", (60, 40), (colour % 256, page, 99)) for page in range(count)]
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+    return path
