@@ -104,8 +104,21 @@ class Inbox:
             top = self.root / "working" / run
             for path in sorted(_files(top)):
                 box, _, name = str(path.relative_to(top)).partition("/")
-                if name and (claim := _opened(path, box, name, run)):
+                if name and not self._moved(path, box) and (claim := _opened(path, box, name, run)):
                     yield claim
+
+    def _moved(self, path: Path, box: str) -> bool:
+        """Whether a crash inside `disk.move` left the file at its end too; then only its old name goes.
+
+        It stays where that move put it: what is decided about it today may be something else.
+        """
+        with disk.storing(path):
+            found = os.lstat(path)
+            ends = [self.root / end / box for end in ("done", "failed", "duplicate", "inbox")]
+            if found.st_nlink < 2 or not any(_holds(end, found) for end in ends):
+                return False
+            os.unlink(path)
+        return True
 
     # ---- ending
     def finish(self, document: Document, where: Where, error: DocumentError | None = None) -> Path:
@@ -222,6 +235,19 @@ def _files(top: Path) -> Iterator[Path]:
     for place, _, names in os.walk(top):
         links = [name for name in _ if os.path.islink(os.path.join(place, name))]
         yield from (Path(place, name) for name in (*names, *links))
+
+
+def _holds(top: Path, wanted: os.stat_result) -> bool:
+    """Whether a name somewhere below stands for that very file."""
+    folders = [os.fspath(top)]
+    while folders:
+        with suppress(FileNotFoundError), os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                elif entry.inode() == wanted.st_ino and os.path.samestat(entry.stat(follow_symlinks=False), wanted):
+                    return True
+    return False
 
 
 def _prune(top: Path) -> None:
