@@ -29,7 +29,7 @@ from PIL import Image
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from pipeline.account import Entry  # noqa: E402
+from pipeline.account import Account, Entry  # noqa: E402
 from pipeline.job import parse_job  # noqa: E402
 from pipeline.ledger import Ledger  # noqa: E402
 from pipeline.mill import Mill  # noqa: E402
@@ -54,6 +54,9 @@ class Quiet:
     def started(self, waiting: int) -> None: ...
     def finished(self, entry: Entry) -> None:
         self.times.append(time.perf_counter())
+
+    def ended(self, account: Account) -> None:
+        pass
 
 
 def photographs(folder: Path, count: int, size: tuple[int, int] = (1000, 1000)) -> list[Path]:
@@ -125,6 +128,9 @@ class Clock:
     def finished(self, entry: Entry) -> None:
         self.all.append(time.process_time())
         self.flushes.append(self._flushed)
+
+    def ended(self, account: Account) -> None:
+        pass
 
     @contextmanager
     def watching(self) -> Iterator[None]:

@@ -16,6 +16,7 @@ import typer
 from pipeline.console import Screen, ToScreen
 from pipeline.errors import INTERRUPTED, ConfigError, Fault, ScanmillError
 from pipeline.job import Job, load_jobs
+from pipeline.jsonlog import JsonLog
 from pipeline.settings import Settings, load_settings
 
 HERE = Path(__file__).resolve().parents[1]  # the project: jobs/, configs/ and samples/ lie here
@@ -102,8 +103,13 @@ def _next(until: str) -> datetime:
     return end if end > now else end + timedelta(days=1)
 
 
+def screen_of(settings: Settings) -> Screen | JsonLog:
+    """Where a run tells what happens: bars or plain lines for people, or JSON lines."""
+    return JsonLog() if settings.log == "json" else Screen()
+
+
 @contextmanager
-def engine_of(settings: Settings, screen: Screen) -> Iterator[tuple[Any, str]]:
+def engine_of(settings: Settings, screen: Screen | JsonLog) -> Iterator[tuple[Any, str]]:
     """The engine and the sentence that says which it is and why. Raises ModelError."""
     import models
 

@@ -20,9 +20,9 @@ from commands.wiring import (
     engine_of,
     errors_told,
     print_json,
+    screen_of,
     settings_of,
 )
-from pipeline.console import Screen, show_account
 from pipeline.errors import INTERRUPTED, SOME_FAILED
 from pipeline.job import Job, load_jobs
 from pipeline.settings import Settings
@@ -56,12 +56,12 @@ def _drain(settings: Settings, jobs: list[Job], limit: int | None, stop: Callabl
     from pipeline.mill import Mill
 
     with (
-        Screen() as screen,
+        screen_of(settings) as screen,
         engine_of(settings, screen) as (model, why),
         Mill(settings, jobs, model, why, screen) as mill,
     ):
         account = mill.batch(limit, stop)
-    show_account(account, settings.root)
+        screen.report(account, settings.root)
     return account
 
 
@@ -74,13 +74,13 @@ def watch(root: Root = None, config: Config = None, jobs: Jobs = None, job: Only
         settings = settings_of(config, root=root, jobs=jobs)
         chosen, stop = load_jobs(settings.jobs, job or ()), Stop(until)
         with (
-            Screen() as screen,
+            screen_of(settings) as screen,
             engine_of(settings, screen) as (model, why),
             Mill(settings, chosen, model, why, screen) as mill,
         ):
             screen.note(f"watching {settings.root / 'inbox'}; stop with Ctrl-C")
             for account in keep_watching(mill, settings.root / "inbox", stop, settings.poll, settings.rescan_s):
-                show_account(account, settings.root)
+                screen.report(account, settings.root)
         if stop.signalled:
             raise typer.Exit(INTERRUPTED)
 

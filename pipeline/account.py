@@ -1,24 +1,25 @@
 """The account of one run: what was taken, what became of it, and what a person should look at.
 
-`Account` gathers entries while the run goes on and writes `runs/<time>.json` and `runs/<time>.html` at its end. What
-was *taken* is counted when a document is claimed, and what became of it when it is settled: so the sum can fail.
+`Account` gathers entries while the run goes on; report.py writes it below runs/ at its end. What was *taken* is counted
+when a document is claimed, and what became of it when it is settled: so the sum can fail.
 
 The JSON object (`to_dict`), version 1: `scanmill` (1), `kind` ("run"), `engine`, `started_at`, `finished_at` (local
 time with its offset), `counts` (as `summary`), `jobs` (records of each job by status), `faults`, `notes` (sentences),
 `documents`, each with `document_id` (SHA-256), `name`, `inbox`, `outcome`, `jobs`, `pages`, `seconds`, `settled_at`,
 `error` ({code, detail, cause, cure} or null), `issues` ([{job, code, path, message}], at most 20) and `issues_total`,
-`confidence` (the lowest of its values, or null), `records` and `moved_to` (paths as given, meant to be below the root).
+`confidence` (the lowest of its values, or null), `records` and `moved_to` (paths as given, meant to be below the root);
+`gpu_busy`: null, or `mean` (0 to 1) and `samples` ([seconds since the start, 0 to 1]), from the driver.
 """
 
-import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal, get_args
 
-from pipeline import disk, webpage
+from pipeline import webpage
 from pipeline.errors import DOCUMENT_ERRORS
 from pipeline.types import Document, Issue, Record, Status
 from pipeline.webpage import THUMBNAIL_BYTES
@@ -31,7 +32,7 @@ STATUSES: tuple[Status, ...] = get_args(Status)
 VERSION = 1
 THUMBNAILS = 100  # in one report
 ISSUES_KEPT = 20  # of one document: enough to see what is wrong; the record holds them all
-CARDS, ROWS, SLOWEST, PLOT_BINS = 100, 2000, 8, 60  # what the page shows; the JSON beside it holds everything
+SAMPLES = 720  # of the GPU's load that are kept: one a minute over twelve hours
 
 
 def _now() -> datetime:
@@ -147,11 +148,11 @@ class Account:
     notes: list[str] = field(default_factory=list)
     stuck: list[str] = field(default_factory=list)  # what could not even be taken, in sentences
     entries: list[Entry] = field(default_factory=list)
+    load: list[tuple[float, float]] = field(default_factory=list)  # (seconds since the start, 0 to 1) of the GPU
     written: Path | None = None  # the HTML page, once there is one
     _open: Counter[tuple[str, str]] = field(default_factory=Counter)
     _taken: int = 0
     _pictures: int = 0
-    _stem: str | None = None
 
     def take(self, inbox: str, name: str) -> None:
         """A document was claimed out of `inbox`."""
@@ -225,6 +226,15 @@ class Account:
                 found.append(f"{webpage.words(f'{entry.inbox}/{entry.name}')} failed, and no reason was kept.")
         return found
 
+    def gpu_busy(self) -> dict[str, Any] | None:
+        """`mean` and at most `SAMPLES` `samples`, neighbours averaged; None where no driver told."""
+        if not self.load:
+            return None
+        step = -(-len(self.load) // SAMPLES)
+        groups = [self.load[at : at + step] for at in range(0, len(self.load), step)]
+        samples = [[round(group[-1][0], 1), round(fmean(busy for _, busy in group), 3)] for group in groups]
+        return {"mean": round(fmean(busy for _, busy in self.load), 3), "samples": samples}
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON; the keys are told at the head of this module."""
         return {
@@ -237,80 +247,9 @@ class Account:
             "jobs": self.by_job(),
             "faults": self.faults(),
             "notes": list(self.notes),
+            "gpu_busy": self.gpu_busy(),
             "documents": [entry.to_dict() for entry in self.entries],
         }
-
-    def write(self, root: Path) -> tuple[Path, Path]:
-        """Writes runs/<time>.json and .html below `root`, again under the same names when asked again.
-
-        Raises StorageError. The time is local and when the run began. One run at a time holds a root, so a name that is
-        free stays free.
-        """
-        folder = disk.folder(root, "runs")
-        if self._stem is None:
-            time = self.started_at.astimezone().strftime("%Y-%m-%d_%H-%M-%S")
-            stems = (time if count == 1 else f"{time}_{count}" for count in range(1, 1_000_000))
-            self._stem = next(
-                s for s in stems if not any((folder / f"{s}{end}").exists() for end in (".json", ".html"))
-            )
-        as_json, as_html = folder / f"{self._stem}.json", folder / f"{self._stem}.html"
-        # A lone surrogate (a byte of a name that is not UTF-8) becomes \udcff: in JSON that is the very same string.
-        told = json.dumps(self.to_dict(), ensure_ascii=False, indent=1).encode("utf-8", "backslashreplace")
-        disk.write_whole(root, as_json, told + b"\n")
-        disk.write_whole(root, as_html, report(self, root, as_json.name).encode())
-        self.written = as_html
-        return as_json, as_html
-
-
-def pace(account: Account, bins: int | None = None) -> list[float]:
-    """Pages a second over the run, in `bins` equal parts; a document's pages are spread over its own seconds."""
-    seconds = account.seconds
-    bins = bins or min(PLOT_BINS, max(6, len(account.entries) // 3))
-    width, pages = seconds / bins, [0.0] * bins
-    for entry in account.entries if seconds > 0 else ():
-        end = min(max((entry.settled_at - account.started_at).total_seconds(), 1e-9), seconds)
-        begin = min(max(0.0, end - entry.seconds), end - 1e-9)
-        for place in range(max(0, int(begin / width)), min(bins, int(end / width) + 1)):
-            inside = min(end, (place + 1) * width) - max(begin, place * width)
-            pages[place] += entry.pages * max(0.0, inside) / (end - begin) / width
-    return pages
-
-
-def report(account: Account, root: Path, json_name: str = "") -> str:
-    """The account as one HTML page for <root>/runs/: what needs a person first, everything after it."""
-    folder = root / "runs"
-
-    def shown(entry: Entry) -> Mapping[str, Any]:
-        return {
-            "entry": entry,
-            **entry.to_dict(),
-            "status": worst(entry),
-            "thumbnail": entry.thumbnail,
-            "original": webpage.link(root / entry.moved_to, folder) if entry.moved_to else "",
-            "record_links": [webpage.link(root / path, folder) for path in entry.records],
-        }
-
-    order = {"failed": 0, "review": 1}
-    doubtful = sorted(
-        (entry for entry in account.entries if entry.needs_a_look),
-        key=lambda entry: (order.get(worst(entry), 2), 1.0 if entry.confidence is None else entry.confidence),
-    )
-    slowest = sorted((entry for entry in account.entries if entry.seconds > 0), key=lambda entry: -entry.seconds)
-    return webpage.render(
-        "report.html",
-        {
-            "counts": account.summary(),
-            "account": account,
-            "faults": account.faults(),
-            "jobs": account.by_job(),
-            "json_name": json_name,
-            "pace": pace(account),
-            "doubtful_total": len(doubtful),
-            "doubtful": [shown(entry) for entry in doubtful[:CARDS]],
-            "slowest": [shown(entry) for entry in slowest[:SLOWEST]],
-            "documents": [shown(entry) for entry in account.entries[:ROWS]],
-        },
-    )
 
 
 def worst(entry: Entry) -> str:

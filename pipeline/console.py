@@ -18,6 +18,7 @@ from pipeline.account import Account, Entry, worst
 from pipeline.disk import printable
 from pipeline.fields import is_empty
 from pipeline.job import Job
+from pipeline.listeners import Listener
 from pipeline.scoring import Score
 from pipeline.types import Record
 
@@ -50,6 +51,9 @@ class Screen:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._close_bar()
+
+    def _close_bar(self) -> None:
         if self._bar:
             self._bar.stop()
             self._bar = None
@@ -90,11 +94,34 @@ class Screen:
             counts = ", ".join(f"{count} {status}" for status, count in self._counts.items())
             self.out.print(f"{self._done} of {max(self._total, self._done)}: {counts}")
 
+    def ended(self, account: Account) -> None:
+        """After a batch; `report` says the rest."""
+        self._close_bar()
+
+    def report(self, account: Account, root: Path) -> None:
+        """The last lines of a run: the counts that add up, what does not, and where the report lies."""
+        out = self.out
+        counts = account.summary()
+        if not counts["taken"] and not account.stuck:
+            out.print(f"Nothing waits in {safe(root / 'inbox')}.")
+            return
+        outcomes = [key for key in ("done", "failed", "duplicate", "given_back") if counts[key]]
+        ends = ", ".join(f"{counts[key]} {key.replace('_', ' ')}" for key in outcomes)
+        of_records = ", ".join(f"{count} {status}" for status, count in counts["records"].items() if count)
+        out.print(
+            f"{counts['taken']} documents: {ends or 'none ended'}. Records: {of_records or 'none'}. "
+            f"{counts['pages']} pages in {counts['seconds']:.1f} s."
+        )
+        for fault in account.faults():
+            out.print(f"[red]{safe(fault)}[/]")
+        if account.written:
+            out.print(f"report: {safe(account.written)}")
+
 
 class ToScreen(logging.Handler):
     """Log lines as notes."""
 
-    def __init__(self, screen: Screen) -> None:
+    def __init__(self, screen: Listener) -> None:
         super().__init__(logging.INFO)
         self._screen = screen
 
@@ -154,27 +181,6 @@ def cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.2f}"
     return safe(value)
-
-
-def show_account(account: Account, root: Path) -> None:
-    """The last lines of a run, on stderr: the counts that add up, what does not, and where the report lies."""
-    out = Console(stderr=True, highlight=False, soft_wrap=True)
-    counts = account.summary()
-    if not counts["taken"] and not account.stuck:
-        out.print(f"Nothing waits in {safe(root / 'inbox')}.")
-        return
-    ends = ", ".join(
-        f"{counts[key]} {key.replace('_', ' ')}" for key in ("done", "failed", "duplicate", "given_back") if counts[key]
-    )
-    of_records = ", ".join(f"{count} {status}" for status, count in counts["records"].items() if count)
-    out.print(
-        f"{counts['taken']} documents: {ends or 'none ended'}. Records: {of_records or 'none'}. "
-        f"{counts['pages']} pages in {counts['seconds']:.1f} s."
-    )
-    for fault in account.faults():
-        out.print(f"[red]{safe(fault)}[/]")
-    if account.written:
-        out.print(f"report: {safe(account.written)}")
 
 
 def show_score(score: Score) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 from pipeline.account import Entry, thumbnail
 from pipeline.flow import Flow
 from pipeline.job import Job
+from pipeline.listeners import Listener
 from pipeline.pages import Pages
-from pipeline.run import Listener
 from pipeline.scoring import Score, compare
 from pipeline.truth import Label
 from pipeline.types import Document, Model, Record

@@ -4,18 +4,23 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import datetime
+from functools import partial
 from types import TracebackType
 from typing import Self
 
-from pipeline import disk
+from pipeline import disk, report
 from pipeline.account import Account
 from pipeline.errors import ConfigError, Fault
+from pipeline.gpuload import GpuLoad
 from pipeline.inbox import Inbox
 from pipeline.job import Job
 from pipeline.ledger import Ledger
+from pipeline.listeners import All, Listener
+from pipeline.live import Live
 from pipeline.lock import RootLock, run_name
+from pipeline.metrics import Metrics
 from pipeline.pages import Pages, warm_up
-from pipeline.run import Batch, Listener, by_inbox
+from pipeline.run import Batch, by_inbox
 from pipeline.settings import Settings
 from pipeline.store import Store
 from pipeline.table import Table
@@ -51,6 +56,7 @@ class Mill:
             disk.sweep(root, 0.0 if self._lock.alone else SPARED_S)
             self._inbox.make(sorted({job.inbox for job in self._jobs}))
             self._recover()
+            self._listener = self._told(run, stack)
             self._pool = stack.enter_context(decoders(settings))
             self._open = stack.pop_all()
         for wait in self._waits:
@@ -61,6 +67,15 @@ class Mill:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._open.close()
+
+    def _told(self, run: str, stack: ExitStack) -> Listener:
+        """The caller's listener, and those that tell other processes."""
+        live = Live(self._settings.root, run, self._model.name)
+        stack.callback(live.close)
+        if self._settings.metrics is None:
+            return All(self._listener, live)
+        waiting = partial(self._inbox.boxes.waiting, sorted({job.inbox for job in self._jobs}))
+        return All(self._listener, live, Metrics(self._settings.metrics, waiting))
 
     def _recover(self) -> None:
         self._tables = {job.name: Table(self._settings.root, job, len(self._jobs)) for job in self._jobs}
@@ -87,11 +102,13 @@ class Mill:
         ledger = Ledger(self._inbox, self._store, self._tables)
         pages = Pages(self._pool, self._settings.limits, self._settings.passwords)
         batch = Batch(self._boxes, self._model, self._inbox, ledger, pages, account, self._listener, limit, stop)
-        batch.drain()
+        with GpuLoad(lambda second, share: account.load.append((second, share))):
+            batch.drain()
         account.stuck.extend(self._inbox.boxes.stuck.values())
         account.finish()
         if account.summary()["taken"] or account.stuck:
-            account.write(self._settings.root)
+            report.write(account, self._settings.root)
+        self._listener.ended(account)
         return account
 
 

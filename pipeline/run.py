@@ -5,7 +5,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
 
 from pipeline import extract
 from pipeline.account import Account, Entry, thumbnail
@@ -14,20 +13,13 @@ from pipeline.flow import Finished, Flow
 from pipeline.inbox import Claim, Inbox, Where
 from pipeline.job import Job
 from pipeline.ledger import Ledger
+from pipeline.listeners import Listener
 from pipeline.pages import Pages
 from pipeline.store import record_file
 from pipeline.types import Document, Model, Page, Record
 
 LINKS = 20  # records that the account names for one document
 PATIENCE = 5  # a run waits this many times `settle_s` for files that were just dropped; what still grows then is left
-
-
-class Listener(Protocol):
-    """Who is told what happens, as it happens: the terminal, a test, a page."""
-
-    def note(self, text: str) -> None: ...
-    def started(self, waiting: int) -> None: ...
-    def finished(self, entry: Entry) -> None: ...
 
 
 def by_inbox(model: Model, jobs: Sequence[Job]) -> tuple[dict[str, list[Job]], list[str]]:

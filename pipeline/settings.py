@@ -23,6 +23,13 @@ class Limits(Closed):
     memory_mib: int = Key(default=2048, ge=256)
 
 
+class Web(Closed):
+    """The local page. `password` is the line that `run_batch.py web --set-password` prints, never the password."""
+
+    password: str | None = Key(default=None, pattern=r"^scrypt(\$\d{1,2}){3}(\$[A-Za-z0-9+/]+=*){2}$")
+    upload_mib: float = Key(default=200, gt=0)
+
+
 class Settings(Closed):
     """Paths are taken from the folder in which the command is given. `workers` None means one a core."""
 
@@ -42,6 +49,7 @@ class Settings(Closed):
     rescan_s: float = Key(default=30.0, gt=0)
     log: Literal["text", "json"] = "text"
     metrics: Path | None = None
+    web: Web = Web()
 
 
 def load_settings(path: Path | None, **overrides: Any) -> Settings:
@@ -58,4 +66,5 @@ def load_settings(path: Path | None, **overrides: Any) -> Settings:
 
 
 def _keys_at(place: yamlfile.Place, around: Mapping[str, Any]) -> list[str]:
-    return list((Limits if place == ("limits",) else Settings).model_fields)
+    parts: dict[yamlfile.Place, type[Closed]] = {("limits",): Limits, ("web",): Web}
+    return list(parts.get(place, Settings).model_fields)

@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import webpage
-from pipeline.account import ISSUES_KEPT, ROWS, THUMBNAILS, Account, Entry, pace, report, thumbnail
+from pipeline.account import ISSUES_KEPT, SAMPLES, THUMBNAILS, Account, Entry, thumbnail
 from pipeline.errors import DOCUMENT_ERRORS, StorageError
+from pipeline.report import ROWS, busy, pace, report, write
 from pipeline.types import Document, Issue, Record
 
 START = datetime(2026, 11, 22, 22, 0, 0, tzinfo=UTC)
@@ -118,10 +119,11 @@ def test_the_json_is_plain_and_its_keys_stay(tmp_path: Path) -> None:
         ),
         entry("caf\udce9.pdf", "failed", error=("encrypted", "page 1")),
     )
-    as_json, as_html = made.write(tmp_path)
+    as_json, as_html = write(made, tmp_path)
     told = json.loads(as_json.read_text("utf-8"))
     assert list(told) == [
-        "scanmill", "kind", "engine", "started_at", "finished_at", "counts", "jobs", "faults", "notes", "documents",
+        "scanmill", "kind", "engine", "started_at", "finished_at", "counts", "jobs", "faults", "notes", "gpu_busy",
+        "documents",
     ]  # fmt: skip
     assert (told["scanmill"], told["kind"]) == (1, "run")
     assert datetime.fromisoformat(told["started_at"]) == START
@@ -145,16 +147,16 @@ def test_the_json_is_plain_and_its_keys_stay(tmp_path: Path) -> None:
 
 def test_names_of_accounts_are_local_time_and_never_taken_twice(tmp_path: Path) -> None:
     first, second = account(), account()
-    one, two = first.write(tmp_path), second.write(tmp_path)
+    one, two = write(first, tmp_path), write(second, tmp_path)
     stem = START.astimezone().strftime("%Y-%m-%d_%H-%M-%S")
     assert [path.name for path in (*one, *two)] == [f"{stem}.json", f"{stem}.html", f"{stem}_2.json", f"{stem}_2.html"]
-    assert first.write(tmp_path) == one  # written again in its own place
+    assert write(first, tmp_path) == one  # written again in its own place
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == sorted(path.name for path in (*one, *two))
 
 
 def test_a_root_that_went_away_is_told(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="gone"):
-        account().write(tmp_path / "gone")
+        write(account(), tmp_path / "gone")
 
 
 # --- the page
@@ -196,7 +198,7 @@ def nasty_account() -> Account:
 
 
 def test_hostile_names_stay_words(tmp_path: Path) -> None:
-    page = _Page(nasty_account().write(tmp_path)[1].read_text("utf-8"))
+    page = _Page(write(nasty_account(), tmp_path)[1].read_text("utf-8"))
     assert not page.tags & {"script", "img", "u", "i2", "iframe"}
     assert page.handlers == []
     assert NASTY[0] in page.words
@@ -208,7 +210,7 @@ def test_hostile_names_stay_words(tmp_path: Path) -> None:
 
 def test_every_link_is_relative_and_leads_to_its_file(tmp_path: Path) -> None:
     made = nasty_account()
-    page = _Page(made.write(tmp_path)[1].read_text("utf-8"))
+    page = _Page(write(made, tmp_path)[1].read_text("utf-8"))
     targets = set()
     for address in page.links:
         assert re.fullmatch(r"(\.|\.\.)/[A-Za-z0-9_.~%/-]+", address), address
@@ -339,3 +341,22 @@ def test_thumbnails_are_small_jpegs_of_the_same_shape(shape: tuple[int, int, int
 )
 def test_time_spans_are_said_as_people_say_them(seconds: float, words: str) -> None:
     assert webpage.span(seconds) == words
+
+
+def test_the_load_of_the_gpu_is_drawn_where_it_was_measured() -> None:
+    made = account(entry("a.pdf", pages=2, seconds=4))
+    assert made.gpu_busy() is None
+    assert "GPU busy" not in report(made, Path("/data"))
+    made.load += [(1.0, 1.0), (2.0, 0.5), (9.0, 0.0)]
+    assert made.to_dict()["gpu_busy"] == {"mean": 0.5, "samples": [[1.0, 1.0], [2.0, 0.5], [9.0, 0.0]]}
+    assert busy(made, bins=5) == [1.0, 0.5, None, None, 0.0]
+    assert "50.0% over the run" in _Page(report(made, Path("/data"))).words
+
+
+def test_a_long_night_keeps_few_samples_and_their_mean() -> None:
+    made = account()
+    made.load += [(5.0 * n, n % 2) for n in range(10_000)]
+    told = made.gpu_busy()
+    assert told is not None
+    assert len(told["samples"]) <= SAMPLES
+    assert told["mean"] == 0.5

@@ -39,6 +39,9 @@ class Ear:
     def finished(self, entry: Entry) -> None:
         self.entries.append(entry)
 
+    def ended(self, account: Account) -> None:
+        pass
+
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:

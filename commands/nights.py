@@ -1,0 +1,44 @@
+"""Commands that keep Scanmill running on a machine of its own: bundle, doctor, schedule."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from commands.wiring import HERE, Json, errors_told, print_json
+
+PIP = "What follows -- goes to pip wheel: --index-url, --constraint, …"
+
+
+def bundle(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The new folder for the bundle.")],
+    pip_options: Annotated[list[str] | None, typer.Argument(metavar="[-- PIP OPTIONS]...", help=PIP)] = None,
+    extra: Annotated[
+        list[str] | None,
+        typer.Option("--extra", metavar="NAME", help="Packages beyond the base: gpu, flash, …; may be repeated."),
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option("--weights", metavar="DIR", help="A weights folder to take along.")
+    ] = None,
+    python: Annotated[
+        Path | None, typer.Option("--python", metavar="FILE", help="The Python to gather for; else this one.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Gather all that a machine without a network needs: wheels with hashes, the project, weights, install.sh."""
+    with errors_told(as_json):
+        from operations.bundle import gather
+        from operations.steps import Steps
+
+        chosen = python or Path(sys.executable)
+        with Steps() as steps:
+            made, own = gather(HERE, folder.absolute(), extra or [], weights, chosen, pip_options or [], steps)
+        if as_json:
+            files = len(made.files)
+            print_json({"scanmill": 1, "bundle": str(folder), "sha256": own, "bytes": made.bytes, "files": files})
+        else:
+            size, count = f"{made.bytes / 1e6:,.0f} MB", len(made.packages)
+            sys.stdout.write(f"{folder}: {len(made.files)} files, {size}, {count} packages\n")
+            sys.stdout.write(f"SHA-256 of its manifest.json: {own}\n")
+        sys.stderr.write(f"On the other machine: sh {folder.name}/install.sh /srv/scanmill\n")

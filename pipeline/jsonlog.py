@@ -1,0 +1,47 @@
+"""A run as JSON lines on stderr, one object an event, for machines that gather logs (`log: json`)."""
+
+import json
+import sys
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+from pipeline.account import Account, Entry, worst
+
+
+class JsonLog:
+    """In the place of console.Screen. Every line has `time`, `event` (note, started, document, ended) and its facts."""
+
+    def __init__(self, out: TextIO | None = None) -> None:
+        self._out = out or sys.stderr
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        self._line("note", text=text)
+
+    def started(self, waiting: int) -> None:
+        self._line("started", waiting=waiting)
+
+    def finished(self, entry: Entry) -> None:
+        self._line("document", status=worst(entry), **entry.to_dict())
+
+    def ended(self, account: Account) -> None:
+        self._line("ended", counts=account.summary(), jobs=account.by_job(), faults=account.faults())
+
+    def report(self, account: Account, root: Path) -> None:
+        """The last line: where the account lies."""
+        self._line("report", root=str(root), page=str(account.written) if account.written else None)
+
+    def _line(self, event: str, **facts: Any) -> None:
+        told = {"time": datetime.now().astimezone().isoformat(timespec="milliseconds"), "event": event, **facts}
+        # ASCII, so that whatever a file is called, a line is a line
+        self._out.write(json.dumps(told, default=str) + "\n")
+        self._out.flush()

@@ -1,0 +1,35 @@
+"""Who is told what happens, as it happens: the terminal, a log, other processes, a test."""
+
+from typing import Protocol
+
+from pipeline.account import Account, Entry
+
+
+class Listener(Protocol):
+    def note(self, text: str) -> None: ...
+    def started(self, waiting: int) -> None: ...
+    def finished(self, entry: Entry) -> None: ...
+    def ended(self, account: Account) -> None: ...
+
+
+class All:
+    """Several listeners as one; each is told in turn."""
+
+    def __init__(self, *listeners: Listener) -> None:
+        self._listeners = listeners
+
+    def note(self, text: str) -> None:
+        for each in self._listeners:
+            each.note(text)
+
+    def started(self, waiting: int) -> None:
+        for each in self._listeners:
+            each.started(waiting)
+
+    def finished(self, entry: Entry) -> None:
+        for each in self._listeners:
+            each.finished(entry)
+
+    def ended(self, account: Account) -> None:
+        for each in self._listeners:
+            each.ended(account)

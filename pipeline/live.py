@@ -1,0 +1,79 @@
+"""What a run is doing at this moment, for other processes to see: <root>/.live.json, written at most once a second."""
+
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pipeline import disk
+from pipeline.account import Account, Entry, worst
+from pipeline.lock import holder
+
+_NAME = ".live.json"
+EVERY_S = 1.0
+
+
+class Live:
+    """A listener. Each batch begins anew; `rest` says that the run waits for work, `close` that it is over.
+
+    The JSON: `run`, `pid`, `engine`, `state` ("working" or "waiting"), `since` (start of the batch or of the wait,
+    local time with offset), `waiting` (documents in the inbox when the batch began), `counts` ({"ok": 3, …} so far,
+    by what became of them), `pages`, `last` (the name that ended last) and `seen_at`.
+    """
+
+    def __init__(self, root: Path, run: str, engine: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._root, self._clock = root, clock
+        self._told: dict[str, Any] = {"scanmill": 1, "run": run, "pid": os.getpid(), "engine": engine}
+        self._counts: Counter[str] = Counter()
+        self._pages = 0
+        self._written = float("-inf")
+
+    def note(self, text: str) -> None:
+        pass
+
+    def started(self, waiting: int) -> None:
+        self._counts.clear()
+        self._pages = 0
+        self._told |= {"state": "working", "since": _now(), "waiting": waiting, "last": None}
+        self._write()
+
+    def finished(self, entry: Entry) -> None:
+        self._counts[worst(entry)] += 1
+        self._pages += entry.pages
+        self._told["last"] = f"{entry.inbox}/{entry.name}"
+        if self._clock() - self._written >= EVERY_S:
+            self._write()
+
+    def ended(self, account: Account) -> None:
+        self._told |= {"state": "waiting", "since": _now()}
+        self._write()
+
+    def close(self) -> None:
+        with disk.storing(self._root):
+            (self._root / _NAME).unlink(missing_ok=True)
+
+    def _write(self) -> None:
+        self._written = self._clock()
+        told = {**self._told, "counts": dict(self._counts), "pages": self._pages, "seen_at": _now()}
+        text = json.dumps(told, ensure_ascii=False).encode("utf-8", "backslashreplace")
+        place = disk.write_scratch(self._root, "json", text + b"\n", durable=False)
+        with disk.storing(self._root):
+            os.replace(place, self._root / _NAME)
+
+
+def read(root: Path) -> dict[str, Any] | None:
+    """What the run that holds the root does now; None where none does, or it has not said yet."""
+    held = holder(root)
+    try:
+        told = json.loads((root / _NAME).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return told if isinstance(told, dict) and held and told.get("run") == held.get("run") else None
+
+
+def _now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="seconds")

@@ -1,0 +1,96 @@
+"""The account as files: runs/<time>.json for machines, runs/<time>.html for the person who comes in the morning."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline import disk, webpage
+from pipeline.account import Account, Entry, worst
+
+CARDS, ROWS, SLOWEST, PLOT_BINS = 100, 2000, 8, 60  # what the page shows; the JSON beside it holds everything
+
+
+def write(account: Account, root: Path) -> tuple[Path, Path]:
+    """Writes the JSON and the page below `root`/runs, and returns both paths; `account.written` is then the page.
+
+    Raises StorageError. The name is the local time at which the run began. One run at a time holds a root, so a name
+    that is free stays free.
+    """
+    folder = disk.folder(root, "runs")
+    time = account.started_at.astimezone().strftime("%Y-%m-%d_%H-%M-%S")
+    stems = (time if count == 1 else f"{time}_{count}" for count in range(1, 1_000_000))
+    stem = (
+        account.written.stem
+        if account.written
+        else next(s for s in stems if not any((folder / f"{s}{end}").exists() for end in (".json", ".html")))
+    )
+    as_json, as_html = folder / f"{stem}.json", folder / f"{stem}.html"
+    # A lone surrogate (a byte of a name that is not UTF-8) becomes \udcff: in JSON that is the very same string.
+    told = json.dumps(account.to_dict(), ensure_ascii=False, indent=1).encode("utf-8", "backslashreplace")
+    disk.write_whole(root, as_html, report(account, root, as_json.name).encode())  # first: no JSON without its page
+    disk.write_whole(root, as_json, told + b"\n")
+    account.written = as_html
+    return as_json, as_html
+
+
+def pace(account: Account, bins: int | None = None) -> list[float]:
+    """Pages a second over the run, in `bins` equal parts; a document's pages are spread over its own seconds."""
+    seconds = account.seconds
+    bins = bins or min(PLOT_BINS, max(6, len(account.entries) // 3))
+    width, pages = seconds / bins, [0.0] * bins
+    for entry in account.entries if seconds > 0 else ():
+        end = min(max((entry.settled_at - account.started_at).total_seconds(), 1e-9), seconds)
+        begin = min(max(0.0, end - entry.seconds), end - 1e-9)
+        for place in range(max(0, int(begin / width)), min(bins, int(end / width) + 1)):
+            inside = min(end, (place + 1) * width) - max(begin, place * width)
+            pages[place] += entry.pages * max(0.0, inside) / (end - begin) / width
+    return pages
+
+
+def busy(account: Account, bins: int = PLOT_BINS) -> list[float | None]:
+    """The GPU's load (0 to 1) over the run in `bins` equal parts; None where it was not measured. Empty without any."""
+    if not account.load or account.seconds <= 0:
+        return []
+    parts: list[list[float]] = [[] for _ in range(bins)]
+    for second, share in account.load:
+        parts[min(bins - 1, int(second / account.seconds * bins))].append(share)
+    return [sum(part) / len(part) if part else None for part in parts]
+
+
+def report(account: Account, root: Path, json_name: str = "") -> str:
+    """The account as one HTML page for <root>/runs/: what needs a person first, everything after it."""
+    folder = root / "runs"
+
+    def shown(entry: Entry) -> Mapping[str, Any]:
+        return {
+            "entry": entry,
+            **entry.to_dict(),
+            "status": worst(entry),
+            "thumbnail": entry.thumbnail,
+            "original": webpage.link(root / entry.moved_to, folder) if entry.moved_to else "",
+            "record_links": [webpage.link(root / path, folder) for path in entry.records],
+        }
+
+    order = {"failed": 0, "review": 1}
+    doubtful = sorted(
+        (entry for entry in account.entries if entry.needs_a_look),
+        key=lambda entry: (order.get(worst(entry), 2), 1.0 if entry.confidence is None else entry.confidence),
+    )
+    slowest = sorted((entry for entry in account.entries if entry.seconds > 0), key=lambda entry: -entry.seconds)
+    return webpage.render(
+        "report.html",
+        {
+            "counts": account.summary(),
+            "account": account,
+            "faults": account.faults(),
+            "jobs": account.by_job(),
+            "json_name": json_name,
+            "pace": pace(account),
+            "busy": busy(account),
+            "doubtful_total": len(doubtful),
+            "doubtful": [shown(entry) for entry in doubtful[:CARDS]],
+            "slowest": [shown(entry) for entry in slowest[:SLOWEST]],
+            "documents": [shown(entry) for entry in account.entries[:ROWS]],
+        },
+    )

@@ -1,0 +1,126 @@
+"""What a run tells while it goes on: the live file, JSON lines, Prometheus metrics, the GPU's load."""
+
+import io
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from models.echo import Echo
+from pipeline import live
+from pipeline.console import Screen
+from pipeline.errors import StorageError
+from pipeline.gpuload import GpuLoad
+from pipeline.job import Job, parse_job
+from pipeline.jsonlog import JsonLog
+from pipeline.listeners import All
+from pipeline.mill import Mill
+from pipeline.settings import Settings
+
+NOTE = parse_job(b"name: note\nfields:\n  total: {type: money, required: true}\n")
+SCRIPT = {"a.png": '{"total": "12.50"}', "*": "{}"}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    from PIL import Image
+
+    root = tmp_path / "root"
+    (root / "inbox" / "note").mkdir(parents=True)
+    for number, name in enumerate(("a.png", "b\n{x}.png")):
+        Image.new("RGB", (60, 80 + number), "white").save(root / "inbox" / "note" / name)
+    (root / "inbox" / "note" / "broken.pdf").write_bytes(b"%PDF-1.4 nothing")
+    return root
+
+
+def drain(root: Path, listener: JsonLog | Screen | All, job: Job = NOTE, **keys: object) -> None:
+    settings = Settings.model_validate({"root": root, "settle_s": 0, "workers": 1, **keys})
+    with Mill(settings, [job], Echo(SCRIPT), "echo", listener) as mill:
+        mill.batch()
+
+
+def test_every_line_of_the_json_log_is_one_event(root: Path) -> None:
+    out = io.StringIO()
+    drain(root, JsonLog(out))
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [line["event"] for line in lines] == ["started", "document", "document", "document", "ended"]
+    assert {line["name"]: line["status"] for line in lines[1:-1]} == {
+        "a.png": "ok", "b\n{x}.png": "review", "broken.pdf": "failed",
+    }  # fmt: skip
+    assert lines[-1]["counts"]["taken"] == 3
+    assert out.getvalue().isascii()
+
+
+def test_the_metrics_count_what_the_account_counts(root: Path, tmp_path: Path) -> None:
+    path = tmp_path / "scanmill.prom"
+    drain(root, Screen(quiet=True), metrics=path)
+    samples = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(path.read_text("utf-8"))
+        for sample in family.samples
+    }
+    assert samples["scanmill_documents_total", "done"] == 2
+    assert samples["scanmill_documents_total", "failed"] == 1
+    assert samples["scanmill_records_total", "note", "review"] == 1
+    assert samples["scanmill_pages_total",] == 2
+    assert samples["scanmill_inbox_files", "note"] == 0
+    assert samples["scanmill_last_batch_faults",] == 0
+    assert abs(samples["scanmill_last_batch_ended_timestamp_seconds",] - time.time()) < 60
+
+
+def test_metrics_that_cannot_be_written_name_the_file(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"gone/x\.prom"):
+        drain(root, Screen(quiet=True), metrics=tmp_path / "gone" / "x.prom")
+
+
+def test_the_live_file_tells_others_and_goes_with_the_run(root: Path) -> None:
+    seen = []
+
+    class Look(JsonLog):
+        def ended(self, account: object) -> None:
+            seen.append(live.read(root))
+
+    looking = Look(io.StringIO())
+    settings = Settings.model_validate({"root": root, "settle_s": 0, "workers": 1})
+    assert live.read(root) is None
+    with Mill(settings, [NOTE], Echo(SCRIPT), "echo", looking) as mill:
+        mill.batch()
+        after = live.read(root)
+    (during,) = seen
+    assert during is not None
+    assert after is not None
+    assert (during["state"], during["waiting"], during["pid"]) == ("working", 3, os.getpid())
+    assert (after["state"], after["counts"], after["pages"]) == ("waiting", {"ok": 1, "review": 1, "failed": 1}, 2)
+    assert live.read(root) is None
+    assert not (root / ".live.json").exists()
+
+
+def test_what_a_killed_run_said_is_not_believed(root: Path) -> None:
+    (root / ".live.json").write_text('{"run": "long ago", "state": "working"}')
+    assert live.read(root) is None
+
+
+def test_the_driver_is_asked_for_the_load_of_the_first_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text('#!/bin/sh\necho "$@" > "$0.asked"\nfor n in 50 "[N/A]" 100 0; do echo $n; done\nexec sleep 60\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,1")
+    told: list[float] = []
+    with GpuLoad(lambda second, share: told.append(share)):
+        until = time.monotonic() + 10
+        while len(told) < 3 and time.monotonic() < until:
+            time.sleep(0.01)
+    assert told == [0.5, 1.0, 0.0]
+    assert "--id=3 " in (tmp_path / "nvidia-smi.asked").read_text()
+
+
+def test_without_a_driver_nothing_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    told: list[float] = []
+    with GpuLoad(lambda second, share: told.append(share)):
+        pass
+    assert told == []
