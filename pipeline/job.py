@@ -16,7 +16,7 @@ from pydantic_core import PydanticCustomError
 
 from pipeline import rules, yamlfile
 from pipeline.errors import ConfigError, Fault
-from pipeline.fields import FIELD_TYPES, AnyField, Closed, Field, PageRegion, Text, names
+from pipeline.fields import FIELD_TYPES, AnyField, Closed, Field, PageRegion, Text, column_names, names
 from pipeline.rules import Rule
 from pipeline.types import Region
 
@@ -87,7 +87,7 @@ class Job(Closed):
             raise PydanticCustomError("faults", "{said}", {"said": said, "faults": found})
         return self
 
-    @cached_property
+    @property
     def parts(self) -> "tuple[Job, ...]":
         """The questions that the job is put in: first the fields that stand anywhere, then those of each region.
 
@@ -151,7 +151,7 @@ def _misfits(
 ) -> list[tuple[yamlfile.Place, str]]:
     """Names that cannot be used, else rules that cannot be checked; rules that speak of broken fields are let be."""
     found: list[tuple[yamlfile.Place, str]] = [
-        (("fields", name), fault) for name, fault in names.faults([*fields, *broken], top=True)
+        (("fields", name), fault) for name, fault in names.faults([*column_names(fields), *broken], top=True)
     ]
     if not found:
         for index, rule in numbered:
