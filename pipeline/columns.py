@@ -14,7 +14,7 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 from pipeline.disk import printable
-from pipeline.fields import Field
+from pipeline.fields import Field, column_names, column_types
 from pipeline.types import Evidence, Record
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def schema(job: "Job") -> "pa.Schema":
             ("status", text),
             ("received_at", moment),
             ("processed_at", moment),
-            *((name, field.arrow()) for name, field in job.fields.items()),
+            *column_types(job.fields),
             ("confidence", _mirror(job.fields, pa.float64())),
             ("evidence", _mirror(job.fields, place)),
             ("issues", pa.list_(pa.struct([("code", text), ("path", text), ("message", text)]))),
@@ -75,7 +75,7 @@ def rows(job: "Job", columns: "pa.Schema") -> Callable[[Record], dict[str, Any]]
             "status": record.status,
             "received_at": record.document.received_at,
             "processed_at": record.processed_at,
-            **{name: record.data.get(name) for name in fields},
+            **{name: record.data.get(name) for name in column_names(fields)},
             "confidence": _mirrored(fields, record.data, record.confidence, ""),
             "evidence": _mirrored(fields, record.data, evidence, ""),
             "issues": [{"code": issue.code, "path": issue.path, "message": issue.message} for issue in record.issues],

@@ -132,10 +132,11 @@ def _error(code: str, detail: str) -> dict[str, str]:
 
 def _typed(data: Mapping[str, Any], job: "Job") -> dict[str, Any]:
     from pipeline.columns import fitter
+    from pipeline.fields import column_types
 
     if not data:
         return {}
-    return {name: fitter(field.arrow())(data.get(name)) for name, field in job.fields.items()}
+    return {name: fitter(kind)(data.get(name)) for name, kind in column_types(job.fields)}
 
 
 def _plain(value: Any) -> Any:

@@ -49,6 +49,13 @@ EVERY: dict[str, Field] = {
     "choice": field(type="choice", options={"EUR": ["€"], "USD": ["$"], "none": []}),
     "many": field(type="choice", options=["red", "green", "blue"], many=True),
     "measure": field(type="measure", unit="kPa"),
+    "prose": field(type="prose"),
+    "page": field(type="prose", verbatim=True),
+    "markdown": field(type="markdown", columns=["Part", "Count"]),
+    "code": field(type="code", language="python"),
+    "vue": field(type="code", language="vue"),
+    "data": field(type="code", language="json"),
+    "box": field(type="box"),
     "group": field(type="group", fields={"name": {"type": "text"}, "since": {"type": "date"}}),
     "rows": field(type="list", fields={"amount": {"type": "money"}, "when": {"type": "date"}}),
     "plain": field(type="list", item={"type": "number"}),
@@ -186,7 +193,7 @@ def test_required_is_asked_at_every_depth() -> None:
 
 def test_leaf_paths_of_the_job_and_of_the_data() -> None:
     assert [path for path, _ in leaves(EVERY)][-6:] == [
-        "measure",
+        "box",
         "group.name",
         "group.since",
         "rows.amount",

@@ -65,6 +65,7 @@ FULL: dict[str, Any] = {
     "menge": 0.1,
     "anzahl": 10**15,
     "druck": 1200.0,
+    "druck_printed": "1.2 MPa",
     "bezahlt": False,
     "arten": ["a"],
     "供应商": {"名称": "长江有限公司", "税": None},

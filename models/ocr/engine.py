@@ -69,7 +69,7 @@ class Ocr:
     def refuses(self, job: "Job") -> str | None:
         """A sentence when a field asks for what only a model that looks at the picture can tell."""
         for path, leaf in leaves(job.fields):
-            if not getattr(leaf, "READABLE", True):
+            if not leaf.readable:
                 return (
                     f"The job {job.name} asks for {path} ({leaf.type}), which only an engine that looks at pictures "
                     "can answer; its documents wait for a run with the GPU engine."

@@ -10,11 +10,22 @@ from typing import TYPE_CHECKING, Annotated, Any, Union
 
 from pydantic import Field as _Key
 
+from pipeline.fields.box import BoxField
 from pipeline.fields.choice import ChoiceField
+from pipeline.fields.code import CodeField
 from pipeline.fields.date import DateField
 from pipeline.fields.field import Closed, Coerced, Field, PageRegion, Problem, Text, shown
-from pipeline.fields.group import GroupField, coerce_object, inner_words, is_empty, object_schema
+from pipeline.fields.group import (
+    GroupField,
+    coerce_object,
+    column_names,
+    column_types,
+    inner_words,
+    is_empty,
+    object_schema,
+)
 from pipeline.fields.list import ListField
+from pipeline.fields.long import LongField, MarkdownField, ProseField
 from pipeline.fields.measure import MeasureField
 from pipeline.fields.number import IntegerField, MoneyField, NumberField
 from pipeline.fields.text import TextField
@@ -31,6 +42,10 @@ FIELD_TYPES: dict[str, type[Field]] = {
     "yesno": YesNoField,
     "choice": ChoiceField,
     "measure": MeasureField,
+    "prose": ProseField,
+    "markdown": MarkdownField,
+    "code": CodeField,
+    "box": BoxField,
     "group": GroupField,
     "list": ListField,
 }
@@ -58,6 +73,12 @@ def leaf_values(fields: Mapping[str, Field], data: Mapping[str, Any]) -> Iterato
             yield name + suffix, leaf, value
 
 
+def lone_text(fields: Mapping[str, Field]) -> LongField | None:
+    """The field of a job that is asked in free text: a long one that stands alone."""
+    only = next(iter(fields.values())) if len(fields) == 1 else None
+    return only if isinstance(only, LongField) else None
+
+
 def column(path: str) -> str:
     """The column path of a leaf path: lines[2].amount → lines.amount."""
     return re.sub(r"\[\d+\]", "", path)
@@ -66,29 +87,37 @@ def column(path: str) -> str:
 __all__ = [
     "FIELD_TYPES",
     "AnyField",
+    "BoxField",
     "ChoiceField",
     "Closed",
+    "CodeField",
     "Coerced",
     "DateField",
     "Field",
     "GroupField",
     "IntegerField",
     "ListField",
+    "LongField",
+    "MarkdownField",
     "MeasureField",
     "MoneyField",
     "NumberField",
     "PageRegion",
     "Problem",
+    "ProseField",
     "Text",
     "TextField",
     "TimeField",
     "YesNoField",
     "coerce_object",
     "column",
+    "column_names",
+    "column_types",
     "inner_words",
     "is_empty",
     "leaf_values",
     "leaves",
+    "lone_text",
     "object_schema",
     "shown",
 ]

@@ -74,12 +74,19 @@ class Field(Closed):
 
     NOUN: ClassVar[str] = "value"  # what the prompt and the messages call it
     LONGEST: ClassVar[int] = 300  # characters; nothing longer is read, so that no answer can cost more than a moment
+    LONG: ClassVar[bool] = False  # a text of many lines: asked in free text where it is the only field
+    BESIDE: ClassVar[str] = ""  # the suffix of a second column, which keeps how the value is printed
 
     type: str
     required: bool = False
     labels: tuple[Text, ...] = ()
     hint: str = ""
     region: PageRegion | None = None
+
+    @property
+    def readable(self) -> bool:
+        """Whether it is printed, so that an engine can answer it that only reads and does not look."""
+        return True
 
     def words(self) -> str:
         """What the prompt says about the field, without its name. Nested fields follow on indented lines."""

@@ -7,7 +7,7 @@ from pydantic import Field as Key
 from pydantic import field_validator
 
 from pipeline.fields import names
-from pipeline.fields.field import Coerced, Field, Problem
+from pipeline.fields.field import Coerced, Field, Problem, shown
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,7 +26,7 @@ class GroupField(Field):
     @field_validator("fields")
     @classmethod
     def _named(cls, fields: dict[str, Field]) -> dict[str, Field]:
-        for name, fault in names.faults(fields):
+        for name, fault in names.faults(column_names(fields)):
             raise ValueError(f"{name}: {fault}")
         return fields
 
@@ -89,9 +89,38 @@ def coerce_object(fields: Mapping[str, Field], answer: Mapping[str, Any]) -> Coe
     data: dict[str, Any] = {}
     problems: list[Problem] = []
     for name, field in fields.items():
-        data[name], found = field.coerce(answer.get(name))
+        given = _given(name, fields, answer)
+        data[name], found = field.coerce(given)
+        if field.BESIDE:  # also of what could not be read: the person who looks at the table wants to see it
+            data[name + field.BESIDE] = None if data[name] is None and not found else shown(given)[1:-1]
         problems += [Problem(code, message, f".{name}{suffix}") for code, message, suffix in found]
     return Coerced(data, tuple(problems))
+
+
+def _given(name: str, fields: Mapping[str, Field], answer: Mapping[str, Any]) -> Any:
+    """What the answer says of a field. A model may give the one box of a row under its own key for boxes."""
+    key = getattr(fields[name], "ANSWERED_AS", name)
+    if name in answer or key not in answer or key in fields or sum(each.type == "box" for each in fields.values()) > 1:
+        return answer.get(name)
+    return {each: answer[each] for each in (key, "page") if each in answer and each not in fields}
+
+
+def column_names(fields: Mapping[str, Field]) -> Iterator[str]:
+    """The columns that the fields make: their names, and after a measure that of its print."""
+    for name, field in fields.items():
+        yield name
+        if field.BESIDE:
+            yield name + field.BESIDE
+
+
+def column_types(fields: Mapping[str, Field]) -> "Iterator[tuple[str, pa.DataType]]":
+    """As `column_names`, each with the type of its column."""
+    import pyarrow as pa
+
+    for name, field in fields.items():
+        yield name, field.arrow()
+        if field.BESIDE:
+            yield name + field.BESIDE, pa.string()
 
 
 def missing_inside(fields: Mapping[str, Field], value: Mapping[str, Any]) -> Iterator[str]:
@@ -110,4 +139,4 @@ def is_empty(value: Any) -> bool:
 def struct(fields: Mapping[str, Field]) -> "pa.DataType":
     import pyarrow as pa
 
-    return pa.struct([pa.field(name, field.arrow()) for name, field in fields.items()])
+    return pa.struct(list(column_types(fields)))

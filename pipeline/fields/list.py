@@ -8,7 +8,15 @@ from pydantic import field_validator, model_validator
 
 from pipeline.fields import names
 from pipeline.fields.field import Coerced, Field, Problem
-from pipeline.fields.group import coerce_object, inner_words, is_empty, missing_inside, object_schema, struct
+from pipeline.fields.group import (
+    coerce_object,
+    column_names,
+    inner_words,
+    is_empty,
+    missing_inside,
+    object_schema,
+    struct,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,7 +37,7 @@ class ListField(Field):
     @field_validator("fields")
     @classmethod
     def _named(cls, fields: dict[str, Field]) -> dict[str, Field]:
-        for name, fault in names.faults(fields):
+        for name, fault in names.faults(column_names(fields)):
             raise ValueError(f"{name}: {fault}")
         return fields
 

@@ -9,6 +9,7 @@ from pydantic import field_validator
 from pipeline.fields.field import Coerced, Text
 from pipeline.fields.number import Numeric
 from pipeline.values import measures
+from pipeline.values.texts import narrow
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -17,9 +18,13 @@ _NUMBER_AND_UNIT = re.compile(r"\s*([-+]?\s*[\d.,'’ ]*\d)\s*(.*?)\s*", re.DOTA
 
 
 class MeasureField(Numeric):
-    """ "1.2 MPa" asked in kPa is 1200. A number printed without a unit is taken to be in `unit`."""
+    """ "1.2 MPa" asked in kPa is 1200. A number printed without a unit is taken to be in `unit`.
+
+    The number is one column, for sums and rules; what is printed is a second one beside it: `pressure_printed`.
+    """
 
     NOUN: ClassVar[str] = "a measure"
+    BESIDE: ClassVar[str] = "_printed"
 
     type: Literal["measure"] = "measure"
     unit: Text
@@ -37,14 +42,23 @@ class MeasureField(Numeric):
         return f"a number with its unit as printed (in {self.unit} if no unit is printed)"
 
     def _number(self, answer: Any) -> Decimal | Coerced:
-        parts = _NUMBER_AND_UNIT.fullmatch(answer) if isinstance(answer, str) else None
-        value = super()._number(parts[1] if parts else answer)
-        if parts is None or not parts[2]:
-            return value
+        if not isinstance(answer, str):
+            return super()._number(answer)
+        parts = _NUMBER_AND_UNIT.fullmatch(narrow(answer))
+        if parts is None:
+            return self.wrong(answer)
+        value = super()._number(parts[1])
         if isinstance(value, Coerced):
             return self.wrong(answer, value.problems[0].message.partition(self.NOUN)[2])
-        converted = measures.convert(value, parts[2], self.unit)
-        return self.wrong(answer, f" that can be given in {self.unit}") if converted is None else converted
+        printed = parts[2]
+        if not printed:
+            return value
+        converted = measures.convert(value, printed, self.unit)
+        if converted is None:
+            if measures.unit(printed) is None:
+                return self.wrong(answer, f" that can be given in {self.unit}")
+            return self.wrong(answer, f": {printed} cannot be brought to {self.unit}")
+        return converted
 
     def _kept(self, value: Decimal, answer: Any) -> Coerced:
         return Coerced(float(value))

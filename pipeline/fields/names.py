@@ -14,7 +14,11 @@ RULE_WORDS = ("today",)
 def faults(names: Iterable[str], *, top: bool = False) -> Iterator[tuple[str, str]]:
     """(name, what is wrong with it) for each name that cannot be used; `top`: these become columns of the table."""
     seen: dict[str, str] = {}
+    said: set[str] = set()
     for name in names:
+        if name in said:
+            yield name, "is a column already: it keeps how the measure is printed; choose another name"
+        said.add(name)
         if not name.isidentifier():
             yield name, "a field's name is made of letters, digits and _ and does not begin with a digit"
         elif keyword.iskeyword(name) or name in RULE_WORDS:

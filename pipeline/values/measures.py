@@ -33,10 +33,11 @@ _PRINTED: dict[str, str] = {
     "KPa": "kPa", "Bar": "bar",
     "BAR": "bar", "PSI": "psi", "Lt": "l", "ltr": "l", "Liter": "l", "lbs": "lb", "LBS": "lb", "hrs": "h",
     "Hrs": "h", "Kw": "kW", "KW": "kW",
-    "Kwh": "kWh", "KWH": "kWh", "HZ": "Hz", "hz": "Hz", "rh": "percent", "%RH": "percent",
+    "Nm": "N*m", "kNm": "kN*m", "Kwh": "kWh", "KWH": "kWh", "HZ": "Hz", "hz": "Hz", "rh": "percent", "%RH": "percent",
 }  # fmt: skip
 _NUMBER = r"[-+]?\s?(?:[0-9]+(?:[.,' ][0-9]+)*|[.,][0-9]+)"
 _UNIT = r"[^\s0-9.,;:()][^\s,;:()]{0,11}"
+_POWER = re.compile(r"(?<![A-Za-z])([kcdmμu]?m)([23])(?![A-Za-z0-9])")  # m2, cm3: how people type m² and cm³
 _WHOLE = re.compile(rf"(?P<number>{_NUMBER})\s*(?P<unit>\D.*)?", re.DOTALL)
 _ANYWHERE = re.compile(rf"(?<![0-9A-Za-z.,:/])(?P<number>{_NUMBER})\s?(?P<unit>{_UNIT})")
 
@@ -57,6 +58,7 @@ def unit(text: str) -> Any:
 
     printed = text.strip()
     named = _PRINTED.get(printed) or _PRINTED.get(printed.rstrip(".")) or printed.rstrip(".")
+    named = _POWER.sub(r"\1**\2", named)
     for sign, power in (("²", "**2"), ("³", "**3"), ("·", "*"), ("µ", "u"), ("μ", "u"), ("^", "**")):
         named = named.replace(sign, power)
     if not named or not re.fullmatch(r"[A-Za-z%_][A-Za-z0-9_%/* -]*", named):
@@ -78,15 +80,20 @@ def unit(text: str) -> Any:
 
 def convert(value: Decimal, printed: str, wanted: str) -> Decimal | None:
     """The value in the wanted unit, to 12 significant digits; None where the units are unknown or measure other
-    things."""
+    things.
+
+    Angles, turns, pieces and percent all have no dimension, and are not each other: 60 rpm are not 6.28 Hz.
+    """
     from pint.errors import PintError
 
     source, target = unit(printed), unit(wanted)
-    if source is None or target is None or source.dimensionality != target.dimensionality:
+    if source is None or target is None:
         return None
     if source == target:
         return value
     try:
+        if _registry().get_root_units(source)[1] != _registry().get_root_units(target)[1]:
+            return None
         result = _registry().Quantity(value, source).to(target).magnitude
     except (PintError, ArithmeticError):
         return None

@@ -1,0 +1,74 @@
+"""`code`: a file that the engine writes, such as a Vue component or a CSV table."""
+
+import json
+from typing import Any, ClassVar, Literal
+
+from pipeline.fields import soundness
+from pipeline.fields.field import Coerced
+from pipeline.fields.long import LongField, blocks, trimmed
+
+Language = Literal[
+    "vue", "html", "python", "javascript", "typescript", "json", "csv", "css", "sql", "xml", "yaml", "shell", "text"
+]
+ENDINGS: dict[str, str] = {
+    "vue": ".vue", "html": ".html", "python": ".py", "javascript": ".js", "typescript": ".ts", "json": ".json",
+    "csv": ".csv", "css": ".css", "sql": ".sql", "xml": ".xml", "yaml": ".yaml", "shell": ".sh", "text": ".txt",
+}  # fmt: skip
+_NAMES: dict[str, tuple[str, ...]] = {  # what people and models call them behind a fence
+    "html": ("htm", "xhtml"), "python": ("py", "python3"), "javascript": ("js", "jsx", "mjs"),
+    "typescript": ("ts", "tsx"), "yaml": ("yml",), "shell": ("sh", "bash", "zsh", "console"),
+    "text": ("txt", "plain", "plaintext"), "xml": ("svg",), "json": ("jsonc",),
+}  # fmt: skip
+_EXAMPLES: dict[str, str] = {
+    "vue": '<template>\n  <el-button type="primary">OK</el-button>\n</template>\n\n<script setup>\n</script>',
+    "html": "<!doctype html>\n<title>Login</title>\n<p>OK</p>",
+    "python": "def total(rows):\n    return sum(rows)",
+    "json": '{\n  "total": 12\n}',
+    "csv": "part,count\nbolt,12",
+    "xml": "<part>\n  <count>12</count>\n</part>",
+    "yaml": "part: bolt\ncount: 12",
+}
+
+
+class CodeField(LongField):
+    """The fenced block of the language, else the longest fenced block, else the whole answer. It is never run."""
+
+    NOUN: ClassVar[str] = "code"
+    JOINED: ClassVar[bool] = False
+
+    type: Literal["code"] = "code"
+    language: Language
+
+    @property
+    def readable(self) -> bool:
+        return False
+
+    @property
+    def ending(self) -> str:
+        return ENDINGS[self.language]
+
+    def noun(self) -> str:
+        return f"one whole {self.language} file" if self.language != "text" else "one plain text file"
+
+    def said_alone(self) -> str:
+        return f"Answer with {self.noun()}, in one fenced block (```{self.language}), and nothing else."
+
+    def coerce(self, answer: Any) -> Coerced:
+        if self.language == "json" and isinstance(answer, dict | list):
+            try:
+                answer = json.dumps(answer, ensure_ascii=False, indent=2, default=str)
+            except (ValueError, RecursionError):
+                return self.wrong(answer)
+        return super().coerce(answer)
+
+    def _text(self, answer: str) -> str:
+        found = blocks(answer)
+        names = (self.language, *_NAMES.get(self.language, ()))
+        own = [block for block in found if block.language in names]
+        return max((block.text for block in own or found), key=len, default=trimmed(answer))
+
+    def fault(self, text: str) -> str | None:
+        return soundness.fault(self.language, text)
+
+    def example(self) -> str:
+        return _EXAMPLES.get(self.language, "12")

@@ -1,0 +1,168 @@
+"""`prose` and `markdown`: long texts, kept as they were answered, line by line."""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field as Key
+
+from pipeline.fields.field import Coerced, Field, Problem, Text
+from pipeline.fields.soundness import headings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_UNPRINTED = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u2060\ufeff\ud800-\udfff]")
+_FENCE = re.compile(r"^[ \t]{0,3}(`{3,}|~{3,})[ \t]*([^\s`]*)[^\n`]*$", re.MULTILINE)
+
+
+class LongField(Field):
+    """Line breaks and indentation count; empty lines around the text, and what cannot be printed, go.
+
+    A job whose only field is long is asked in free text, and the answer is taken as it is.
+    """
+
+    LONG: ClassVar[bool] = True
+    JOINED: ClassVar[bool] = True  # the texts of several windows are one text, in the order of the pages
+
+    max_length: int = Key(default=20_000, ge=1, le=1_000_000)
+
+    @property
+    def ending(self) -> str:
+        """The suffix of the file that the text is written to as well; "" where it is not."""
+        return ""
+
+    def said_alone(self) -> str:
+        """What the prompt says where this is the only field, and the answer is nothing but its text."""
+        return f"Answer with {self.noun()} and nothing else."
+
+    def _schema(self) -> dict[str, Any]:
+        return {"type": ["string", "null"], "maxLength": self.max_length}
+
+    def coerce(self, answer: Any) -> Coerced:
+        if answer is None:
+            return self.nothing()
+        if isinstance(answer, bool | dict | list):
+            return self.wrong(answer)
+        text = self._text(_printable(str(answer)))
+        if not text or text.casefold() == "null":
+            return self.nothing()
+        if len(text) > self.max_length:
+            return self.refused(text, f"is longer than {self.max_length} characters (max_length)")
+        fault = self.fault(text)
+        return Coerced(text, (Problem("bad_text", fault),) if fault else ())
+
+    def _text(self, answer: str) -> str:
+        """The part of the answer that is the text."""
+        return trimmed(answer)
+
+    def fault(self, text: str) -> str | None:
+        """What is wrong with a text that is nevertheless kept."""
+        return None
+
+    def arrow(self) -> "pa.DataType":
+        import pyarrow as pa
+
+        return pa.string()
+
+
+class ProseField(LongField):
+    """What the engine writes in its own sentences; with `verbatim`, the text of the page as it stands."""
+
+    NOUN: ClassVar[str] = "prose"
+
+    type: Literal["prose"] = "prose"
+    verbatim: bool = False
+
+    @property
+    def readable(self) -> bool:
+        return self.verbatim
+
+    def noun(self) -> str:
+        return "the text of the page as it stands, line by line" if self.verbatim else "text in whole sentences"
+
+    def example(self) -> str:
+        return "Dear Sir,\nthe pump was repaired." if self.verbatim else "The picture shows a pump. Its seal leaks."
+
+
+class MarkdownField(LongField):
+    """Markdown; `columns` are the headings that a table in it must have."""
+
+    NOUN: ClassVar[str] = "Markdown"
+
+    type: Literal["markdown"] = "markdown"
+    columns: tuple[Text, ...] = ()
+
+    @property
+    def ending(self) -> str:
+        return ".md"
+
+    def noun(self) -> str:
+        return "Markdown" + (f" with one table that has the columns {', '.join(self.columns)}" if self.columns else "")
+
+    def _text(self, answer: str) -> str:
+        """A fence around all of it is no part of it."""
+        text = trimmed(answer)
+        found = blocks(text)
+        if len(found) == 1 and found[0].first == 0 and found[0].last == len(text):
+            return found[0].text if found[0].language in ("", "markdown", "md") else text
+        return text
+
+    def fault(self, text: str) -> str | None:
+        if not self.columns:
+            return None
+        tables = headings(text)
+        if not tables:
+            return f"it has no table; one with the columns {', '.join(self.columns)} is asked for"
+        gaps: list[list[str]] = [
+            [name for name in self.columns if _plain(name) not in map(_plain, table)] for table in tables
+        ]
+        if all(gaps):
+            return f"its table has no column {', '.join(sorted(gaps, key=len)[0])}"
+        return None
+
+    def example(self) -> str:
+        names = self.columns or ("Part", "Count")
+        rows = [names, ["---"] * len(names), ["12"] * len(names)]
+        return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+class Block:
+    """A fenced block: its language in small letters, its text, and where the fences begin and end."""
+
+    __slots__ = ("first", "language", "last", "text")
+
+    def __init__(self, language: str, text: str, first: int, last: int) -> None:
+        self.language, self.text, self.first, self.last = language.casefold(), text, first, last
+
+
+def blocks(text: str) -> Sequence[Block]:
+    """The fenced blocks of a text, in order. One that is not closed runs to the end, as in CommonMark."""
+    found: list[Block] = []
+    opening: re.Match[str] | None = None
+    for fence in _FENCE.finditer(text):
+        if opening is None:
+            opening = fence
+        elif not fence[2] and fence[1][0] == opening[1][0] and len(fence[1]) >= len(opening[1]):
+            inside = text[opening.end() + 1 : max(opening.end() + 1, fence.start() - 1)]
+            found.append(Block(opening[2], trimmed(inside), opening.start(), fence.end()))
+            opening = None
+    if opening is not None:
+        found.append(Block(opening[2], trimmed(text[opening.end() + 1 :]), opening.start(), len(text)))
+    return found
+
+
+def trimmed(text: str) -> str:
+    """Without empty lines before and blanks after; the first line keeps its indentation."""
+    kept = text.rstrip()
+    start = len(kept) - len(kept.lstrip())
+    return kept[kept.rfind("\n", 0, start) + 1 :]
+
+
+def _printable(text: str) -> str:
+    return _UNPRINTED.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def _plain(heading: str) -> str:
+    return re.sub(r"[\s*_`]+", "", unicodedata.normalize("NFKC", heading)).casefold()
