@@ -10,7 +10,7 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,12 +19,13 @@ from typing import Literal
 
 import simplejson
 
-from pipeline import disk
-from pipeline.boxes import ERROR_SUFFIX, Boxes, Dropped, signature
+from pipeline import disk, questions, sets
+from pipeline.boxes import ERROR_SUFFIX, Boxes, Dropped, ignored, signature, unchanged
 from pipeline.errors import DOCUMENT_ERRORS, DocumentError
 from pipeline.types import Document
 
 Where = Literal["done", "failed", "duplicate"]
+SETS = ".sets"  # working/<run>/<box>.sets/ holds sets: no box has a point in its name
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +50,11 @@ class Inbox:
         settle_s: float = 2.0,
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
+        asking: Collection[str] = (),
     ) -> None:
+        """`asking`: the boxes in which a question comes with each document."""
         self.root, self.run = root, disk.child(run)
-        self.boxes = Boxes(root, settle_s, now, clock)
+        self.boxes = Boxes(root, settle_s, now, clock, asking)
         self._now = now
         self._numbers: dict[Path, int] = {}  # the next " (n)" to try, so that the 10,000th scan.pdf is quick too
         self._recovered: list[str] = []
@@ -73,13 +76,11 @@ class Inbox:
 
         Raises StorageError where the root cannot be written; what only this file refuses is noted in `boxes.stuck`.
         """
-        *inner, name = dropped.name.split("/")
+        in_set = dropped.box in self.boxes.asking
         try:
-            if signature(os.lstat(dropped.path)) != dropped.signature:
+            if not unchanged(dropped, in_set):
                 return None
-            place = disk.folder(self.root, "working", self.run, dropped.box, *inner)
-            target = next(place / free for _, free in disk.free_names(name) if not os.path.lexists(place / free))
-            os.rename(dropped.path, target)
+            target = self._take_set(dropped) if in_set else self._take(dropped)
         except OSError as error:
             if not os.path.lexists(dropped.path):
                 return None
@@ -88,10 +89,63 @@ class Inbox:
                 raise disk.storage_error(error, self.root / "working") from error
             self.boxes.stick(dropped.path, error)
             return None
-        claim = _opened(target, dropped.box, dropped.name, self.run)
+        if in_set:
+            claim = _asked(target, dropped.box, self.run)
+        else:
+            claim = _opened(target, dropped.box, dropped.name, self.run)
         if claim is None:
-            self._put_back(target, dropped.box, dropped.name)
+            self._put_back(target, dropped.box, target.name if in_set else dropped.name)
         return claim
+
+    def _take(self, dropped: Dropped) -> Path:
+        *inner, name = dropped.name.split("/")
+        place = disk.folder(self.root, "working", self.run, dropped.box, *inner)
+        target = next(place / free for _, free in disk.free_names(name) if not os.path.lexists(place / free))
+        os.rename(dropped.path, target)
+        return target
+
+    def _take_set(self, dropped: Dropped) -> Path:
+        """A folder by one rename; loose files one by one into a fresh folder, the text first.
+
+        A text alone in the box could be a question of its own, a picture alone waits: so what another machine sees
+        meanwhile is never taken. After a kill in between, `_completed` brings the rest.
+        """
+        place = disk.folder(self.root, "working", self.run, dropped.box + SETS)
+        if not dropped.members:
+            for _, free in disk.free_names(dropped.name):
+                if not os.path.lexists(place / free):
+                    os.rename(dropped.path, place / free)
+                    return place / free
+        stem = os.path.splitext(dropped.name)[0]
+        for _, free in disk.free_names(dropped.name if ignored(stem) else stem):
+            with suppress(FileExistsError):
+                os.mkdir(place / free, 0o700)
+                break
+        taken: list[str] = []
+        try:
+            for member in dropped.members:
+                os.rename(member, place / free / os.path.basename(member))
+                taken.append(member)
+        except OSError:
+            for member in taken:
+                disk.move(place / free / os.path.basename(member), Path(member))
+            raise
+        return place / free
+
+    def _completed(self, folder: Path, box: str) -> None:
+        """After a kill while loose files were claimed: the rest still lies in the box. Raises StorageError."""
+        top = self.root / "inbox" / box
+        with disk.storing(folder):
+            names = os.listdir(folder)
+            if len(names) != 1 or not top.is_dir():
+                return
+            with os.scandir(top) as entries:
+                loose = [each.name for each in entries if not each.is_dir(follow_symlinks=False)]
+            others = [name for name in loose if not ignored(name) and name not in names]
+            for group in sets.grouped([*names, *others]):
+                for name in group if names[0] in group else ():
+                    if name in others:
+                        os.rename(top / name, folder / name)
 
     def recover(self, alive: Callable[[str], bool]) -> Iterator[Claim]:
         """What dead runs had claimed: each is to be finished or given back, before the first scan."""
@@ -102,8 +156,15 @@ class Inbox:
                 continue
             self._recovered.append(run)
             top = self.root / "working" / run
+            for path in _sets_in(top):
+                box = path.parent.name.removesuffix(SETS)
+                self._completed(path, box)
+                if claim := _asked(path, box, run):
+                    yield claim
             for path in sorted(_files(top)):
                 box, _, name = str(path.relative_to(top)).partition("/")
+                if box.endswith(SETS):
+                    continue
                 if name and not self._moved(path, box) and (claim := _opened(path, box, name, run)):
                     yield claim
 
@@ -147,8 +208,8 @@ class Inbox:
             found = sorted(os.listdir(top)) if top.is_dir() else []
             moved = []
             for box in found if boxes is None else [box for box in boxes if box in found]:
-                for path in sorted(_files(top / box)):
-                    if path.name.lower().endswith(ERROR_SUFFIX):
+                for path in sorted([*_noted_folders(top / box), *_files(top / box)]):
+                    if path.name.lower().endswith(ERROR_SUFFIX) or not os.path.lexists(path):
                         continue
                     name = str(path.relative_to(top / box))
                     moved.append(str(self._put_back(path, box, name).relative_to(self.root / "inbox")))
@@ -225,9 +286,48 @@ def _opened(path: Path, box: str, name: str, run: str) -> Claim | None:
     return Claim(Document(digest, name, path, box, received, size), run, error)
 
 
+def _asked(path: Path, box: str, run: str) -> Claim | None:
+    """As `_opened`, for a set."""
+    asked, error = None, DocumentError("vanished")
+    try:
+        asked = questions.read(path)
+        if asked is None:
+            return None
+    except FileNotFoundError:
+        pass
+    except OSError as fault:
+        error = DocumentError("not_readable", fault.strerror or str(fault))
+    if asked is None:
+        digest = hashlib.sha256(os.fsencode(f"{box}\0{path.name}")).hexdigest()
+        return Claim(Document(digest, path.name, path, box, datetime.now(UTC), 0), run, error)
+    received = datetime.now(UTC)
+    with suppress(ValueError, OverflowError, OSError):
+        received = min(received, datetime.fromtimestamp(asked.changed_s, UTC))
+    document = Document(
+        asked.id, path.name, path, box, received, asked.size_bytes, asked.question, asked.earlier, asked.parts
+    )
+    return Claim(document, run, asked.error)
+
+
 def _kind(mode: int) -> str:
     kinds = {stat.S_IFLNK: "a link", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
     return kinds.get(stat.S_IFMT(mode), "a device")
+
+
+def _sets_in(top: Path) -> Iterator[Path]:
+    """The sets that a run had claimed. Raises StorageError."""
+    with disk.storing(top):
+        for place in sorted(top.glob(f"*{SETS}/*/")):
+            if any(place.iterdir()):
+                yield place
+
+
+def _noted_folders(top: Path) -> Iterator[Path]:
+    """Folders with a note beside them: sets that failed."""
+    for place, folders, names in os.walk(top):
+        sets_here = [name for name in folders if name + ERROR_SUFFIX in names]
+        yield from (Path(place, name) for name in sets_here)
+        folders[:] = [name for name in folders if name not in sets_here]
 
 
 def _files(top: Path) -> Iterator[Path]:
