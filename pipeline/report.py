@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,14 @@ def busy(account: Account, bins: int = PLOT_BINS) -> list[float | None]:
     return [sum(part) / len(part) if part else None for part in parts]
 
 
+def clock(account: Account) -> list[str]:
+    """What stands below a plot of the run at its start, middle and end: the time of day, or spans in a short run."""
+    half = account.seconds / 2
+    if half < 300:
+        return ["start", webpage.span(half), webpage.span(2 * half)]
+    return [(account.started_at + timedelta(seconds=half * part)).strftime("%H:%M") for part in range(3)]
+
+
 def report(account: Account, root: Path, json_name: str = "") -> str:
     """The account as one HTML page for <root>/runs/: what needs a person first, everything after it."""
     folder = root / "runs"
@@ -88,6 +97,7 @@ def report(account: Account, root: Path, json_name: str = "") -> str:
             "json_name": json_name,
             "pace": pace(account),
             "busy": busy(account),
+            "clock": clock(account),
             "doubtful_total": len(doubtful),
             "doubtful": [shown(entry) for entry in doubtful[:CARDS]],
             "slowest": [shown(entry) for entry in slowest[:SLOWEST]],
