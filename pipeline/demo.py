@@ -48,10 +48,10 @@ def read_back(root: Path, jobs: Sequence[Job]) -> dict[str, list[Record]]:
 
 
 def compare_with_truth(samples: Path, jobs: Sequence[Job], records: Mapping[str, Sequence[Record]]) -> dict[str, Score]:
-    """The score of each job against samples/truth.jsonl."""
+    """The score against samples/truth.jsonl of each job that answered; the others wait for another engine."""
     labels = [label for label in read_labels(samples / "truth.jsonl") if label.job]
     scores = {}
-    for job in jobs:
+    for job in (job for job in jobs if records[job.name]):
         by_name = {f"{record.document.inbox}/{record.document.name}": record for record in records[job.name]}
         asked = [label for label in labels if label.job == job.name]
         scores[job.name] = compare(job, asked, [by_name.get(label.name) for label in asked])
@@ -63,7 +63,7 @@ def show_demo(
 ) -> None:
     """Tables of what was read, how much of it is true, and where everything lies; on stdout."""
     out = stdout()
-    for job in jobs:
+    for job in (job for job in jobs if records[job.name]):
         show_records(job, records[job.name])
     rows = []
     for name, score in scores.items():
@@ -72,7 +72,7 @@ def show_demo(
         rows.append([name, len(score.documents), *counts])
     head = ["job", "documents", "values", "right", "close", "missing", "wrong", "invented"]
     show_rows(head, rows, "compared with samples/truth.jsonl", right=head[1:])
-    first = jobs[0].name
+    first = next((job.name for job in jobs if records[job.name]), jobs[0].name)
     out.print(f"Parquet  {safe(root)}/results/<job>/<day>.parquet")
     out.print(f"JSON     {safe(root)}/records/<job>/<id>.json")
     out.print(f"report   {safe(next(iter(sorted((root / 'runs').glob('*.html'), reverse=True)), root / 'runs'))}")

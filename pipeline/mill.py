@@ -20,7 +20,7 @@ from pipeline.live import Live
 from pipeline.lock import RootLock, run_name
 from pipeline.metrics import Metrics
 from pipeline.pages import Pages, warm_up
-from pipeline.run import Batch, by_inbox
+from pipeline.run import Batch, by_inbox, left
 from pipeline.settings import Settings
 from pipeline.store import Store
 from pipeline.table import Table
@@ -59,8 +59,8 @@ class Mill:
             self._listener = self._told(run, stack)
             self._pool = stack.enter_context(decoders(settings))
             self._open = stack.pop_all()
-        for wait in self._waits:
-            self._listener.note(wait)
+        for line in self._left():
+            self._listener.note(line)
         return self
 
     def __exit__(
@@ -91,6 +91,10 @@ class Mill:
                 f"a run before this one was cut off: {finished} finished, {returned} given back to the inbox"
             )
 
+    def _left(self) -> list[str]:
+        """What this engine leaves in the inbox, in one line."""
+        return left(self._jobs, self._waits, self._inbox.boxes.waiting(self._waits))
+
     def waiting(self) -> int:
         """How many files lie in the inboxes that this engine can answer."""
         return sum(self._inbox.boxes.waiting(list(self._boxes)).values())
@@ -98,7 +102,7 @@ class Mill:
     def batch(self, limit: int | None = None, stop: Callable[[], bool] = lambda: False) -> Account:
         """Drains the inbox once and writes the account under runs/ when anything was taken."""
         account = Account(self._engine_line, tuple(job.name for jobs in self._boxes.values() for job in jobs))
-        account.notes.extend(self._waits)
+        account.notes.extend(self._left())
         ledger = Ledger(self._inbox, self._store, self._tables)
         pages = Pages(self._pool, self._settings.limits, self._settings.passwords)
         batch = Batch(self._boxes, self._model, self._inbox, ledger, pages, account, self._listener, limit, stop)

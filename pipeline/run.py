@@ -22,19 +22,36 @@ LINKS = 20  # records that the account names for one document
 PATIENCE = 5  # a run waits this many times `settle_s` for files that were just dropped; what still grows then is left
 
 
-def by_inbox(model: Model, jobs: Sequence[Job]) -> tuple[dict[str, list[Job]], list[str]]:
-    """The jobs by inbox, without the inboxes that wait for another engine, and a sentence for each of those.
+def by_inbox(model: Model, jobs: Sequence[Job]) -> tuple[dict[str, list[Job]], dict[str, str]]:
+    """The jobs by inbox, and of each inbox that waits for another engine instead, why.
 
     An inbox waits as a whole when one of its jobs must: a document that went to done/ would never meet that job.
     """
     boxes: dict[str, list[Job]] = {}
+    waits: dict[str, str] = {}
     for job in jobs:
         boxes.setdefault(job.inbox, []).append(job)
-    waits = []
+        if job.inbox not in waits and (reason := model.refuses(job)):
+            waits[job.inbox] = reason
+    return {box: asked for box, asked in boxes.items() if box not in waits}, waits
+
+
+def left(jobs: Sequence[Job], waits: Mapping[str, str], counts: Mapping[str, int]) -> list[str]:
+    """One line about all documents that this engine leaves in the inbox; none where there are none.
+
+    `counts` says how many lie in each inbox.
+    """
+    by_reason: dict[str, list[str]] = {}
     for job in jobs:
-        if (reason := model.refuses(job)) and boxes.pop(job.inbox, None) is not None:
-            waits.append(f"inbox/{job.inbox} waits: {reason}")
-    return boxes, waits
+        if counts.get(job.inbox) and job.inbox in waits:
+            by_reason.setdefault(waits[job.inbox], []).append(job.name)
+    total = sum(counts.get(box, 0) for box in waits)
+    told = "; ".join(f"{', '.join(names)} ({reason})" for reason, names in by_reason.items())
+    return (
+        [f"{total} document{'s' if total > 1 else ''} wait{'' if total > 1 else 's'} in the inbox: {told}"]
+        if told
+        else []
+    )
 
 
 @dataclass

@@ -7,8 +7,8 @@ from printed import Printed, day, text
 from sample import Column, Sample, heads, listed
 from sheet import GREY, PEN, Sheet
 
-OK, BAD = Printed("正常", "normal"), Printed("异常", "abnormal")
-ENDINGS = {"continue": "可继续运行", "repair": "限期整改", "stop": "立即停机"}
+OK, BAD = text("正常"), text("异常")
+ENDINGS = ("可继续运行", "限期整改", "立即停机")
 
 
 def inspection(
@@ -27,17 +27,17 @@ def inspection(
     `ticked`: the conclusion is a box with a pen's tick; else it is written out."""
     checks = listed(table)
     items: list[dict[str, Any]] = [
-        {"item": text(item), "result": BAD if note else OK, "note": text(note) if note else None}
+        {"项目": text(item), "结果": BAD if note else OK, "备注": text(note) if note else None}
         for item, _, note in checks
     ]
     fields: dict[str, Any] = {
-        "equipment_id": text(equipment),
-        "equipment_name": text(name),
-        "inspection_date": when,
-        "inspector": text(inspector),
-        "items": items,
-        "abnormal_items": [text(item) for item, _, note in checks if note],
-        "conclusion": Printed(ENDINGS[ending], ending),
+        "设备编号": text(equipment),
+        "设备名称": text(name),
+        "巡检日期": when,
+        "巡检人": text(inspector),
+        "检查项": items,
+        "异常项": [text(item) for item, _, note in checks if note],
+        "结论": text(ending),
     }
     sheet = Sheet()
     sheet.text(298, 84, "设 备 巡 检 表", "song bold", 22, "center")
@@ -67,26 +67,26 @@ def inspection(
         sheet.text(76, y + 22, str(number), "song", 11, "center")
         sheet.text(106, y + 22, item, "song", 11)
         sheet.text(296, y + 22, norm, "song", 10, "center")
-        sheet.hand(386, y + 23, line["result"].words, "kai", 16, align="center")
+        sheet.hand(386, y + 23, line["结果"].words, "kai", 16, align="center")
         if note:
             sheet.hand(425, y + 23, note, "kai", 14)
         y += 34
         sheet.line((left, y), (right, y))
     for x in (96, 236, 356, 416):
         sheet.line((x, top + 72), (x, y))
-    bad = "、".join(item.words for item in fields["abnormal_items"]) or "无"
+    bad = "、".join(item.words for item in fields["异常项"]) or "无"
     sheet.text(left + 42, y + 28, "异常项", "song", 11.5, "center")
     sheet.hand(left + 96, y + 29, bad, "kai", 15)
     sheet.line((left, y + 44), (right, y + 44))
     sheet.text(left + 42, y + 74, "结论", "song", 11.5, "center")
     if ticked:
-        for x, (key, words) in zip((left + 98, left + 210, left + 308), ENDINGS.items(), strict=True):
+        for x, words in zip((left + 98, left + 210, left + 308), ENDINGS, strict=True):
             sheet.frame(x, y + 63, 11, 11, 0.8)
             sheet.text(x + 16, y + 73, words, "song", 11.5)
-            if key == ending:
+            if words == ending:
                 sheet.line((x + 1, y + 66), (x + 5, y + 72), (x + 7, y + 70), (x + 17, y + 57), width=1.6, ink=PEN)
     else:
-        sheet.hand(left + 96, y + 75, ENDINGS[ending], "kai", 17)
+        sheet.hand(left + 96, y + 75, ending, "kai", 17)
     sheet.line((left + 84, y), (left + 84, y + 92))
     bottom = y + 92
     sheet.frame(left, top, right - left, bottom - top, 1.1)
@@ -115,7 +115,7 @@ def pump() -> Sample:
             电机电流 | ≤32A |
             地脚螺栓 | 无松动 |
         """,
-        "repair",
+        "限期整改",
         False,
     )
     sample.sheets[0].stamp(
@@ -142,6 +142,6 @@ def compressor() -> Sample:
             安全阀 | 铅封完好 |
             控制面板 | 无报警 |
         """,
-        "continue",
+        "可继续运行",
         True,
     )

@@ -20,7 +20,9 @@ import inspections
 import invoices
 import invoices_eu
 import invoices_zh
+import looks
 import numpy as np
+import papers
 import receipts
 import receipts_eu
 import simplejson
@@ -75,6 +77,15 @@ SAMPLES: tuple[Callable[[], Sample], ...] = (
     deliveries.lieferschein,
     deliveries.turned,
     deliveries.songhuodan,
+    papers.pump_table,
+    looks.gauge,
+    looks.picture,
+    looks.figure,
+    looks.vue,
+    looks.html,
+    looks.solder,
+    papers.french_letter,
+    papers.agreement,
 )
 
 
@@ -82,22 +93,27 @@ def truth(sample: Sample) -> dict[str, Any]:
     """One line of truth.jsonl; `norm` has the fields whose typed value is not just the words."""
     words, values = as_printed(sample.fields), as_typed(sample.fields)
     norm = {name: value for name, value in values.items() if value != words[name]}
-    meta = {"note": f"{sample.what}: {sample.hard}", "expected": sample.expected}
+    meta: dict[str, Any] = {"note": f"{sample.what}: {sample.hard}", "expected": sample.expected}
+    if sample.mentions:
+        meta["mentions"] = sample.mentions
     return {"file": sample.file, "job": sample.job, "fields": words, "norm": norm, "meta": meta}
 
 
 def table(samples: list[Sample]) -> str:
-    """The table at the end of README.md."""
+    """The table at the end of README.md; a document that several jobs read stands there once."""
+    samples = list({sample.file: sample for sample in samples}.values())
     rows = [f"| [{sample.file}]({sample.file}) | {sample.what} | {sample.hard} |" for sample in samples]
     return "\n".join(["| file | what it is | what makes it hard |", "|---|---|---|", *rows]) + "\n"
 
 
 def main(wanted: list[str]) -> None:
     samples = [make() for make in SAMPLES]
+    drawn: set[str] = set()
     for sample in samples:
         path = HERE / sample.file
-        if wanted and path.name not in wanted:
+        if (wanted and path.name not in wanted) or sample.file in drawn:
             continue
+        drawn.add(sample.file)
         path.parent.mkdir(exist_ok=True)
         WAYS[path.stem](sample, path, np.random.default_rng([SEED, zlib.crc32(path.name.encode())]))
         print(f"{path.stat().st_size / 1024:7.0f} KiB  {sample.file}")
@@ -105,7 +121,7 @@ def main(wanted: list[str]) -> None:
     (HERE / "truth.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     readme = HERE / "README.md"
     readme.write_text(readme.read_text(encoding="utf-8").split("| file |")[0] + table(samples), encoding="utf-8")
-    print(f"{sum((HERE / sample.file).stat().st_size for sample in samples) / 2**20:7.2f} MiB in all")
+    print(f"{sum((HERE / file).stat().st_size for file in {each.file for each in samples}) / 2**20:7.2f} MiB in all")
 
 
 if __name__ == "__main__":

@@ -39,7 +39,14 @@ class Printed:
         return self.words.split("\n")
 
 
-Tree = Printed | None | Mapping[str, "Tree"] | Sequence["Tree"]
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is true of the picture but stands nowhere on it in these words: a needle's reading, a box, a description."""
+
+    value: Any
+
+
+Tree = Printed | Seen | None | Mapping[str, "Tree"] | Sequence["Tree"]
 
 
 def text(words: str, joint: str = " ") -> Printed:
@@ -78,8 +85,8 @@ def as_printed(tree: Tree) -> Any:
     """The tree with the words in place of every value."""
     if tree is None:
         return None
-    if isinstance(tree, Printed):
-        return tree.text
+    if isinstance(tree, Printed | Seen):
+        return tree.text if isinstance(tree, Printed) else tree.value
     if isinstance(tree, Mapping):
         return {name: as_printed(branch) for name, branch in tree.items()}
     return [as_printed(branch) for branch in tree]
@@ -89,7 +96,7 @@ def as_typed(tree: Tree) -> Any:
     """The tree with the typed values: ISO dates and times, exact numbers, plain text, option names."""
     if tree is None:
         return None
-    if isinstance(tree, Printed):
+    if isinstance(tree, Printed | Seen):
         return tree.value.isoformat() if isinstance(tree.value, (date, time)) else tree.value
     if isinstance(tree, Mapping):
         return {name: as_typed(branch) for name, branch in tree.items()}
@@ -100,12 +107,12 @@ def emptied(tree: Tree) -> Tree:
     """The same fields with nothing in them: None for values, no rows in lists."""
     if isinstance(tree, Mapping):
         return {name: emptied(branch) for name, branch in tree.items()}
-    return None if tree is None or isinstance(tree, Printed) else []
+    return None if tree is None or isinstance(tree, Printed | Seen) else []
 
 
 def leaves(tree: Tree) -> list[Printed]:
     """Every value that stands on the paper."""
-    if tree is None:
+    if tree is None or isinstance(tree, Seen):
         return []
     if isinstance(tree, Printed):
         return [tree]

@@ -11,7 +11,8 @@ from sheet import BLACK, Align, Ink, Sheet
 
 @dataclass(frozen=True)
 class Sample:
-    """`file`: below samples/. `fields` follow the job's fields; None is "not on the paper"."""
+    """`file`: below samples/. `fields` follow the job's fields; None is "not on the paper". `mentions`: what any right
+    description, translation or code must say, where there is more than one right answer."""
 
     file: str
     job: str
@@ -20,6 +21,7 @@ class Sample:
     sheets: tuple[Sheet, ...]
     fields: Mapping[str, Tree]
     expected: Literal["ok", "failed", "blank"] = "ok"
+    mentions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,12 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import figures
+import looks
 import numpy as np
 import paper
+import papers
+import scenes
 from draw import pdf, picture
 from PIL import Image
 from sample import Sample
@@ -187,6 +191,41 @@ def songhuodan(sample: Sample, path: Path, rng: Rng) -> None:
     paper.scan(page, rng, -1.2, blur=0.8, noise=4).save(path, "WEBP", quality=58, method=6)
 
 
+def pressure_gauge(sample: Sample, path: Path, rng: Rng) -> None:
+    scenes.dial(path, rng, **looks.GAUGE)
+
+
+def solder_faults(sample: Sample, path: Path, rng: Rng) -> None:
+    scenes.board(path, rng, looks.SOLDER_FAULTS)
+
+
+def loading_bay(sample: Sample, path: Path, rng: Rng) -> None:
+    scenes.loading_bay(path, rng)
+
+
+def ct_chest(sample: Sample, path: Path, rng: Rng) -> None:
+    figures.ct_figure(path, rng)
+
+
+def device_form(sample: Sample, path: Path, rng: Rng) -> None:
+    figures.device_form(path)
+
+
+def pump_table(sample: Sample, path: Path, rng: Rng) -> None:
+    page = paper.print_on(picture(sample.sheets[0], 130, rng), rng, paper.CREAM)
+    path.write_bytes(paper.jpeg(paper.scan(page, rng, 0.7, noise=2.5), 62))
+
+
+def french_letter(sample: Sample, path: Path, rng: Rng) -> None:
+    page = paper.fold(paper.print_on(picture(sample.sheets[0], 130, rng), rng, paper.CREAM), 0.47)
+    path.write_bytes(paper.jpeg(paper.scan(page, rng, -0.8, noise=2.5), 60))
+
+
+def acceptance(sample: Sample, path: Path, rng: Rng) -> None:
+    page = paper.print_on(picture(sample.sheets[0], papers.MARK_DPI, rng), rng)
+    path.write_bytes(paper.jpeg(paper.scan(page, rng, 0.0, noise=2.5), 62))
+
+
 def as_pdf(pages: list[Image.Image], path: Path | io.BytesIO, quality: int) -> None:
     """Pictures in a PDF, as a scanner writes them: no text layer. The date inside is fixed."""
     moment = time.struct_time((2025, 4, 3, 9, 0, 0, 3, 93, 0))
@@ -222,5 +261,13 @@ WAYS: Mapping[str, Callable[[Sample, Path, Rng], None]] = {
         lieferschein,
         turned_90,
         songhuodan,
+        pressure_gauge,
+        solder_faults,
+        loading_bay,
+        ct_chest,
+        device_form,
+        pump_table,
+        french_letter,
+        acceptance,
     )
 } | {"broken": broken_pdf}

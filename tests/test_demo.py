@@ -42,9 +42,25 @@ def test_every_sample_ends_as_its_truth_says(demo: tuple[Path, dict[str, object]
     _, said = demo
     truth = [json.loads(line) for line in (PROJECT / "samples" / "truth.jsonl").read_text("utf-8").splitlines()]
     outcomes = {f"{entry['inbox']}/{entry['name']}": entry["outcome"] for entry in said["documents"]}  # type: ignore[attr-defined]
-    expected = {line["file"]: "failed" if line["meta"]["expected"] == "failed" else "done" for line in truth}
+    expected = {
+        line["file"]: "failed" if line["meta"]["expected"] == "failed" else "done"
+        for line in truth
+        if line["job"] in said["truth"]  # type: ignore[operator]
+    }
     assert outcomes == expected
+    assert {"invoice", "receipt", "inspection_form", "delivery_note", "table"} <= set(said["truth"])  # type: ignore[call-overload]
     assert said["faults"] == []
+
+
+def test_what_needs_a_look_stays_in_the_inbox_and_one_line_says_so(demo: tuple[Path, dict[str, object]]) -> None:
+    root, said = demo
+    (line,) = [note for note in said["notes"] if "wait" in note]  # type: ignore[attr-defined]
+    waiting = {"describe", "figure_report", "gauge", "marks", "solder_faults", "translate", "ui_to_code", "ui_to_html"}
+    assert all(name in line for name in waiting)
+    assert "GPU engine" in line
+    assert not waiting & set(said["truth"])  # type: ignore[call-overload]
+    for folder in ("gauges", "screens", "letters"):
+        assert list((root / "inbox" / folder).iterdir())
 
 
 def test_most_of_what_it_reads_is_true_and_the_blank_page_is_empty(demo: tuple[Path, dict[str, object]]) -> None:

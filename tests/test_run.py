@@ -154,18 +154,23 @@ def test_limit_and_stop_leave_the_rest_in_the_inbox(settings: Settings) -> None:
 
 class _Refuses(Echo):
     def refuses(self, job: Job) -> str | None:
-        return "describe needs an engine that looks" if job.name == "describe" else None
+        return "only an engine that looks can answer" if job.inbox != "note" else None
 
 
 def test_jobs_that_wait_for_another_engine_keep_their_documents(settings: Settings) -> None:
     describe = parse_job(b"name: describe\nfields: {words: {type: text}}\n")
     drop(settings.root, "a.png")
     drop(settings.root, "b.png", box="describe")
+    drop(settings.root, "c.png", box="dials")
+    gauge, needle = (parse_job(f"name: {name}\ninbox: dials\nfields: {{x: {{type: text}}}}".encode()) for name in "gn")
+    idle = parse_job(b"name: idle\nfields: {x: {type: text}}\n")
     ear = Ear()
-    account = batch(settings, _Refuses({"*": GOOD}), NOTE, describe, ear=ear)
+    account = batch(settings, _Refuses({"*": GOOD}), NOTE, describe, gauge, needle, idle, ear=ear)
     assert account.summary()["done"] == 1
-    assert files(settings.root, "inbox") == ["describe/b.png"]
-    assert any("describe" in note for note in ear.notes)
+    assert files(settings.root, "inbox") == ["describe/b.png", "dials/c.png"]
+    line = "2 documents wait in the inbox: describe, g, n (only an engine that looks can answer)"
+    assert [note for note in ear.notes if "wait" in note] == [line]
+    assert line in account.notes
 
 
 def test_a_root_without_an_inbox_and_a_root_in_use_are_refused(settings: Settings, tmp_path: Path) -> None:

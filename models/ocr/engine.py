@@ -67,13 +67,10 @@ class Ocr:
         self._pages = 0
 
     def refuses(self, job: "Job") -> str | None:
-        """A sentence when a field asks for what only a model that looks at the picture can tell."""
-        for path, leaf in leaves(job.fields):
+        """Why not, when a field asks for what only a model that looks at the picture can tell."""
+        for _, leaf in leaves(job.fields):
             if not leaf.readable:
-                return (
-                    f"The job {job.name} asks for {path} ({leaf.type}), which only an engine that looks at pictures "
-                    "can answer; its documents wait for a run with the GPU engine."
-                )
+                return "only the GPU engine, which looks at pictures, can answer"
         return None
 
     def provenance(self) -> Mapping[str, str]:
