@@ -1,0 +1,16 @@
+"""The script that Streamlit runs for every visitor: which pages there are, and what all of them share."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from web import look, review
+
+st.set_page_config(page_title="Scanmill", page_icon=Path(__file__).with_name("icon.svg"), layout="wide")
+look.dress()
+page = st.navigation(
+    [st.Page(review.page, title="Review", url_path="review", icon=":material/fact_check:", default=True)],
+    position="top",
+)
+with look.errors_told():
+    page.run()

@@ -1,0 +1,51 @@
+"""How the pages look and speak: the style over Streamlit's, and errors as sentences."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import streamlit as st
+
+from pipeline.disk import printable
+from pipeline.errors import DOCUMENT_ERRORS, ConfigError, DocumentError, ScanmillError
+
+_HERE = Path(__file__).parent
+
+
+def dress() -> None:
+    """Puts the style on the page that is being made."""
+    st.html(f"<style>{(_HERE / 'look.css').read_text('utf-8')}</style>")
+
+
+@contextmanager
+def errors_told() -> Iterator[None]:
+    """What stops a page is told in words, where the page would stand."""
+    try:
+        yield
+    except ConfigError as error:
+        st.error("\n\n".join(plain(str(fault)) for fault in error.faults))
+    except DocumentError as error:
+        known = DOCUMENT_ERRORS[error.code]
+        st.error(f"{known.cause} {known.cure}" + (f"\n\n{plain(error.detail)}" if error.detail else ""))
+    except ScanmillError as error:
+        st.error(plain(str(error)))
+
+
+def nothing(title: str, more: str = "") -> None:
+    """What an empty page says instead of standing empty."""
+    st.html(f'<div class="nothing"><p>{escaped(title)}</p><p>{escaped(more)}</p></div>')
+
+
+def escaped(text: object) -> str:
+    """Text from documents and file names, for HTML."""
+    from html import escape
+
+    from pipeline.webpage import words
+
+    return escape(words(text))
+
+
+def plain(text: object) -> str:
+    """Text from documents and file names, for Streamlit's Markdown: every sign stands for itself."""
+    said = printable(str(text))
+    return "".join(f"\\{sign}" if sign in r"\`*_{}[]<>()#+-.!|~$:" else sign for sign in said)

@@ -1,0 +1,58 @@
+"""Where the page stands: its root, its settings, the jobs as they are now. What every page asks for first."""
+
+import functools
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import StorageError
+from pipeline.job import Job, load_jobs
+from pipeline.settings import Settings
+
+SETTINGS = "SCANMILL_WEB"  # the settings of this server, as JSON, in its own environment
+
+
+@dataclass(frozen=True)
+class Place:
+    """One root as the page sees it."""
+
+    settings: Settings
+
+    @property
+    def root(self) -> Path:
+        """Raises StorageError where the root is not there, so that a share that went away is told in words."""
+        if not self.settings.root.is_dir():
+            raise StorageError(f"{self.settings.root}: the folder is not there. Connect the disk or share.")
+        return self.settings.root
+
+    def jobs(self) -> dict[str, Job]:
+        """The jobs by name, as the files are now. Raises ConfigError."""
+        folder = self.settings.jobs
+        found = sorted((path.name, path.stat().st_mtime_ns) for path in folder.glob("*.y*ml"))
+        return _jobs(folder, tuple(found))
+
+
+@functools.lru_cache(maxsize=4)
+def _jobs(folder: Path, state: tuple[tuple[str, int], ...]) -> dict[str, Job]:
+    return {job.name: job for job in load_jobs(folder)}
+
+
+@functools.cache
+def here() -> Place:
+    """The place of this server."""
+    return Place(Settings.model_validate_json(os.environ[SETTINGS]))
+
+
+def settle(settings: Settings) -> None:
+    """Says for this process which root the page is about; before it is served, and once."""
+    whole = settings.model_copy(update={"root": settings.root.absolute(), "jobs": settings.jobs.absolute()})
+    os.environ[SETTINGS] = whole.model_dump_json()
+
+
+def person() -> str | None:
+    """Who sits before the page that is being made, as far as the login or the proxy says."""
+    import streamlit as st
+
+    from web.gate import person_of
+
+    return person_of(st.context.headers.items())

@@ -1,0 +1,75 @@
+"""The server: one process that listens at one address and keeps everything on this machine."""
+
+import socket
+import sys
+import threading
+import webbrowser
+from pathlib import Path
+
+from pipeline.errors import ConfigError, Fault, StorageError
+from pipeline.settings import Settings
+from web.place import settle
+
+APP = Path(__file__).with_name("app.py")
+LOCAL = ("127.0.0.1", "localhost", "::1")
+PERSON_HEADER = "x-forwarded-user"  # what a proxy that knows its visitors sends
+# What must hold whatever a user's own Streamlit settings say.
+_FIXED = {
+    "browser.gatherUsageStats": False,
+    "global.developmentMode": False,
+    "logger.level": "warning",
+    "runner.magicEnabled": False,
+    "server.enableStaticServing": False,
+    "server.enableXsrfProtection": True,
+    "server.fileWatcherType": "none",
+    "server.headless": True,
+}
+
+
+def serve(settings: Settings, host: str, port: int, behind_proxy: bool, open_browser: bool) -> None:
+    """Serves the page until a signal ends it. Raises ConfigError and StorageError before anything is served."""
+    local = host in LOCAL
+    if not local and not behind_proxy and settings.web.password is None:
+        cure = "make one with `run_batch.py web --set-password`, or say --behind-proxy where a proxy asks for it"
+        raise ConfigError([Fault("web", None, "password", f"whoever reaches {host} could read everything; {cure}")])
+    try:
+        import streamlit  # noqa: F401
+    except ModuleNotFoundError:
+        cure = "the page needs more packages; install them with: pip install -e '.[web]'"
+        raise ConfigError([Fault("web", None, "", cure)]) from None
+    settle(settings)
+    listener = _listening(host, port)
+    shown = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+    sys.stderr.write(f"The page about {settings.root} is at {shown}; stop it with Ctrl-C.\n")
+    if open_browser:
+        threading.Timer(1.0, webbrowser.open, [shown]).start()
+    _run(settings, listener, local and not behind_proxy, behind_proxy)
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise StorageError(f"{host}:{port}: {error.strerror or error}. Choose another with --port.") from error
+    return listener
+
+
+def _run(settings: Settings, listener: socket.socket, local: bool, behind_proxy: bool) -> None:
+    import streamlit as st
+    import uvicorn
+    from starlette.middleware import Middleware
+    from streamlit.web.bootstrap import load_config_options
+
+    from web.gate import Gate, Rules
+
+    rules = Rules(settings.web.password, LOCAL if local else None, PERSON_HEADER if behind_proxy else None)
+    app = st.App(APP, middleware=[Middleware(Gate, rules=rules)])  # now Streamlit finds the config beside the script
+    load_config_options(_FIXED | {"server.maxUploadSize": max(1, round(settings.web.upload_mib))})
+    config = uvicorn.Config(
+        app, log_level="warning", server_header=False, proxy_headers=behind_proxy, ws="websockets-sansio"
+    )
+    uvicorn.Server(config).run(sockets=[listener])
