@@ -4,14 +4,14 @@ Meant to run in a guarded worker: decoders are the part of the program that meet
 """
 
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from pipeline import pdf, pictures
-from pipeline.errors import DocumentError
+from pipeline.errors import DOCUMENT_ERRORS, DocumentError
 from pipeline.types import Affine, Sheet
 
 HEAD_BYTES = 1024  # a PDF may have junk before its header; readers look for it in the first 1024 bytes
@@ -102,15 +102,78 @@ def opened(path: Path, bounds: Bounds) -> Iterator[Opened]:
     """
     kind = sniff(path)
     with _file_faults():
-        size = path.stat().st_size
-        if size > bounds.file_mib * 2**20:
-            raise DocumentError("too_large", f"{size / 2**20:.0f} MiB; at most {bounds.file_mib:g} are read")
+        _bound_size(path.stat().st_size, bounds)
         with pdf.opened(path, bounds.passwords) if kind == "pdf" else pictures.opened(path, kind) as document:
             if document.total == 0:
                 raise DocumentError("no_pages")
-            if document.total > bounds.pages:
-                raise DocumentError("too_many_pages", f"{document.total} pages; at most {bounds.pages} are read")
+            _bound_pages(document.total, bounds)
             yield document
+
+
+class Together:
+    """Several files as one document: page numbers run through all of them. One file is open at a time.
+
+    A file that cannot be opened counts as one page, which cannot be read.
+    """
+
+    def __init__(self, paths: Sequence[Path], bounds: Bounds, stack: ExitStack) -> None:
+        """Raises DocumentError(too_large | too_many_pages) for their sum."""
+        self._bounds, self._stack = bounds, stack
+        self._pages: list[tuple[Path, int]] = []  # each page's file, and its number there
+        self._open: tuple[Path, Opened] | None = None
+        size = sum(path.lstat().st_size for path in paths)
+        _bound_size(size, bounds)
+        for path in paths:
+            try:
+                pages = self._of(path).total
+            except DocumentError:
+                pages = 1
+            self._pages += [(path, number + 1) for number in range(pages)]
+            _bound_pages(len(self._pages), bounds)
+
+    @property
+    def total(self) -> int:
+        return len(self._pages)
+
+    def sheet(
+        self, number: int, need: Callable[[int, int], tuple[int, int]], text_only: bool, max_pixels: int
+    ) -> Sheet:
+        """Raises DocumentError, whose detail names the file."""
+        path, inside = self._pages[number - 1]
+        try:
+            return replace(self._of(path).sheet(inside, need, text_only, max_pixels), number=number)
+        except DocumentError as error:
+            why = error.detail or DOCUMENT_ERRORS[error.code].cause
+            raise DocumentError(error.code, f"{path.name}: {why}") from None
+
+    def _of(self, path: Path) -> Opened:
+        if self._open is None or self._open[0] != path:
+            self._open = None
+            self._stack.close()
+            self._open = path, self._stack.enter_context(opened(path, self._bounds))
+        return self._open[1]
+
+
+@contextmanager
+def together(paths: Sequence[Path], bounds: Bounds) -> Iterator[Opened]:
+    """The files of a document, open. Raises DocumentError as `opened` does; one of several files raises it later."""
+    with ExitStack() as stack:
+        if len(paths) == 1:
+            yield stack.enter_context(opened(paths[0], bounds))
+        else:
+            with _file_faults():
+                document = Together(paths, bounds, stack)
+            yield document
+
+
+def _bound_size(size: int, bounds: Bounds) -> None:
+    if size > bounds.file_mib * 2**20:
+        raise DocumentError("too_large", f"{size / 2**20:.0f} MiB; at most {bounds.file_mib:g} are read")
+
+
+def _bound_pages(pages: int, bounds: Bounds) -> None:
+    if pages > bounds.pages:
+        raise DocumentError("too_many_pages", f"{pages} pages; at most {bounds.pages} are read")
 
 
 def sheets(

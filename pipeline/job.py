@@ -63,6 +63,7 @@ class Job(Closed):
     review_below: float = Key(default=0.5, ge=0, le=1)
     max_new_tokens: int | None = Key(default=None, ge=1, le=32_768)
     second_look: bool = False
+    questions: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -82,7 +83,12 @@ class Job(Closed):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if found := _misfits(self.fields, frozenset(), enumerate(self.rules)):
+        found = _misfits(self.fields, frozenset(), enumerate(self.rules))
+        if self.questions and self.per == "page":
+            found.append((("per",), "a question is about all pictures that came with it: per: document"))
+        if self.questions and "question" in {name.casefold() for name in self.fields}:
+            found.append((("fields", "question"), 'the table of such a job has a column "question" of its own'))
+        if found:
             said = "; ".join(f"{yamlfile.spelled(place)}: {fault}" for place, fault in found)
             raise PydanticCustomError("faults", "{said}", {"said": said, "faults": found})
         return self
@@ -191,7 +197,7 @@ def load_jobs(folder: Path, names: Sequence[str] = ()) -> list[Job]:
     """The jobs of a folder, by name, or only those named. Raises ConfigError with all faults of all files."""
     if not folder.is_dir():
         raise ConfigError([Fault(str(folder), None, "", "is not a folder; jobs are YAML files in a folder")])
-    jobs: dict[str, tuple[Job, str]] = {}
+    jobs: dict[str, tuple[Job, yamlfile.Source]] = {}
     faults: list[Fault] = []
     for path in sorted(each for each in folder.iterdir() if each.suffix in ENDINGS and not each.name.startswith(".")):
         try:
@@ -200,8 +206,10 @@ def load_jobs(folder: Path, names: Sequence[str] = ()) -> list[Job]:
         except ConfigError as error:
             faults += error.faults
             continue
-        if (first := jobs.setdefault(job.name.casefold(), (job, path.name))[1]) != path.name:
-            faults.append(source.fault(("name",), f'"{job.name}" is the name of the job in {first} too'))
+        if (first := jobs.setdefault(job.name.casefold(), (job, source))[1]) is not source:
+            first_name = Path(first.file).name
+            faults.append(source.fault(("name",), f'"{job.name}" is the name of the job in {first_name} too'))
+    faults += _at_odds(list(jobs.values()))
     if not jobs and not faults:
         faults.append(Fault(str(folder), None, "", "holds no job; `run_batch.py new NAME` writes one"))
     wanted = {name.casefold(): name for name in names}
@@ -213,3 +221,16 @@ def load_jobs(folder: Path, names: Sequence[str] = ()) -> list[Job]:
     if faults:
         raise ConfigError(faults)
     return [job for key, (job, _) in sorted(jobs.items()) if not wanted or key in wanted]
+
+
+def _at_odds(jobs: Sequence[tuple[Job, yamlfile.Source]]) -> list[Fault]:
+    """Jobs of one inbox must agree on what comes in there: documents, or questions with their pictures."""
+    faults: list[Fault] = []
+    first: dict[str, Job] = {}
+    for job, source in jobs:
+        other = first.setdefault(job.inbox, job)
+        if other.questions != job.questions:
+            takes = ("documents alone", "questions with their pictures")[other.questions]
+            said = f"{str(job.questions).lower()}, but {other.name} reads {takes} from the same inbox/{job.inbox}"
+            faults.append(source.fault(("questions",), f"{said}; give one of them another inbox"))
+    return faults

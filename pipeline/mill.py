@@ -49,7 +49,8 @@ class Mill:
                 [Fault(str(root), None, "inbox", f"there is no such folder; make it with: mkdir -p {boxes}")]
             )
         run = run_name(datetime.now())
-        self._inbox = Inbox(root, run, settings.settle_s)
+        asking = {job.inbox for job in self._jobs if job.questions}
+        self._inbox = Inbox(root, run, settings.settle_s, asking=asking)
         with ExitStack() as stack:  # what was opened is closed again where the rest of the way fails
             self._lock = stack.enter_context(RootLock(root, run))
             stack.callback(self._inbox.close)

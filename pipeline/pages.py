@@ -76,7 +76,9 @@ class Ticket:
 
     def _page(self, sheet: Sheet) -> Page:
         size = sheet.width, sheet.height
-        return Page(self.document, sheet.number, *size, sheet.to_source, sheet.image, sheet.words, sheet.fault)
+        return Page(
+            self.document, sheet.number, *size, sheet.to_source, sheet.image, sheet.words, sheet.fault, sheet.source_px
+        )
 
 
 class Pages:
@@ -94,7 +96,7 @@ class Pages:
 
     def ask(self, document: Document, plan: Plan, first: int, count: int) -> Ticket:
         """Begins to read the pages `first` … `first + count - 1`. Never waits."""
-        task = self._pool.submit(read, document.path, self._bounds, plan, first, count)
+        task = self._pool.submit(read, document.files, self._bounds, plan, first, count)
         self._asked[task] = ticket = Ticket(document, plan, first, task)
         return ticket
 
@@ -112,10 +114,17 @@ def warm_up() -> None:
     cv2.setNumThreads(1)
 
 
-def read(path: Path, bounds: documents.Bounds, plan: Plan, first: int, count: int) -> tuple[int, list[Sheet]]:
-    """One task of a worker: the number of pages in all, and the pages that were asked for. Raises DocumentError."""
+def read(
+    files: Sequence[Path], bounds: documents.Bounds, plan: Plan, first: int, count: int
+) -> tuple[int, list[Sheet]]:
+    """One task of a worker: the number of pages in all, and the pages that were asked for. Raises DocumentError.
+
+    A question without pictures has no files, and no pages.
+    """
+    if not files:
+        return 0, []
     steps, region, wants = plan.steps, plan.region, plan.wants
     need = partial(preprocess.need, region, wants)
-    with documents.opened(path, bounds) as document:
+    with documents.together(files, bounds) as document:
         sheets = documents.sheets(document, bounds, first, count, need, wants.text_layer)
         return document.total, [preprocess.prepare(sheet, steps, region, wants) for sheet in sheets]
