@@ -16,7 +16,6 @@ import models
 from models.ocr.engine import Ocr
 from pipeline import prompt
 from pipeline.errors import ModelError
-from pipeline.fields import DateField
 from pipeline.job import Job, parse_job
 from pipeline.settings import load_settings
 from pipeline.types import Affine, Box, Document, Model, Page, Request, Word
@@ -155,11 +154,11 @@ def test_a_page_that_takes_too_long_is_an_error_of_its_own() -> None:
 
 
 def test_what_only_a_looking_model_can_tell_is_refused_in_a_sentence(
-    engine: Ocr, monkeypatch: pytest.MonkeyPatch
+    engine: Ocr,
 ) -> None:
     assert engine.refuses(RECEIPT) is None
-    monkeypatch.setattr(DateField, "READABLE", False, raising=False)
-    assert "date (date)" in str(engine.refuses(RECEIPT))
+    marks = parse_job(b"name: marks\nfields: {stamps: {type: list, fields: {where: {type: box}}}}")
+    assert "GPU engine" in str(engine.refuses(marks))
 
 
 def test_its_provenance_names_the_models_by_their_digest(engine: Ocr) -> None:
