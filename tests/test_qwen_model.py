@@ -12,7 +12,8 @@ from pipeline.errors import ModelError
 
 torch = tiny.torch
 
-from models.qwen_vl import QwenVL, weights  # noqa: E402
+from models.qwen_vl import QwenVL  # noqa: E402
+from models.qwen_vl.folder import check, digest  # noqa: E402
 from models.qwen_vl.memory import GIB, Plan, too_small  # noqa: E402
 
 
@@ -50,7 +51,7 @@ def test_answers_from_a_folder(folder: Path, model: QwenVL) -> None:
         assert reply.seconds >= reply.first_token_s > 0
     told = model.provenance()
     assert told["engine"] == "qwen_vl"
-    assert told["weights"] == weights.digest(folder)
+    assert told["weights"] == digest(folder)
     assert told["attention"].startswith("attention: ")
     model.close()
 
@@ -69,9 +70,10 @@ def test_job_with_a_form_that_cannot_be_enforced_is_refused(model: QwenVL) -> No
     assert "cannot be enforced" in (model.refuses(bad) or "")
 
 
-def test_plan_and_choices_are_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plan_and_choices_are_told(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "scanmill")
     QwenVL(folder, device="cpu").close()
-    told = capsys.readouterr().err
+    told = caplog.text
     assert "attention: " in told
     assert "qwen_vl is ready: weights in " in told
 
@@ -102,7 +104,7 @@ def test_broken_folder_names_what_is_wrong(
     if text is not None:
         (broken / name).write_text(text, encoding="utf-8")
     with pytest.raises(ModelError, match="cannot be used") as caught:
-        weights.check(broken)
+        check(broken)
     assert words in str(caught.value)
 
 
@@ -112,17 +114,17 @@ def test_shard_without_its_end_is_found(folder: Path, tmp_path: Path) -> None:
     (broken / "model.safetensors").unlink()
     (broken / "model.safetensors").write_bytes(whole[:-1000])
     with pytest.raises(ModelError, match=f"{len(whole) - 1000:,} bytes where {len(whole):,} belong"):
-        weights.check(broken)
+        check(broken)
 
 
 def test_digest_sees_other_weights(folder: Path, tmp_path: Path) -> None:
     other = copy(folder, tmp_path / "weights")
-    assert weights.digest(other) == weights.digest(folder)
+    assert digest(other) == digest(folder)
     changed = bytearray((folder / "model.safetensors").read_bytes())
     changed[-40_000] ^= 1
     (other / "model.safetensors").unlink()
     (other / "model.safetensors").write_bytes(changed)
-    assert weights.digest(other) != weights.digest(folder)
+    assert digest(other) != digest(folder)
 
 
 def test_plan_and_refusal_name_the_numbers() -> None:

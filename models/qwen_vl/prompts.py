@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import ModelError
 
-from .weights import read_json
+from .folder import read_json
 
 PICTURE = "<|vision_start|><|image_pad|><|vision_end|>"
 

@@ -14,6 +14,8 @@ from pipeline.types import Wants
 
 from . import memory, weights
 from .engine import Engine
+from .folder import check
+from .folder import digest as digest_of
 from .grammar import Grammar
 from .language import Language
 from .pictures import CELL
@@ -25,21 +27,21 @@ from .vision import Vision, check_shape
 
 STEP_TOKENS = 1024  # tokens of a step: answers under way, filled up with prompts; see engine.BUSY
 ANSWERS = 256  # answers under way at once
-VISION_TOKENS = 2560  # of a pass of the vision tower: two pages
+VISION_TOKENS = 2560  # of a pass of the vision tower: two pages, or one at a second look
 CPU_KV_TOKENS = 16384
 
 
 def start(folder: Path, wants: Wants, device: torch.device, vram_gib: float | None,
           say: Callable[[str], None]) -> tuple[Engine, dict[str, str]]:  # fmt: skip
     """Raises ModelError that says what is missing or too small."""
-    weights.check(folder)
+    check(folder)
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
     budget = memory.budget_bytes(device, vram_gib) if device.type == "cuda" else 0
     began = time.perf_counter()
     model = weights.load(folder, device, dtype)
     loaded = time.perf_counter()
     engine, attention = build(model, Prompts(folder), wants, budget, say)
-    digest = weights.digest(folder)
+    digest = digest_of(folder)
     say(f"qwen_vl is ready: weights in {loaded - began:.1f} s, the rest in {time.perf_counter() - loaded:.1f} s")
     return engine, {
         "engine": "qwen_vl",
