@@ -39,6 +39,7 @@ def schema(job: "Job") -> "pa.Schema":
         [
             ("document_id", text),
             ("source", text),
+            *([("question", text)] if job.questions else []),
             ("page", pa.int32()),
             ("pages", pa.list_(pa.int32())),
             ("status", text),
@@ -70,6 +71,7 @@ def rows(job: "Job", columns: "pa.Schema") -> Callable[[Record], dict[str, Any]]
         values: dict[str, Any] = {
             "document_id": record.document.id,
             "source": record.document.name,
+            "question": record.document.question,
             "page": record.page,
             "pages": record.pages,
             "status": record.status,

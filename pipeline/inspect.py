@@ -12,7 +12,8 @@ from pipeline.types import Affine, Document, Page
 
 def inspect(job: Job) -> dict[str, Any]:
     """Plain JSON: name, digest, system, question, schema, max_new_tokens, columns (name → Arrow type)."""
-    document = Document("0" * 64, "example.pdf", Path("example.pdf"), job.inbox, datetime.now(UTC), 0)
+    question = "(what the person asks)" if job.questions else None
+    document = Document("0" * 64, "example.pdf", Path("example.pdf"), job.inbox, datetime.now(UTC), 0, question)
     request = prompt.ask(job, document, (Page(document, 1, 0, 0, Affine()),))
     return {
         "name": job.name,

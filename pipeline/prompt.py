@@ -8,6 +8,8 @@ from pipeline.fields import Field, inner_words, object_schema
 from pipeline.job import Job
 from pipeline.types import Document, Issue, Page, Request
 
+# The same words for every job: so all questions about the same pages share all that a model reads before them.
+SYSTEM = "You look at pictures and answer what is asked about them."
 _ROWS_EXPECTED = 30  # on one window of pages; a longer list takes the job's max_new_tokens
 _MOST_TOKENS = 4096
 _DOUBTS_TOLD = 10  # a table in which every row fails needs no more words
@@ -34,13 +36,13 @@ def ask(
     `job` is one of `Job.parts`. `doubts`, what was wrong with the first answer, make it a second look. An answer that
     was cut off then gets twice the room.
     """
-    words = question(job, pages, window, windows)
+    words = question(job, pages, window, windows, document.question)
     most = job.max_new_tokens or tokens_of(job.fields)
     return Request(
         document=document,
         job=job,
         pages=tuple(pages),
-        system=f"{job.role.strip()}\nAnswer with one JSON object and nothing else.",
+        system=SYSTEM,
         question=f"{words}\n\n{again(doubts)}" if doubts else words,
         schema=object_schema(job.fields),
         max_new_tokens=2 * most if any(issue.code == "truncated" for issue in doubts) else most,
@@ -49,20 +51,26 @@ def ask(
         part=part,
         parts=parts,
         look=2 if doubts else 1,
+        earlier=document.earlier,
     )
 
 
-def question(job: Job, pages: Sequence[Page], window: int = 0, windows: int = 1) -> str:
-    """What the model reads after the pictures."""
-    parts = [job.instructions.strip()] if job.instructions.strip() else []
+def question(job: Job, pages: Sequence[Page], window: int = 0, windows: int = 1, asked: str | None = None) -> str:
+    """What the model reads after the pictures. `asked` is the question that came with them."""
+    parts = [said for said in (job.role.strip(), job.instructions.strip()) if said]
     if windows > 1:
         parts.append(
             f"You see {span([page.number for page in pages])} of a longer document (part {window + 1} of {windows}). "
             "Read only what stands on them; what stands elsewhere is null here."
         )
+    if asked is not None:
+        parts.append(f"The question:\n{asked}")
     parts.append("Read these values:\n" + "\n".join(inner_words(job.fields)))
     parts.append(_HOW)
-    parts.append("Answer in this shape:\n" + json.dumps(shape(job.fields), ensure_ascii=False))
+    parts.append(
+        "Answer with one JSON object of this shape and nothing else:\n"
+        + json.dumps(shape(job.fields), ensure_ascii=False)
+    )
     return "\n\n".join(parts)
 
 

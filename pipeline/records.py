@@ -1,12 +1,14 @@
 """Record ↔ JSON, for people and programs: plain keys, exact decimals, every byte of a file name kept.
 
 ```json
-{"document": {"id", "name", "inbox", "received_at", "size_bytes"}, "job", "page", "day", "status", "processed_at",
+{"job", "page", "day", "status", "processed_at", "document": {"id", "name", "inbox", "received_at", "size_bytes"},
  "pages", "data": {…}, "fields": {"lines[0].amount": {"confidence", "page", "box": [x, y, width, height], "printed"}},
  "issues": [{"code", "path", "message"}], "error": {"code", "detail", "cause", "cure"} or null, "provenance": {…},
  "other_look": {"pages", "data", "fields", "issues", "error", "provenance"} or null}
 ```
+Where a person corrected or approved: "corrections": [{"path", "machine", "person", "at", "by"}], "approved": {"at", "by"}.
 `other_look` is the answer that does not count, where a job looked twice; `provenance.look` says which look does.
+Where a question came with it, the document has `question`, `earlier` ([{"question", "answer"}]) and `pictures` too.
 Boxes are in source pixels. Dates and times are ISO 8601, amounts are numbers with every digit that was read. A byte of
 a name that is not UTF-8 is written as the escape \\udcXX, which Python's own json reads back into the same name.
 """
@@ -21,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import simplejson
 
 from pipeline.errors import DOCUMENT_ERRORS
-from pipeline.types import Box, Document, Evidence, Issue, Record
+from pipeline.types import Approval, Box, Correction, Document, Evidence, Issue, Record
 
 if TYPE_CHECKING:
     from pipeline.job import Job
@@ -31,20 +33,22 @@ def to_json(record: Record) -> str:
     """The record as UTF-8 text that ends in a line feed. Raises TypeError for values that no field type gives."""
     document = record.document
     content = {
+        "job": record.job,
+        "page": record.page,
+        "day": record.day,  # near the top: `Store` looks for it there
+        "status": record.status,
+        "processed_at": record.processed_at,
         "document": {
             "id": document.id,
             "name": document.name,
             "inbox": document.inbox,
             "received_at": document.received_at,
             "size_bytes": document.size_bytes,
+            **_asked(document),
         },
-        "job": record.job,
-        "page": record.page,
-        "day": record.day,
-        "status": record.status,
-        "processed_at": record.processed_at,
         **_said(record),
         "other_look": record.other_look and _said(record.other_look),
+        **_persons(record),
     }
     text = simplejson.dumps(content, indent=1, ensure_ascii=False, use_decimal=True, ignore_nan=True, default=_plain)
     return text.encode("utf-8", "backslashreplace").decode() + "\n"
@@ -65,6 +69,9 @@ def from_json(text: str, job: "Job | None" = None) -> Record:
         given["inbox"],
         datetime.fromisoformat(given["received_at"]),
         given["size_bytes"],
+        given.get("question"),
+        tuple((turn["question"], turn["answer"]) for turn in given.get("earlier", ())),
+        tuple(Path(name) for name in given.get("pictures", ())),
     )
     record = _heard(document, content["job"], content["page"], content, job)
     other = content.get("other_look")
@@ -73,6 +80,10 @@ def from_json(text: str, job: "Job | None" = None) -> Record:
         day=content["day"] and date.fromisoformat(content["day"]),
         processed_at=content["processed_at"] and datetime.fromisoformat(content["processed_at"]),
         other_look=other and _heard(document, record.job, record.page, other, job),
+        corrections=tuple(
+            Correction(**each | {"at": datetime.fromisoformat(each["at"])}) for each in content.get("corrections", ())
+        ),
+        approved=(seen := content.get("approved")) and Approval(datetime.fromisoformat(seen["at"]), seen["by"]),
     )
 
 
@@ -102,6 +113,29 @@ def _heard(document: Document, name: str, page: int | None, said: Mapping[str, A
         error=said["error"] and (said["error"]["code"], said["error"]["detail"]),
         provenance=said["provenance"],
     )
+
+
+def _persons(record: Record) -> dict[str, Any]:
+    """What people did to the record; nothing is written where nobody touched it."""
+    said: dict[str, Any] = {}
+    if record.corrections:
+        said["corrections"] = [
+            {"path": each.path, "machine": each.machine, "person": each.person, "at": each.at, "by": each.by}
+            for each in record.corrections
+        ]
+    if record.approved:
+        said["approved"] = {"at": record.approved.at, "by": record.approved.by}
+    return said
+
+
+def _asked(document: Document) -> dict[str, Any]:
+    if document.question is None:
+        return {}
+    return {
+        "question": document.question,
+        "earlier": [{"question": question, "answer": answer} for question, answer in document.earlier],
+        "pictures": [str(part.relative_to(document.path)) for part in document.parts],
+    }
 
 
 def _leaf(record: Record, path: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from pipeline import disk
 from pipeline.errors import StorageError
+from pipeline.lock import writing
 from pipeline.records import from_json, to_json
 from pipeline.types import Record, Status
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 _ID = re.compile(r"[0-9a-f]{64}")
 _FILE = re.compile(r"([0-9a-f]{64})(?:\.p(\d{4,}))?\.json")
 _DAY = re.compile(rb'\n "day": "(\d{4}-\d\d-\d\d)"')
-_HEAD_BYTES = 16384  # holds all that stands before "day", whose longest part is the document's name
+_HEAD_BYTES = 16384  # holds all that stands before "day"; in older records the document stands there, and its name
 
 SYNC_THREADS = 8  # waiting for the disk side by side: 0.08 ms a file, not 0.29; 12 ms when each commit waits alone
 
@@ -36,13 +37,15 @@ SYNC_THREADS = 8  # waiting for the disk side by side: 0.08 ms a file, not 0.29;
 class Known:
     """What stands on record about a document: from when, from which run, and under which form of the job.
 
-    `status` is failed where any page failed, else review where any is to be reviewed.
+    `status` is failed where any page failed, else review where any is to be reviewed. `only_read`: its question was not
+    answered, and another engine may.
     """
 
     job_digest: str
     run: str
     day: date
     status: Status
+    only_read: bool = False
 
 
 class Store:
@@ -67,19 +70,20 @@ class Store:
         if numbers != [None] and set(numbers) != set(range(1, len(records) + 1)):
             raise ValueError("a document has one record, or one for each page from 1 on")
         place = disk.folder(self.root, "records", first.job)
-        old = self._lying(first.job, first.document.id)
-        day, now = self._day(old) or self._now().date(), self._now()
-        written = [replace(each, day=day, processed_at=each.processed_at or now) for each in records]
-        moves = [(self._write(each), self._path(each.job, each.document.id, each.page)) for each in written]
-        moves.sort(key=lambda move: move[1] == self._path(first.job, first.document.id, first.page))
-        with disk.storing(place):
-            for source, target in moves:
-                if target == moves[-1][1] and len(moves) > 1:
-                    disk.sync(place)  # the other pages before the first
-                rename(source, target)
-                self._unsynced.append(target)
-            for path in sorted(set(old) - {target for _, target in moves}, reverse=True):
-                path.unlink(missing_ok=True)
+        with writing(self.root, first.job):
+            old = self._lying(first.job, first.document.id)
+            day, now = self._day(old) or self._now().date(), self._now()
+            written = [replace(each, day=day, processed_at=each.processed_at or now) for each in records]
+            moves = [(self._write(each), self._path(each.job, each.document.id, each.page)) for each in written]
+            moves.sort(key=lambda move: move[1] == self._path(first.job, first.document.id, first.page))
+            with disk.storing(place):
+                for source, target in moves:
+                    if target == moves[-1][1] and len(moves) > 1:
+                        disk.sync(place)  # the other pages before the first
+                    rename(source, target)
+                    self._unsynced.append(target)
+                for path in sorted(set(old) - {target for _, target in moves}, reverse=True):
+                    path.unlink(missing_ok=True)
         return written
 
     def sync(self) -> None:
@@ -105,12 +109,17 @@ class Store:
         if first.day is None:
             return None
         status = max((record.status for record in records), key=("ok", "review", "failed").index)
-        return Known(str(first.provenance.get("job_digest")), str(first.provenance.get("run")), first.day, status)
+        only_read = any(issue.code == "only_read" for record in records for issue in record.issues)
+        provenance = first.provenance
+        return Known(str(provenance.get("job_digest")), str(provenance.get("run")), first.day, status, only_read)
 
     def answered(self, job: "Job", document_id: str) -> bool:
-        """Whether these bytes were read under the job as it now is. What failed was not: it is tried again."""
+        """Whether these bytes were read under the job as it now is. What failed or was only read was not: it is tried
+        again."""
         known = self.known(job.name, document_id)
-        return known is not None and known.job_digest == job.digest and known.status != "failed"
+        if known is None or known.job_digest != job.digest:
+            return False
+        return known.status != "failed" and not known.only_read
 
     def written_by(self, run: str, job: "Job", document_id: str) -> list[Record]:
         """The document's records when that run committed all of them, else none. Raises StorageError."""
