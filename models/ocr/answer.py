@@ -65,7 +65,7 @@ def answer(sheets: Sequence[tuple[int, Sheet]], job: "Job") -> Answer:
             if sure >= LEAST_CONFIDENCE:
                 told.add(one.path, best.candidate.value, _evidence(best.candidate), sure)
     for path, leaf in lists:
-        others = tuple(label for other, field in leaves if other != path for label in field.labels)
+        others = tuple(label for other, field in leaves if other != path for label in _printed_names(other, field))
         rows = tables.rows(sheets, leaf, path.rsplit(".", 1)[-1], others)
         for number, row in enumerate(rows):
             for inner, cell in row.items():
@@ -85,6 +85,12 @@ def _ranked(scene: Scene, wanted: Wanted) -> list[Ranked]:
 
 def _evidence(one: Candidate) -> Evidence:
     return Evidence(one.page, one.box, one.text)
+
+
+def _printed_names(path: str, leaf: Any) -> tuple[str, ...]:
+    """What a field is called on paper: its labels, and its name where that is a word of the form rather than a key."""
+    name = path.rsplit(".", 1)[-1]
+    return leaf.labels if name.isascii() else (*leaf.labels, name)
 
 
 def _named_item(leaf: Any) -> Any:
