@@ -151,7 +151,7 @@ class Sheet:
 
     `width`, `height` and `words` are in the pixels of this moment, `to_source` leads from them to source pixels.
     `image` is RGB, uint8, shape (height, width, 3), or None where the words say all. `fault` says why the page cannot
-    be read.
+    be read. `source_px` is the size of the page in source pixels, as `preprocess` met it; (0, 0) before that.
     """
 
     number: int
@@ -161,6 +161,7 @@ class Sheet:
     image: NDArray[np.uint8] | None = None
     words: tuple[Word, ...] = ()
     fault: str | None = None
+    source_px: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -180,12 +181,19 @@ class Page:
     image: NDArray[np.uint8] | None = None
     words: tuple[Word, ...] = ()
     fault: str | None = None
+    source_px: tuple[float, float] = (0.0, 0.0)
 
     def source_box(self, box: Box) -> Box:
-        """The upright box in source pixels around a box in page pixels, cut off at the left and upper edge."""
+        """The upright box in source pixels around a box in page pixels, cut off at the edges of the source.
+
+        Where `source_px`, its size, is not known, only at the left and upper edge.
+        """
         whole = self.to_source.box(box)
         x, y = max(0.0, whole.x), max(0.0, whole.y)
-        return Box(x, y, max(0.0, whole.right - x), max(0.0, whole.bottom - y))
+        right, bottom = whole.right, whole.bottom
+        if self.source_px != (0.0, 0.0):
+            right, bottom = min(right, self.source_px[0]), min(bottom, self.source_px[1])
+        return Box(x, y, max(0.0, right - x), max(0.0, bottom - y))
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +306,25 @@ class Issue:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """What a person changed, and when: the machine's value and theirs, as JSON has them. `by` is None where unknown."""
+
+    path: str
+    machine: Any
+    person: Any
+    at: datetime
+    by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """A person looked at the record and says that it is right."""
+
+    at: datetime
+    by: str | None = None
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Record:
     """One checked answer: a row of the table. `page` is its page for `per: page` jobs, else None.
@@ -307,6 +334,7 @@ class Record:
     store when it commits: the local day on which the bytes were first read, and when this answer was written.
     `other_look` is the answer that does not count, where a job looked twice; provenance's `look` (1 or 2) says which
     does.
+    `corrections` are those that hold, one a path; with `approved` the status is ok whatever the issues say.
     """
 
     document: Document
@@ -322,12 +350,14 @@ class Record:
     day: date | None = None
     processed_at: datetime | None = None
     other_look: "Record | None" = None
+    corrections: tuple[Correction, ...] = ()
+    approved: Approval | None = None
 
     @property
     def status(self) -> Status:
         if self.error is not None:
             return "failed"
-        return "review" if self.issues else "ok"
+        return "review" if self.issues and not self.approved else "ok"
 
 
 class Model(Protocol):
@@ -337,7 +367,7 @@ class Model(Protocol):
     wants: Wants
 
     def refuses(self, job: "Job") -> str | None:
-        """Why this engine cannot answer the job (its documents then wait in the inbox), or None."""
+        """Why this engine cannot answer the job (its documents then wait in the inbox), or None. One for many jobs."""
         ...
 
     def answer(self, requests: Iterable[Request | None]) -> Iterator[Reply]:
@@ -351,4 +381,6 @@ class Model(Protocol):
         """What to write into every record: engine, version, weights digest."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Free all that it holds. A question that comes later starts it again."""
+        ...

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -61,17 +62,14 @@ class Ocr:
 
         self._files = model_files()
         self._size = workers or os.cpu_count() or 1
-        self._pool = Pool(self._size, seconds=seconds, memory_mib=memory_mib, start=warm_up)
+        self._hire = partial(Pool, self._size, seconds=seconds, memory_mib=memory_mib, start=warm_up)
+        self._pool, self._awake = self._hire(), True
         self._reading: dict[Task, tuple[_Question, int]] = {}
         self._answering: dict[Task, _Question] = {}
         self._pages = 0
 
     def refuses(self, job: "Job") -> str | None:
-        """Why not, when a field asks for what only a model that looks at the picture can tell."""
-        for _, leaf in leaves(job.fields):
-            if not leaf.readable:
-                return "only the GPU engine, which looks at pictures, can answer"
-        return None
+        return refusal(job)
 
     def provenance(self) -> Mapping[str, str]:
         import hashlib
@@ -85,9 +83,12 @@ class Ocr:
 
     def close(self) -> None:
         self._pool.close()
+        self._awake = False
 
     def answer(self, requests: Iterable[Request | None]) -> Iterator[Reply]:
         """One reply a request, as soon as it is ready. Raises ModelError when the models cannot be loaded."""
+        if not self._awake:
+            self._pool, self._awake = self._hire(), True
         source = iter(requests)
         held: list[Request] = []  # they share their pages, and the next may too
         more = True
@@ -167,6 +168,14 @@ class Ocr:
         words = f"The page could not be read: {error}"
         for request in question.requests:
             yield Reply(request, "", "error", error=words, seconds=seconds)
+
+
+def refusal(job: "Job") -> str | None:
+    """Why not, when a field asks for what only a model that looks at the picture can tell."""
+    for _, leaf in leaves(job.fields):
+        if not leaf.readable:
+            return "only the GPU engine, which looks at pictures, can answer"
+    return None
 
 
 def warm_up() -> None:
