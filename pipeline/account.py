@@ -31,6 +31,7 @@ STATUSES: tuple[Status, ...] = get_args(Status)
 
 VERSION = 1
 THUMBNAILS = 100  # in one report
+SAID_LETTERS = 600  # of a question and of its answer; the record has all
 ISSUES_KEPT = 20  # of one document: enough to see what is wrong; the record holds them all
 SAMPLES = 720  # of the GPU's load that are kept: one a minute over twelve hours
 
@@ -44,6 +45,7 @@ class Entry:
     """What became of one document. `answers` is a (job, status) for every record; `seconds` from claim to settling.
 
     `error` is the (code, detail) of its DocumentError; `issues` are (job, Issue), the first `ISSUES_KEPT` of all.
+    Where a question came with the document, `question` and `answer` are how both begin.
     """
 
     document_id: str
@@ -61,6 +63,8 @@ class Entry:
     thumbnail: bytes | None = None
     records: tuple[str, ...] = ()
     moved_to: str | None = None
+    question: str | None = None
+    answer: str | None = None
 
     @classmethod
     def of(
@@ -93,6 +97,8 @@ class Entry:
             thumbnail=thumbnail,
             records=tuple(str(path) for path in record_paths),
             moved_to=None if moved_to is None else str(moved_to),
+            question=document.question and _start(document.question),
+            answer=_answer(records) if document.question is not None else None,
         )
 
     @property
@@ -131,7 +137,18 @@ class Entry:
             "confidence": None if self.confidence is None else round(self.confidence, 4),
             "records": list(self.records),
             "moved_to": self.moved_to,
+            **({} if self.question is None else {"question": self.question, "answer": self.answer}),
         }
+
+
+def _start(text: str) -> str:
+    return text if len(text) <= SAID_LETTERS else text[: SAID_LETTERS - 1] + "…"
+
+
+def _answer(records: Sequence[Record]) -> str | None:
+    """The first text that was answered."""
+    texts = (value for record in records for value in record.data.values() if isinstance(value, str))
+    return next((_start(text) for text in texts), None)
 
 
 @dataclass(slots=True)

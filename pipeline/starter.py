@@ -13,6 +13,7 @@ _TEXT = """\
 
 name: {name}
 # inbox: {name}                  # another folder below inbox/; several jobs may share one
+# questions: true               # a question comes with each document: see "Questions" in docs/jobs.md
 # per: page                      # one answer a page; without this line, one answer from all pages of a document
 instructions: >-
   Read the invoice. Copy values as they are printed; compute nothing.

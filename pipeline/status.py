@@ -2,12 +2,13 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline.boxes import ERROR_SUFFIX, Boxes
 from pipeline.errors import ConfigError, Fault
+from pipeline.inbox import SETS
 from pipeline.job import Job
 from pipeline.lock import holder
 
@@ -23,8 +24,13 @@ def status(root: Path, jobs: Sequence[Job]) -> dict[str, Any]:
     for job in jobs:
         known.setdefault(job.inbox, []).append(job.name)
     lying = sorted(entry.name for entry in os.scandir(root / "inbox") if entry.is_dir(follow_symlinks=False))
-    looks = Boxes(root)
-    in_work = _per_box(root / "working", depth=1)
+    asking = {job.inbox for job in jobs if job.questions}
+    looks = Boxes(root, asking=asking)
+    in_work = _per_box(root / "working", above=1)
+    ended = {
+        where: _per_box(root / where, below=1 if where == "done" else 0, asking=asking)
+        for where in ("done", "failed", "duplicate")
+    }
     boxes = []
     for box in dict.fromkeys([*known, *lying]):
         waiting = looks.waiting([box])[box] if box in lying else 0
@@ -34,7 +40,7 @@ def status(root: Path, jobs: Sequence[Job]) -> dict[str, Any]:
                 "jobs": ", ".join(known.get(box, ())) or None,
                 "waiting": waiting,
                 "in_work": in_work.get(box, 0),
-                **{where: _per_box(root / where).get(box, 0) for where in ("done", "failed", "duplicate")},
+                **{where: counts.get(box, 0) for where, counts in ended.items()},
             }
         )
     held, last = holder(root), _last_run(root / "runs")
@@ -54,14 +60,22 @@ def status(root: Path, jobs: Sequence[Job]) -> dict[str, Any]:
     return {"scanmill": 1, "root": str(root), "boxes": boxes, "holder": held or None, "last_run": last, "notes": notes}
 
 
-def _per_box(folder: Path, depth: int = 0) -> dict[str, int]:
-    """How many documents lie below each <folder>/<box> (at `depth` 1 below <folder>/<any>/<box>)."""
+def _per_box(folder: Path, above: int = 0, below: int = 0, asking: Collection[str] = ()) -> dict[str, int]:
+    """How many documents lie below each <folder>/<box>, with `above` folders before the box.
+
+    In a box of questions a document is a folder; there are `below` folders between it and the box.
+    """
     counts: dict[str, int] = {}
-    for place, _, names in os.walk(folder):
+    for place, folders, names in os.walk(folder):
         parts = Path(place).relative_to(folder).parts
-        if len(parts) > depth:
-            documents = sum(not name.endswith(ERROR_SUFFIX) for name in names)
-            counts[parts[depth]] = counts.get(parts[depth], 0) + documents
+        if len(parts) <= above:
+            continue
+        box = parts[above].removesuffix(SETS)
+        documents = sum(not name.endswith(ERROR_SUFFIX) for name in names)
+        if len(parts) == above + below + 1 and (box in asking or box != parts[above]):
+            documents += len(folders)
+            folders.clear()
+        counts[box] = counts.get(box, 0) + documents
     return counts
 
 
