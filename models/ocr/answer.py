@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from models.ocr import calibration, labels, ranker, tables
+from models.ocr import calibration, labels, plaintext, ranker, tables
 from models.ocr.finders import FINDERS
 from models.ocr.labels import Index, Wanted
 from models.ocr.layout import Sheet
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 LEAST_CONFIDENCE = 0.3  # below this no value: null beats a guess
 LIST_CONFIDENCE = 0.5  # of one value in a list: each has to stand on its own
+MOST_SURE = 0.95  # of a long text: a reader's score says nothing about the order of its lines
+ANY_ROWS = frozenset({"rows", "table", "table_rows", "行", "表格"})  # lists of text that mean the rows of any table
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +51,13 @@ class _Told:
 def answer(sheets: Sequence[tuple[int, Sheet]], job: "Job") -> Answer:
     """What the sheets (page number, sheet) say for a job's fields. Never raises, whatever stands on them."""
     leaves = _leaves(job.fields)
+    told = _Told()
+    _add_texts(told, sheets, leaves)
+    leaves = [(path, leaf) for path, leaf in leaves if not _is_text(path, leaf)]
     wanteds = [labels.wanted(path, leaf) for path, leaf in leaves if leaf.type != "list"]
     lists = [(path, leaf) for path, leaf in leaves if leaf.type == "list"]
     items = [labels.wanted(path, _named_item(leaf)) for path, leaf in lists if leaf.item is not None]
     scene = Scene(sheets, _index(tuple((one.path, one.concept, one.labels) for one in (*wanteds, *items))))
-    told = _Told()
     ranked = {one.path: (one.kind, _ranked(scene, one)) for one in wanteds}
     settled = apart_sums(apart_parties(ranked), {one.path: one.concept for one in wanteds if one.kind == "money"})
     for one in wanteds:
@@ -77,6 +81,27 @@ def answer(sheets: Sequence[tuple[int, Sheet]], job: "Job") -> Answer:
             told.values[one.path] = _add_items(told, one, _ranked(scene, one))
     data = {name: _shape(leaf, name, told.values) for name, leaf in job.fields.items()}
     return Answer(json.dumps(data, ensure_ascii=False), told.evidence, told.confidence)
+
+
+def _is_text(path: str, leaf: Any) -> bool:
+    """Whether a field is answered with print as it stands: long texts, and the rows of whatever table there is."""
+    rows_of_any = leaf.type == "list" and leaf.item is not None and leaf.item.type == "text" and not leaf.labels
+    return leaf.type in ("prose", "markdown") or (rows_of_any and path.rsplit(".", 1)[-1].casefold() in ANY_ROWS)
+
+
+def _add_texts(told: _Told, sheets: Sequence[tuple[int, Sheet]], leaves: Sequence[tuple[str, Any]]) -> None:
+    for path, leaf in leaves:
+        if not _is_text(path, leaf):
+            continue
+        if leaf.type == "list":
+            rows = plaintext.rows(sheets)[: leaf.max_items]
+            for number, (row, evidence, score) in enumerate(rows):
+                told.add(f"{path}[{number}]", row, evidence, min(MOST_SURE, score))
+            told.values[path] = len(rows)
+            continue
+        said = plaintext.verbatim(sheets) if leaf.type == "prose" else plaintext.markdown(sheets, leaf.tables_only)
+        if said.evidence is not None:
+            told.add(path, said.text, said.evidence, min(MOST_SURE, said.score))
 
 
 def _ranked(scene: Scene, wanted: Wanted) -> list[Ranked]:

@@ -35,7 +35,7 @@ class LongField(Field):
 
     def said_alone(self) -> str:
         """What the prompt says where this is the only field, and the answer is nothing but its text."""
-        return f"Answer with {self.noun()} and nothing else."
+        return f"Answer with {self.words()}. Write nothing else."
 
     def _schema(self) -> dict[str, Any]:
         return {"type": ["string", "null"], "maxLength": self.max_length}
@@ -87,19 +87,21 @@ class ProseField(LongField):
 
 
 class MarkdownField(LongField):
-    """Markdown; `columns` are the headings that a table in it must have."""
+    """Markdown; `columns` are the headings that a table in it must have. `tables_only` leaves out all other text."""
 
     NOUN: ClassVar[str] = "Markdown"
 
     type: Literal["markdown"] = "markdown"
     columns: tuple[Text, ...] = ()
+    tables_only: bool = False
 
     @property
     def ending(self) -> str:
         return ".md"
 
     def noun(self) -> str:
-        return "Markdown" + (f" with one table that has the columns {', '.join(self.columns)}" if self.columns else "")
+        what = "the tables of the page, as Markdown" if self.tables_only else "Markdown"
+        return what + (f" with one table that has the columns {', '.join(self.columns)}" if self.columns else "")
 
     def _text(self, answer: str) -> str:
         """A fence around all of it is no part of it."""

@@ -1,0 +1,212 @@
+"""Any printed table, ruled or not, whatever it is about: rows of print whose pieces stand in the same columns.
+
+Where a job names the columns of its list, tables.py reads it; here nothing is known but where the print stands.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from models.ocr.cells import Piece, join, pieces
+from models.ocr.layout import Sheet, Span, around, median
+from pipeline.types import Box
+
+ROW_GAP = 3.0  # line heights without print end a table
+GUTTER = 0.35  # line heights between two columns, at least
+CROSSING = 0.12  # of the rows may have print across a gutter: headings over several columns
+ALIGNED = 0.8  # line heights: ends or middles of a column's cells that differ less stand under one another
+ALIGNED_SHARE = 0.65  # of a column's cells, on the average of its columns
+PROSE = 14.0  # line heights: two columns whose lines are longer are text in columns
+CLOSE = 0.82  # of the usual step from row to row: what follows nearer is one more line of the same row
+FULL = 0.6  # of the columns: a row that fills as many is a row of its own
+
+RULES = re.compile(r"^[·|¦]+\s*(?=\w)|(?<=\w)\s*[|¦]+$")  # bits of the lines around a cell, taken for print
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A cell: its text and where it stands in page pixels; "" and None where nothing is printed."""
+
+    text: str = ""
+    box: Box | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A table: rows `first` … `last` of the sheet, as cells. Every row has one cell a column; the headings come first.
+
+    `score` is the reader's, 0..1, on the average of the print.
+    """
+
+    first: int
+    last: int
+    rows: tuple[tuple[Entry, ...], ...]
+    score: float
+
+    @property
+    def box(self) -> Box:
+        return around([cell.box for row in self.rows for cell in row if cell.box is not None])
+
+
+def grids(sheet: Sheet) -> list[Grid]:
+    """The tables of a page from top to bottom."""
+    found: list[Grid] = []
+    at = 0
+    while at < len(sheet.rows):
+        rows = _grown(sheet, at) if len(sheet.rows[at]) > 1 else []
+        bounds = _columns([sheet.rows[row] for row in rows], sheet.height)
+        if not _is_table([sheet.rows[row] for row in rows], bounds, sheet.height):
+            at += 1
+            continue
+        floor = found[-1].last + 1 if found else 0
+        while rows[0] - 1 >= floor and _heads(sheet, rows[0] - 1, bounds):
+            rows.insert(0, rows[0] - 1)
+        found.append(_grid(sheet, rows, bounds))
+        at = rows[-1] + 1
+    return found
+
+
+def _grown(sheet: Sheet, start: int) -> list[int]:
+    """The numbers of the rows from `start` on that go on in the same columns."""
+    rows, waiting = [start], []
+    columns = len(sheet.rows[start])
+    for number in range(start + 1, len(sheet.rows)):
+        row = sheet.rows[number]
+        above = sheet.rows[number - 1]
+        if min(span.y0 for span in row) - max(span.y1 for span in above) > ROW_GAP * sheet.height:
+            break
+        if len(row) == 1:  # a cell that goes on, a row with one cell, or the text below the table
+            waiting.append(number)
+            if len(waiting) > 3:
+                break
+            continue
+        tried = [*rows, *waiting, number]
+        now = len(_columns([sheet.rows[each] for each in tried], sheet.height))
+        if now < 2 or now < 0.7 * max(columns, len(row)):
+            break
+        rows, waiting, columns = tried, [], now
+    bounds = _columns([sheet.rows[each] for each in rows], sheet.height)
+    for number in waiting:  # below the last row only what goes on in one of its columns, close by
+        (span,) = sheet.rows[number]
+        near = span.y0 - max(other.y1 for other in sheet.rows[number - 1]) < 0.3 * sheet.height
+        if not near or len(_reached(span, bounds)) > 1 or _reached(span, bounds) == [0]:
+            break
+        rows.append(number)
+    return rows
+
+
+def _heads(sheet: Sheet, number: int, bounds: Sequence[tuple[float, float]]) -> bool:
+    """Whether a row above a table is a heading of several of its columns."""
+    row, below = sheet.rows[number], sheet.rows[number + 1]
+    near = min(span.y0 for span in below) - max(span.y1 for span in row) < sheet.height
+    return near and len(row) > 1 and all(_reached(span, bounds) for span in row)
+
+
+def _columns(rows: Sequence[Sequence[Span]], height: float) -> list[tuple[float, float]]:
+    """Left and right ends of the columns, in deskewed pixels: what is left between stripes with hardly any print."""
+    edges = sorted([(span.x0, 1) for row in rows for span in row] + [(span.x1, -1) for row in rows for span in row])
+    allowed = int(CROSSING * len(rows))
+    found: list[tuple[float, float]] = []
+    depth, begun = 0, None
+    for x, step in edges:
+        depth += step
+        if begun is None and depth > allowed:
+            begun = x
+        elif begun is not None and depth <= allowed:
+            if found and begun - found[-1][1] < GUTTER * height:
+                found[-1] = found[-1][0], x
+            else:
+                found.append((begun, x))
+            begun = None
+    return found
+
+
+def _is_table(rows: Sequence[Sequence[Span]], bounds: Sequence[tuple[float, float]], height: float) -> bool:
+    many = [row for row in rows if len(row) > 1]
+    if len(bounds) < 2 or len(many) < (2 if len(bounds) > 3 else 3):
+        return False
+    shares, widths = [], []
+    for left, right in bounds:
+        spans = [span for row in many for span in row if left <= span.cx <= right]
+        if not spans:
+            continue
+        ends = [[span.x0 for span in spans], [span.x1 for span in spans], [span.cx for span in spans]]
+        shares.append(max(sum(abs(x - median(each)) < ALIGNED * height for x in each) / len(each) for each in ends))
+        widths.append(median([span.width for span in spans]))
+    if len(bounds) == 2 and min(widths, default=0.0) > PROSE * height:
+        return False
+    return sum(shares) / len(shares) >= ALIGNED_SHARE
+
+
+def _reached(span: Span, bounds: Sequence[tuple[float, float]]) -> list[int]:
+    """The columns that a span covers in good part; the nearest where it covers none."""
+    shared = [min(right, span.x1) - max(left, span.x0) for left, right in bounds]
+    found = [i for i, (left, right) in enumerate(bounds) if shared[i] > 0.5 * min(right - left, span.width)]
+    return found or [max(range(len(bounds)), key=shared.__getitem__)]
+
+
+def _grid(sheet: Sheet, numbers: Sequence[int], bounds: Sequence[tuple[float, float]]) -> Grid:
+    placed = [_placed(sheet.rows[number], bounds) for number in numbers]
+    middles = [median([span.cy for span in sheet.rows[number]]) for number in numbers]
+    spans = [span for number in numbers for span in sheet.rows[number]]
+    letters = sum(len(span.text) for span in spans)
+    rows = tuple(
+        tuple(_entry([part for line in lines for part in line.get(column, ())]) for column in range(len(bounds)))
+        for lines in _gathered(placed, middles, len(bounds))
+    )
+    score = sum(span.score * len(span.text) for span in spans) / max(1, letters)
+    return Grid(numbers[0], numbers[-1], rows, score)
+
+
+def _placed(row: Iterable[Span], bounds: Sequence[tuple[float, float]]) -> dict[int, list[Piece]]:
+    """The print of a row by column. What a reader took for one line although a gutter runs through it is cut there;
+    what lies across a gutter stands in each of its columns."""
+    found: dict[int, list[Piece]] = {}
+    for span in row:
+        reached = _reached(span, bounds)
+        words = pieces(span)
+        if len(reached) > 1 and (cut := _cut(words, [bounds[column] for column in reached])):
+            for column, part in zip(reached, cut, strict=True):
+                found.setdefault(column, []).extend(part)
+            continue
+        whole = Piece(span.text, span.box, span.x0, span.x1, span.y0, span.y1, span.score)
+        for column in reached:
+            found.setdefault(column, []).append(whole)
+    return found
+
+
+def _cut(words: Sequence[Piece], bounds: Sequence[tuple[float, float]]) -> list[list[Piece]]:
+    """The words by column, where every column gets some and none lies across a gutter; else nothing."""
+    cut: list[list[Piece]] = [[] for _ in bounds]
+    for word in words:
+        inside = [
+            i for i, (left, right) in enumerate(bounds)
+            if min(right, word.x1) - max(left, word.x0) > 0.7 * (word.x1 - word.x0)
+        ]  # fmt: skip
+        if len(inside) != 1:
+            return []
+        cut[inside[0]].append(word)
+    return cut if all(cut) else []
+
+
+def _gathered(
+    placed: Sequence[dict[int, list[Piece]]], middles: Sequence[float], columns: int
+) -> list[list[dict[int, list[Piece]]]]:
+    """The printed lines of each row: a cell with several lines has lines that follow closer than rows do."""
+    full = [len(line) >= FULL * columns for line in placed]
+    steps = [below - above for above, below in pairwise(middles)]
+    usual = median([step for i, step in enumerate(steps) if full[i] and full[i + 1]])
+    rows: list[list[dict[int, list[Piece]]]] = []
+    for i, line in enumerate(placed):
+        close = i > 0 and steps[i - 1] < CLOSE * usual
+        goes_on = close and (0 not in line or not any(set(line) & set(before) for before in rows[-1]))
+        if goes_on:
+            rows[-1].append(line)
+        else:
+            rows.append([line])
+    return rows
+
+
+def _entry(parts: Sequence[Piece]) -> Entry:
+    return Entry(RULES.sub("", join(parts)), around([part.box for part in parts])) if parts else Entry()
