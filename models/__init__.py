@@ -1,11 +1,16 @@
 """What answers. `load` picks the engine; nothing heavy is imported before it is needed."""
 
 import os
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.errors import ModelError
+
 if TYPE_CHECKING:
+    from models.keeper import Pulse, Start
+    from models.supervisor import Supervised
     from pipeline.settings import Settings
     from pipeline.types import Model
 
@@ -18,14 +23,28 @@ def load(settings: "Settings") -> tuple["Model", str]:
         return _qwen_vl(settings), f"The GPU engine qwen_vl reads, as the config asks; weights: {settings.weights}."
     if settings.engine == "ocr":
         return _ocr(settings), f"The CPU engine reads, as the config asks, in {_processes(settings)}."
-    if reason := _no_gpu(settings):
-        return _ocr(settings), f"The CPU engine reads, in {_processes(settings)}, because {reason}."
-    return _qwen_vl(settings), f"The GPU engine qwen_vl reads: a GPU is here, and weights at {settings.weights}."
+    reason = _no_gpu(settings)
+    if not reason:
+        try:
+            return _qwen_vl(
+                settings
+            ), f"The GPU engine qwen_vl reads: a GPU is here, and weights at {settings.weights}."
+        except NoGpu as error:
+            reason = str(error)
+    return _ocr(settings), f"The CPU engine reads, in {_processes(settings)}, because {reason}."
+
+
+class NoGpu(ModelError):
+    """torch cannot compute on a GPU here."""
 
 
 def _echo(settings: "Settings") -> tuple["Model", str]:
+    from models import mischief
     from models.echo import Echo
 
+    if mischief.scripted(settings.weights):
+        line = f"The echo engine gives the replies of {settings.weights}, and misbehaves as they say; nothing is read."
+        return _watched(partial(mischief.Mischief.at, settings.weights), settings), line
     if settings.weights.is_file():
         return Echo.from_file(
             settings.weights
@@ -40,23 +59,38 @@ def _ocr(settings: "Settings") -> "Model":
 
 
 def _qwen_vl(settings: "Settings") -> "Model":
-    """Raises ModelError where it cannot run here."""
+    """Raises ModelError where it cannot run here; NoGpu where `auto` met weights, but torch finds no GPU."""
+    make = partial(qwen_vl, settings.weights, settings.vram_gib, settings.low_resolution, settings.engine == "auto")
+    return _watched(make, settings)
+
+
+def qwen_vl(weights: Path, vram_gib: float | None, low_resolution: bool, only_on_gpu: bool, pulse: "Pulse") -> "Model":
+    """In the engine's own process, so that the run itself never loads torch, nor holds a card."""
     from models.qwen_vl import QwenVL
 
-    return QwenVL(settings.weights, vram_gib=settings.vram_gib, low_resolution=settings.low_resolution)
+    if only_on_gpu:
+        import torch
+
+        if not torch.cuda.is_available():
+            raise NoGpu("torch sees no GPU")
+    return QwenVL(weights, vram_gib=vram_gib, low_resolution=low_resolution, pulse=pulse)
+
+
+def _watched(make: "Start", settings: "Settings") -> "Supervised":
+    from models.supervisor import Supervised
+
+    return Supervised(make, step_s=settings.engine_step_s, start_s=settings.engine_start_s)
 
 
 def _no_gpu(settings: "Settings") -> str:
-    """Why the GPU engine cannot run here, cheapest question first; "" when it can. torch is imported last."""
+    """Why the GPU engine cannot run here, as far as can be told without torch; "" when it may."""
     if not (settings.weights / "config.json").is_file():
         return f"there are no weights at {settings.weights}"
     if find_spec("torch") is None:
         return "torch is not installed"
     if os.name == "posix" and not Path("/proc/driver/nvidia").exists() and not Path("/dev/nvidia0").exists():
         return "there is no GPU"
-    import torch
-
-    return "" if torch.cuda.is_available() else "torch sees no GPU"
+    return ""
 
 
 def _processes(settings: "Settings") -> str:

@@ -3,8 +3,8 @@
 Nothing heavy is imported until an engine is made.
 """
 
-import sys
-from collections.abc import Iterable, Iterator, Mapping
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,15 +17,19 @@ if TYPE_CHECKING:
 PAGE_TOKENS = 1280  # visual tokens of a page: about 1 megapixel
 CLOSER = 2.0  # times the tokens of a page at a second look: what two pages take, so the memory plan holds for it
 CELL_PX = 28
+_log = logging.getLogger("scanmill")  # what was chosen and planned at the start, where people see it
 
 
 class QwenVL:
-    """Loads the weights folder and answers from it. Raises ModelError where it cannot run here."""
+    """Loads the weights folder and answers from it. Raises ModelError where it cannot run here.
+
+    `pulse` is called between steps: who watches knows then that none hangs.
+    """
 
     name = "qwen_vl"
 
     def __init__(self, weights: Path, *, vram_gib: float | None = None, low_resolution: bool = False,
-                 device: str | None = None) -> None:  # fmt: skip
+                 device: str | None = None, pulse: Callable[[], None] = lambda: None) -> None:  # fmt: skip
         self.wants = wants(low_resolution)
         try:
             import torch
@@ -37,7 +41,8 @@ class QwenVL:
                 "  pip install -e '.[gpu]'"
             ) from error
         place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.engine, self._provenance = setup.start(weights, self.wants, place, vram_gib, _tell)
+        self.engine, self._provenance = setup.start(weights, self.wants, place, vram_gib, _log.info)
+        self.engine.pulse = pulse
 
     def refuses(self, job: "Job") -> str | None:
         """A schema that decoding cannot guarantee is refused here, before any document is touched."""
@@ -62,11 +67,6 @@ class QwenVL:
 
     def close(self) -> None:
         self.engine.reset()
-
-
-def _tell(line: str) -> None:
-    """What was chosen and planned at the start, where people see it."""
-    sys.stderr.write(f"{line}\n")
 
 
 def wants(low_resolution: bool = False) -> Wants:

@@ -6,7 +6,7 @@ of the vision tower, give finished replies away, pull new requests, and only the
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -66,6 +66,7 @@ class Engine:
         self.ends = prompts.ends if ends is None else set(ends)
         self.stepper = Stepper(language, pool, images, step_tokens, answers)
         self.steps = self.step_sizes = self.preempted = 0
+        self.pulse: Callable[[], None] = lambda: None  # called once a turn
         self.reset()
 
     def reset(self) -> None:
@@ -85,6 +86,7 @@ class Engine:
         source, more = iter(requests), True
         try:
             while True:
+                self.pulse()
                 sampled = self._launch()
                 while self.finished:
                     yield self.finished.pop(0)

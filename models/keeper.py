@@ -1,0 +1,167 @@
+"""An engine's own process, seen from inside: it loads the engine, then answers what the supervisor sends.
+
+The engine pulls requests as ever; what it pulls from is a short queue that the supervisor keeps filled, so neither
+waits for the other. Every message is also a sign of life, and `Pulse` gives one where there is nothing else to say.
+"""
+
+import logging
+import os
+import pickle
+import select
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pipeline.channel import Message, receive, send
+from pipeline.errors import ModelError
+from pipeline.types import Model, Page, Reply, Request, Wants
+from pipeline.worker import guard
+
+if TYPE_CHECKING:
+    from pipeline.job import Job
+
+SETUP, REFUSES, BEGIN, ASK, END = range(5)  # kinds of messages to the engine
+READY, NO_START, SAID, REFUSED, ALIVE, TAKEN, REPLY, DONE, BROKEN, UNFIT = range(10)  # and from it
+OOM_SCORE = 500  # the engine goes after the decoders and before the run itself: it can be started again
+REPLY_FIELDS = tuple(each.name for each in fields(Reply) if each.name != "request")  # what travels back
+WORDS = 600  # characters of a reason
+
+
+class Pulse:
+    """Called often, by the engine between its steps; tells the supervisor at most every `every_s` seconds."""
+
+    def __init__(self, channel: socket.socket, every_s: float) -> None:
+        self._channel, self._every_s, self._last = channel, every_s, 0.0
+
+    def __call__(self) -> None:
+        if (now := time.monotonic()) - self._last >= self._every_s:
+            self._last = now
+            send(self._channel, ALIVE, 0, None)
+
+
+Start = Callable[[Pulse], Model]  # importable in a fresh process; raises ModelError where the engine cannot run
+
+
+class Card(NamedTuple):
+    """What the parent must know of an engine that it has never loaded."""
+
+    name: str
+    wants: Wants
+    provenance: Mapping[str, str]
+
+
+def keep(descriptor: int, parent: int) -> None:
+    """The life of an engine's process, until the supervisor goes away."""
+    guard(parent, OOM_SCORE)
+    channel = socket.socket(fileno=descriptor)
+    channel.set_inheritable(False)
+    first = receive(channel)
+    if first is None:
+        os._exit(0)
+    log = logging.getLogger("scanmill")
+    log.addHandler(_Sender(channel))
+    log.setLevel(logging.INFO)
+    try:
+        start, every_s = first.load()
+        pulse = Pulse(channel, every_s)
+        model: Model = start(pulse)
+        send(channel, READY, 0, Card(model.name, model.wants, dict(model.provenance())))
+    except Exception as error:  # noqa: BLE001 - it is raised again in the parent
+        send(channel, NO_START, 0, _fit_to_travel(error))
+        os._exit(1)
+    keeper = _Keeper(channel, model, pulse)
+    try:
+        while (message := receive(channel)) is not None:
+            keeper.hear(message)
+    except ModelError as error:  # the engine itself says that it cannot go on, whatever it is asked
+        send(channel, UNFIT, 0, _fit_to_travel(error))
+    except BaseException as error:  # noqa: BLE001 - a fault of the card stays with its process: only a new one is sound
+        send(channel, BROKEN, 0, _words(error))
+    os._exit(0)  # no clean-up by libraries: there is nothing to save, and a broken card would make it hang
+
+
+class _Keeper:
+    """`queue` holds what came and was not pulled yet, `given` what the engine has, by the request's identity."""
+
+    def __init__(self, channel: socket.socket, model: Model, pulse: Pulse) -> None:
+        self.channel, self.model, self.pulse = channel, model, pulse
+        self.poll = select.poll()
+        self.poll.register(channel, select.POLLIN)
+        self.queue: deque[tuple[int, Request]] = deque()
+        self.given: dict[int, tuple[int, Request]] = {}
+        self.pages: tuple[Page, ...] = ()
+        self.ended = False
+
+    def hear(self, message: Message) -> None:
+        match message.kind:
+            case k if k == REFUSES:
+                job: Job = message.load()
+                send(self.channel, REFUSED, 0, self.model.refuses(job))
+            case k if k == BEGIN:
+                self.answer()
+            case k if k == ASK:
+                request, pages = message.load()
+                self.pages = self.pages if pages is None else pages  # None: the same as before
+                self.queue.append((message.number, replace(request, pages=self.pages)))
+            case k if k == END:
+                self.ended = True
+
+    def answer(self) -> None:
+        self.ended = False
+        for reply in self.model.answer(self.requests()):
+            if id(reply.request) not in self.given:
+                raise RuntimeError("the engine gave a reply that nothing was asked for")
+            number, _ = self.given.pop(id(reply.request))
+            send(self.channel, REPLY, number, {name: getattr(reply, name) for name in REPLY_FIELDS})
+        if self.given:
+            raise RuntimeError(f"the engine ended without an answer to {len(self.given)} requests")
+        self.pages = ()
+        send(self.channel, DONE, 0, None)
+
+    def requests(self) -> Iterator[Request | None]:
+        """What the engine pulls. It waits for the supervisor only when the engine has nothing in hand."""
+        while True:
+            while not self.ended and (self.poll.poll(0) or not (self.queue or self.given)):
+                message = receive(self.channel)
+                if message is None:
+                    os._exit(0)
+                self.hear(message)
+            if self.queue:
+                number, request = self.queue.popleft()
+                self.given[id(request)] = number, request
+                send(self.channel, TAKEN, number, None)  # from here on a death may be this request's doing
+                yield request
+            elif self.ended and not self.given:
+                return
+            else:
+                self.pulse()
+                yield None
+
+
+class _Sender(logging.Handler):
+    """What the engine says of its plan and its kernels, said again by the parent."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        super().__init__(logging.INFO)
+        self._channel = channel
+
+    def emit(self, record: logging.LogRecord) -> None:
+        send(self._channel, SAID, record.levelno, record.getMessage())
+
+
+def _words(error: BaseException) -> str:
+    said = " ".join(str(error).split())
+    return f"{type(error).__name__}: {said}"[:WORDS] if said else type(error).__name__
+
+
+def _fit_to_travel(error: Exception) -> Any:
+    """A ModelError as it is; of anything else its words."""
+    if isinstance(error, ModelError):
+        try:
+            return pickle.loads(pickle.dumps(error))
+        except Exception:  # noqa: BLE001 - whatever the reason, its words still travel
+            return ModelError(str(error))
+    return ModelError(f"The engine did not start: {_words(error)}")
