@@ -7,7 +7,8 @@ The JSON object (`to_dict`), version 1: `scanmill` (1), `kind` ("run"), `engine`
 time with its offset), `counts` (as `summary`), `jobs` (records of each job by status), `faults`, `notes` (sentences),
 `documents`, each with `document_id` (SHA-256), `name`, `inbox`, `outcome`, `jobs`, `pages`, `seconds`, `settled_at`,
 `error` ({code, detail, cause, cure} or null), `issues` ([{job, code, path, message}], at most 20) and `issues_total`,
-`confidence` (the lowest of its values, or null), `records` and `moved_to` (paths as given, meant to be below the root);
+`confidence` (the lowest of its values, or null), `records` and `moved_to` (paths as given, meant to be below the root),
+`question` and `answer` (how they begin, where a question came with it);
 `gpu_busy`: null, or `mean` (0 to 1) and `samples` ([seconds since the start, 0 to 1]), from the driver.
 """
 
@@ -137,7 +138,8 @@ class Entry:
             "confidence": None if self.confidence is None else round(self.confidence, 4),
             "records": list(self.records),
             "moved_to": self.moved_to,
-            **({} if self.question is None else {"question": self.question, "answer": self.answer}),
+            "question": self.question,
+            "answer": self.answer,
         }
 
 

@@ -130,7 +130,7 @@ def test_the_json_is_plain_and_its_keys_stay(tmp_path: Path) -> None:
     first, second = told["documents"]
     assert list(first) == [
         "document_id", "name", "inbox", "outcome", "jobs", "pages", "seconds", "settled_at", "error", "issues",
-        "issues_total", "confidence", "records", "moved_to",
+        "issues_total", "confidence", "records", "moved_to", "question", "answer",
     ]  # fmt: skip
     assert (len(first["issues"]), first["issues_total"], first["confidence"]) == (ISSUES_KEPT, 30, 0.9)
     assert first["issues"][0] == {
