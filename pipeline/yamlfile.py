@@ -151,6 +151,20 @@ class _Reader:
         return None
 
 
+_IN_PLAIN_WORDS = (  # what PyYAML says, and what it means
+    ("expected ',' or", "a bracket, { or [, is not closed, or a comma is missing before this"),
+    ("expected <block end>", "does not stand as far to the right as the lines that it belongs to"),
+    ("did not find expected key", "does not stand as far to the right as the lines that it belongs to"),
+    ("mapping values are not allowed", 'has ": " in a text, or is indented wrongly; put text with ": " in quotes'),
+    ("could not find expected ':'", "is no `key: value`; a blank belongs after the colon"),
+    ("found unexpected end of stream", "a quote or a bracket is opened above and never closed"),
+    ("expected the node content", "something is missing here, such as a value or a closing bracket"),
+    ("cannot start any token", "begins with a character that means something to YAML; put the text in quotes"),
+    ("found undefined alias", "begins with *, which means something to YAML; put the text in quotes"),
+    ("expected a single document", "has a line --- in it; a job is one file"),
+)
+
+
 def _syntax(error: yaml.YAMLError, file: str, text: str) -> Fault:
     mark = getattr(error, "problem_mark", None)
     line = mark.line + 1 if mark else None
@@ -161,7 +175,7 @@ def _syntax(error: yaml.YAMLError, file: str, text: str) -> Fault:
     shown = text.splitlines()[mark.line] if mark and mark.line < len(text.splitlines()) else ""
     if "\t" in shown[: len(shown) - len(shown.lstrip())] or "'\\t'" in problem:
         return Fault(file, line, "", "has a tab where blanks belong; indent with blanks")
-    return Fault(file, line, "", problem)
+    return Fault(file, line, "", next((told for said, told in _IN_PLAIN_WORDS if said in problem), problem))
 
 
 def spelled(place: Place) -> str:
@@ -192,13 +206,45 @@ def faults_of(error: ValidationError, source: Source, keys_at: KeysAt) -> list[F
     return sorted(found, key=lambda fault: fault.line or 0)
 
 
+ELSEWHERE: Mapping[str, tuple[str, ...]] = {  # words of other programs, and of everyday speech, for ours
+    "text": ("string", "str", "varchar"),
+    "number": ("float", "double", "decimal", "real"),
+    "integer": ("int", "whole", "long"),
+    "money": ("amount", "currency", "price"),
+    "date": ("datetime", "day", "timestamp"),
+    "yesno": ("bool", "boolean", "checkbox", "flag", "tick"),
+    "choice": ("enum", "select", "option", "oneof", "class", "category"),
+    "measure": ("quantity", "unit", "reading"),
+    "prose": ("paragraph", "description", "longtext", "summary"),
+    "markdown": ("md", "table"),
+    "box": ("bbox", "bbox_2d", "rectangle", "rect", "coordinates"),
+    "code": ("html", "vue", "python", "json", "source"),
+    "group": ("object", "dict", "struct", "mapping"),
+    "list": ("array", "rows", "lines"),
+    "instructions": ("prompt", "instruction", "task", "question", "text"),
+    "hint": ("description", "help", "comment", "note", "instructions"),
+    "labels": ("synonyms", "aliases", "keywords", "words"),
+    "options": ("values", "choices", "enum"),
+    "pattern": ("regex", "regexp"),
+    "minimum": ("min", "at_least"),
+    "maximum": ("max", "at_most"),
+    "order": ("format",),
+    "fields": ("columns", "schema"),
+    "item": ("items", "element"),
+    "role": ("system", "persona"),
+}
+
+
 def unknown(word: str, allowed: Sequence[str], what: str) -> str:
     """ "unknown key; did you mean labels?", or all that is allowed where nothing is near."""
     from rapidfuzz import process
+    from rapidfuzz.distance import DamerauLevenshtein as Slips
 
-    near = process.extractOne(word.casefold(), allowed, score_cutoff=70)
-    if near:
-        return f"unknown {what}; did you mean {near[0]}?"
+    plain = word.casefold()
+    near = process.extractOne(plain, allowed, scorer=Slips.normalized_similarity, score_cutoff=0.6)
+    meant = near[0] if near else next((name for name in allowed if plain in ELSEWHERE.get(name, ())), None)
+    if meant:
+        return f"unknown {what}; did you mean {meant}?"
     return f"unknown {what}; allowed: {', '.join(allowed)}" if allowed else f"unknown {what}"
 
 
@@ -227,7 +273,8 @@ def _message(kind: str, context: Mapping[str, Any], message: str, given: Any) ->
     if kind == "missing":
         return "is missing"
     if kind == "union_tag_not_found":
-        return "needs a type, such as `type: text`"
+        near = [key for key in given if "did you mean type?" in unknown(key, ["type"], "key")] if given else []
+        return "needs a type, such as `type: text`" + (f"; {near[0]}: did you mean type?" if near else "")
     if kind == "union_tag_invalid":
         allowed = [word.strip(" '") for word in str(context["expected_tags"]).split(",")]
         return f'"{context["tag"]}": ' + unknown(str(context["tag"]), allowed, "type")
@@ -239,7 +286,9 @@ def _message(kind: str, context: Mapping[str, Any], message: str, given: Any) ->
     if kind in ("tuple_type", "list_type"):
         return "must be a list, such as [first, second]"
     if kind in ("dict_type", "model_type", "model_attributes_type"):
-        return "must be a mapping of keys"
+        return "must be a mapping of keys, indented below it or in braces: {key: value}"
+    if kind == "string_type" and isinstance(given, list | dict):
+        return "must be text, not a list or keys"
     if kind == "string_type":
         return f"must be text; put it in quotes: '{str(given).lower() if isinstance(given, bool) else given}'"
     if kind == "bool_parsing" or kind == "bool_type":
@@ -248,4 +297,6 @@ def _message(kind: str, context: Mapping[str, Any], message: str, given: Any) ->
         return "must be a whole number"
     if kind in ("float_parsing", "float_type", "decimal_parsing", "decimal_type"):
         return "must be a number"
+    if kind in ("greater_than_equal", "less_than_equal"):
+        return f"must be at least {context['ge']:g}" if "ge" in context else f"must be at most {context['le']:g}"
     return message.removeprefix("Value error, ").removeprefix("Input ")

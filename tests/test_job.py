@@ -139,7 +139,7 @@ def test_all_faults_of_all_files_come_at_once_with_line_key_and_the_right_word(t
     for expected in (
         'a.yaml:2: per: "pages" is not allowed; did you mean page?',
         'a.yaml:3: preprocess[1]: "denoise" is not allowed; allowed: orient, deskew',
-        "a.yaml:4: region.width: should be less than or equal to 1",
+        "a.yaml:4: region.width: must be at most 1",
         "a.yaml:8: fields.total.labelz: unknown key; did you mean labels?",
         'a.yaml:9: fields.when: "dat": unknown type; did you mean date?',
         "a.yaml:10: fields.what: needs a type, such as `type: text`",
@@ -209,6 +209,99 @@ def test_a_nested_fault_keeps_its_line_even_for_a_field_called_like_a_type() -> 
         "name: a\nfields:\n  list:\n    type: list\n    fields:\n      date:\n        type: date\n        ordr: DMY\n"
     )
     assert told == ["job.yaml:8: fields.list.fields.date.ordr: unknown key; did you mean order?"]
+
+
+UNKIND = [  # what people write, and the word or the reason that they should be told
+    ("fields: {a: {type: code}}", "fields.a.language: is missing"),
+    ("fields: {a: {type: code, language: veu}}", '"veu" is not allowed; did you mean vue?'),
+    ("fields: {a: {type: measure, units: MPa}}", "fields.a.units: unknown key; did you mean unit?"),
+    ("fields: {a: {type: measure, unit: MPaa}}", "is not a unit that Scanmill knows; write it as in kPa"),
+    ("fields: {a: {type: string}}", "did you mean text?"),
+    ("fields: {a: {type: Text}}", "did you mean text?"),
+    ("fields: {a: {type: float}}", "did you mean number?"),
+    ("fields: {a: {type: bool}}", "did you mean yesno?"),
+    ("fields: {a: {type: bbox}}", "did you mean box?"),
+    ("fields: {a: {type: array}}", "did you mean list?"),
+    ("fields: {a: {type: blob}}", "allowed: text, integer, number"),
+    ("fields: {a: {tpye: text}}", "needs a type, such as `type: text`; tpye: did you mean type?"),
+    ("fields: {a: text}", "fields.a: must be a mapping of keys, indented below it or in braces: {key: value}"),
+    ("fields: [a, b]", "fields: must be a mapping of keys"),
+    ("fields:\n  a:\n  type: text", "job.yaml:2: fields.a: must be a mapping of keys"),
+    ("field: {a: {type: text}}", "field: unknown key; did you mean fields?"),
+    ("fields: {a: {type: text, labelz: [x]}}", "fields.a.labelz: unknown key; did you mean labels?"),
+    ("fields: {a: {type: text, regex: x}}", "did you mean pattern?"),
+    ("fields: {a: {type: number, min: 1}}", "did you mean minimum?"),
+    ("fields: {a: {type: text, labels: Total}}", "must be a list, such as [first, second]"),
+    ("fields: {a: {type: text, required: ja}}", "must be true or false"),
+    ("fields: {a: {type: choice, options: []}}", "fields.a.options: must not be empty"),
+    ("fields: {a: {type: text, kind: adress}}", '"adress" is not allowed; did you mean address?'),
+    ("fields: {a: {type: list, item: {type: list, item: {type: text}}}}", "give the list fields instead"),
+    ("fields: {a: {type: markdown, columns: b}}", "fields.a.columns: must be a list"),
+    ("fields: {a: {type: box, unit: px}}", "fields.a.unit: unknown key; allowed: required, labels, hint, region"),
+    ("prompt: read\nfields: {a: {type: text}}", "prompt: unknown key; did you mean instructions?"),
+    ("engine: qwen\nfields: {a: {type: text}}", "engine: unknown key; allowed: name, inbox"),
+    ("instructions: [read]\nfields: {a: {type: text}}", "instructions: must be text, not a list or keys"),
+    ("window: 0\nfields: {a: {type: text}}", "window: must be at least 1"),
+    ("review_below: 50\nfields: {a: {type: text}}", "review_below: must be at most 1"),
+    ("second_look: maybe\nfields: {a: {type: text}}", "second_look: must be true or false"),
+    ("fields:\n  a: {type: text\n  b: {type: text}", "is not closed, or a comma is missing before this"),
+    ("fields:\n  a: {type: text}\n b: {type: text}", "does not stand as far to the right as the lines"),
+    ("instructions: Read: the total\nfields: {a: {type: text}}", 'put text with ": " in quotes'),
+    ("role: @you\nfields: {a: {type: text}}", "put the text in quotes"),
+    ("role: *you\nfields: {a: {type: text}}", "put the text in quotes"),
+    ("role: 'you\nfields: {a: {type: text}}", "is opened above and never closed"),
+]
+
+
+@pytest.mark.parametrize(("text", "told"), UNKIND, ids=[text.replace("\n", " / ") for text, _ in UNKIND])
+def test_what_people_get_wrong_is_told_in_plain_words(text: str, told: str) -> None:
+    assert any(told in fault for fault in faults(text)), faults(text)
+
+
+RULES = [
+    ("n > d", "compares a number (n) with a date (d)"),
+    ("d == 5", "compares a date (d) with a number (5)"),
+    ("a in [1, 2]", "compares text (a) with a number (1)"),
+    ("nn > 0", "there is no field nn; did you mean n?"),
+    ("l.p == l.z", "there is no field l.z; there are p, q"),
+    ("summ(l.p) == n", "summ(…) is not known; did you mean sum?"),
+    ("len(a) > 1", "len(…) is not known; there are sum, min, max, count, abs"),
+    ("__import__('os').system('x') == 1", "is not known"),
+    ("a.upper() == 'X'", "is not known"),
+    ("open('/etc/passwd') == a", "is not known"),
+    ("(lambda: 1)() == 1", "is not known"),
+    ("[x for x in l] == 1", "cannot stand in a rule"),
+    ("n if y else n", "cannot stand in a rule"),
+    ("n = 1", "equal is written =="),
+    ("n > 1 and", "is not a rule"),
+    ("c == 'zz'", '"zz" is not one of the options x, z'),
+    ("y == 1", "compares yes or no (y) with a number (1)"),
+    ("b > 1", "b is of type box, which rules cannot compare"),
+    ("w == 'x'", "w is of type prose, which rules cannot compare"),
+    ("n and y", "n is a number, not yes or no"),
+    ("d > '2020-13-01'", '"2020-13-01" is not a date'),
+    ("sum(n) > 1", "needs a column of a list"),
+]
+
+
+@pytest.mark.parametrize(("rule", "told"), RULES, ids=[rule for rule, _ in RULES])
+def test_a_rule_that_means_nothing_or_calls_anything_is_refused_when_the_job_is_read(rule: str, told: str) -> None:
+    text = f"""\
+        fields:
+          a: {{type: text}}
+          n: {{type: money}}
+          d: {{type: date}}
+          y: {{type: yesno}}
+          c: {{type: choice, options: [x, z]}}
+          l: {{type: list, fields: {{p: {{type: money}}, q: {{type: number}}}}}}
+          b: {{type: box}}
+          w: {{type: prose}}
+        rules:
+          - {json.dumps(rule)}
+        """
+    (fault,) = faults(text)
+    assert fault.startswith("job.yaml:11: rules[0]: ")
+    assert told in fault
 
 
 # --- YAML

@@ -1,7 +1,8 @@
 """What a rule may say, and what each part of it is: found out when the job is read, before any document."""
 
 import ast
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, time
 from typing import Literal, NamedTuple
@@ -69,7 +70,10 @@ def parse(text: str) -> Rule:
     try:
         return Rule(line, ast.parse(line, mode="eval").body)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise RuleError(f'"{line}" is not a rule; write it as in: sum(lines.amount) == total') from None
+        advice = (
+            "equal is written ==" if re.search(r"[^=<>!]=[^=]", line) else "write it as in: sum(lines.amount) == total"
+        )
+        raise RuleError(f'"{line}" is not a rule; {advice}') from None
 
 
 def faults(rule: Rule, fields: Mapping[str, Field]) -> Iterator[str]:
@@ -183,7 +187,7 @@ class Checker:
                     raise RuleError(
                         f"{ast.unparse(element)}: only numbers and quoted words can stand in the list after in"
                     )
-                self._comparable(element, left, ast.Eq(), element, self.shape(element))
+                self._comparable(constant, left, ast.Eq(), element, self.shape(element))
             return Shape("texts")
         right = self.shape(node)
         if right.options and isinstance(constant, ast.Constant) and constant.value not in right.options:
@@ -217,7 +221,7 @@ class Checker:
     def _call(self, node: ast.Call) -> Shape:
         name = node.func.id if isinstance(node.func, ast.Name) else ast.unparse(node.func)
         if name not in FUNCTIONS:
-            raise RuleError(f"{name}(…) is not known; there are {', '.join(FUNCTIONS)}")
+            raise RuleError(f"{name}(…) is not known; {_nearest(name, FUNCTIONS)}")
         if node.keywords or not node.args or any(isinstance(each, ast.Starred) for each in node.args):
             raise RuleError(f"{name}(…) takes plain values")
         shapes = [self.shape(each) for each in node.args]
@@ -253,10 +257,10 @@ def dotted(node: ast.expr) -> str:
     raise RuleError(f"{ast.unparse(node)} is not the name of a field")
 
 
-def _nearest(name: str, inside: Mapping[str, Field]) -> str:
-    from rapidfuzz import process
+def _nearest(name: str, inside: Iterable[str]) -> str:
+    from rapidfuzz import fuzz, process
 
-    near = process.extractOne(name, list(inside), score_cutoff=60)
+    near = process.extractOne(name, list(inside), scorer=fuzz.ratio, score_cutoff=60)
     return f"did you mean {near[0]}?" if near else f"there are {', '.join(inside)}" if inside else "it has no parts"
 
 
