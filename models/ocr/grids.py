@@ -13,8 +13,8 @@ from models.ocr.layout import Sheet, Span, around, median
 from pipeline.types import Box
 
 ROW_GAP = 3.0  # line heights without print end a table
-GUTTER = 0.35  # line heights between two columns, at least
-CROSSING = 0.12  # of the rows may have print across a gutter: headings over several columns
+GUTTER = 0.2  # line heights between two columns, at least
+CROSSING = 0.2  # of the rows may have print across a gutter: headings over several columns
 ALIGNED = 0.8  # line heights: ends or middles of a column's cells that differ less stand under one another
 ALIGNED_SHARE = 0.65  # of a column's cells, on the average of its columns
 PROSE = 14.0  # line heights: two columns whose lines are longer are text in columns
@@ -52,29 +52,31 @@ class Grid:
 def grids(sheet: Sheet) -> list[Grid]:
     """The tables of a page from top to bottom."""
     found: list[Grid] = []
+    # what the layout joins to phrases may be two cells that stand close
+    lines = [[part for span in row for part in (span.parts or (span,))] for row in sheet.rows]
     at = 0
-    while at < len(sheet.rows):
-        rows = _grown(sheet, at) if len(sheet.rows[at]) > 1 else []
-        bounds = _columns([sheet.rows[row] for row in rows], sheet.height)
-        if not _is_table([sheet.rows[row] for row in rows], bounds, sheet.height):
+    while at < len(lines):
+        numbers = _grown(lines, at, sheet.height) if len(lines[at]) > 1 else []
+        bounds = _columns([lines[number] for number in numbers], sheet.height)
+        if not _is_table([lines[number] for number in numbers], bounds, sheet.height):
             at += 1
             continue
         floor = found[-1].last + 1 if found else 0
-        while rows[0] - 1 >= floor and _heads(sheet, rows[0] - 1, bounds):
-            rows.insert(0, rows[0] - 1)
-        found.append(_grid(sheet, rows, bounds))
-        at = rows[-1] + 1
+        while numbers[0] - 1 >= floor and _heads(lines, numbers[0] - 1, bounds, sheet.height):
+            numbers.insert(0, numbers[0] - 1)
+        found.append(_grid(lines, numbers, bounds))
+        at = numbers[-1] + 1
     return found
 
 
-def _grown(sheet: Sheet, start: int) -> list[int]:
+def _grown(lines: Sequence[Sequence[Span]], start: int, height: float) -> list[int]:
     """The numbers of the rows from `start` on that go on in the same columns."""
     rows, waiting = [start], []
-    columns = len(sheet.rows[start])
-    for number in range(start + 1, len(sheet.rows)):
-        row = sheet.rows[number]
-        above = sheet.rows[number - 1]
-        if min(span.y0 for span in row) - max(span.y1 for span in above) > ROW_GAP * sheet.height:
+    columns = len(lines[start])
+    for number in range(start + 1, len(lines)):
+        row = lines[number]
+        above = lines[number - 1]
+        if min(span.y0 for span in row) - max(span.y1 for span in above) > ROW_GAP * height:
             break
         if len(row) == 1:  # a cell that goes on, a row with one cell, or the text below the table
             waiting.append(number)
@@ -82,24 +84,24 @@ def _grown(sheet: Sheet, start: int) -> list[int]:
                 break
             continue
         tried = [*rows, *waiting, number]
-        now = len(_columns([sheet.rows[each] for each in tried], sheet.height))
+        now = len(_columns([lines[each] for each in tried], height))
         if now < 2 or now < 0.7 * max(columns, len(row)):
             break
         rows, waiting, columns = tried, [], now
-    bounds = _columns([sheet.rows[each] for each in rows], sheet.height)
+    bounds = _columns([lines[each] for each in rows], height)
     for number in waiting:  # below the last row only what goes on in one of its columns, close by
-        (span,) = sheet.rows[number]
-        near = span.y0 - max(other.y1 for other in sheet.rows[number - 1]) < 0.3 * sheet.height
+        (span,) = lines[number]
+        near = span.y0 - max(other.y1 for other in lines[number - 1]) < 0.3 * height
         if not near or len(_reached(span, bounds)) > 1 or _reached(span, bounds) == [0]:
             break
         rows.append(number)
     return rows
 
 
-def _heads(sheet: Sheet, number: int, bounds: Sequence[tuple[float, float]]) -> bool:
+def _heads(lines: Sequence[Sequence[Span]], number: int, bounds: Sequence[tuple[float, float]], height: float) -> bool:
     """Whether a row above a table is a heading of several of its columns."""
-    row, below = sheet.rows[number], sheet.rows[number + 1]
-    near = min(span.y0 for span in below) - max(span.y1 for span in row) < sheet.height
+    row, below = lines[number], lines[number + 1]
+    near = min(span.y0 for span in below) - max(span.y1 for span in row) < height
     return near and len(row) > 1 and all(_reached(span, bounds) for span in row)
 
 
@@ -146,14 +148,14 @@ def _reached(span: Span, bounds: Sequence[tuple[float, float]]) -> list[int]:
     return found or [max(range(len(bounds)), key=shared.__getitem__)]
 
 
-def _grid(sheet: Sheet, numbers: Sequence[int], bounds: Sequence[tuple[float, float]]) -> Grid:
-    placed = [_placed(sheet.rows[number], bounds) for number in numbers]
-    middles = [median([span.cy for span in sheet.rows[number]]) for number in numbers]
-    spans = [span for number in numbers for span in sheet.rows[number]]
+def _grid(lines: Sequence[Sequence[Span]], numbers: Sequence[int], bounds: Sequence[tuple[float, float]]) -> Grid:
+    placed = [_placed(lines[number], bounds) for number in numbers]
+    middles = [median([span.cy for span in lines[number]]) for number in numbers]
+    spans = [span for number in numbers for span in lines[number]]
     letters = sum(len(span.text) for span in spans)
     rows = tuple(
-        tuple(_entry([part for line in lines for part in line.get(column, ())]) for column in range(len(bounds)))
-        for lines in _gathered(placed, middles, len(bounds))
+        tuple(_entry([part for line in row for part in line.get(column, ())]) for column in range(len(bounds)))
+        for row in _gathered(placed, middles, len(bounds))
     )
     score = sum(span.score * len(span.text) for span in spans) / max(1, letters)
     return Grid(numbers[0], numbers[-1], rows, score)
