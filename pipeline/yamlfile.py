@@ -243,6 +243,7 @@ def unknown(word: str, allowed: Sequence[str], what: str) -> str:
     plain = word.casefold()
     near = process.extractOne(plain, allowed, scorer=Slips.normalized_similarity, score_cutoff=0.6)
     meant = near[0] if near else next((name for name in allowed if plain in ELSEWHERE.get(name, ())), None)
+    meant = meant or next((name for name in allowed if len(plain) > 2 and name.casefold().startswith(plain)), None)
     if meant:
         return f"unknown {what}; did you mean {meant}?"
     return f"unknown {what}; allowed: {', '.join(allowed)}" if allowed else f"unknown {what}"
