@@ -57,7 +57,7 @@ class Echo:
         for key in (request.document.name, request.document.id, "*"):
             if key in self._script:
                 return self._script[key]
-        return "{}"
+        return "{}" if request.schema is not None else ""
 
     def provenance(self) -> Mapping[str, str]:
         return {"engine": "echo"}

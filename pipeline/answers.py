@@ -1,14 +1,16 @@
-"""Finding the JSON object in what an engine wrote, and telling what was wrong with it."""
+"""Finding the answer in what an engine wrote: a JSON object, or a text; and telling what was wrong with it."""
 
 import json
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any, NamedTuple
 
 from pipeline.types import Issue, Reply
 
 _FENCE = re.compile(r"^\s*```[\w-]*\s*\n(.*?)\n?\s*```\s*$", re.DOTALL)
+_ROWS = re.compile(r"\[\s*[\[{]")
 _TRIES = 50  # opening braces to try in an answer that is mostly prose
 _LONGEST_INTEGER = 40  # digits; a longer run is no number that anyone printed
 
@@ -20,17 +22,49 @@ class Answer(NamedTuple):
     issues: tuple[Issue, ...] = ()
 
 
-def parse(reply: Reply, keys: Iterable[str]) -> Answer:
-    """The object of a reply that has some of these keys. Numbers with a fraction come as Decimal."""
+def plain(reply: Reply, name: str) -> Answer:
+    """The whole reply as the one value of a job that is asked in free text. What was cut off is kept."""
+    text = reply.text
+    wrapped = re.fullmatch(
+        r'\s*(?:```json\s*\n)?\s*(\{\s*"(?:[^"\\]|\\.)*"\s*:\s*".*"\s*\})\s*(?:```)?\s*', text, re.DOTALL
+    )
+    if wrapped:
+        with suppress(ValueError, RecursionError):
+            told = json.loads(wrapped[1], strict=False)
+            if list(told) == [name]:
+                text = told[name]
+    cut = reply.finish == "length"
+    issue = Issue("truncated", "", f"the answer ends in the middle: {_glimpse(text[-50:])}")
+    return Answer({name: text}, (issue,) if cut else ())
+
+
+class Rows(NamedTuple):
+    """The only list of a job: its key, and the keys of its rows (none where it holds single values)."""
+
+    name: str
+    keys: frozenset[str]
+
+    def fit(self, values: list[Any]) -> bool:
+        """Whether a list that stands alone is this one."""
+        return not self.keys or all(isinstance(row, dict) and self.keys & row.keys() for row in values)
+
+
+def parse(reply: Reply, keys: Iterable[str], rows: Rows | None = None) -> Answer:
+    """The object of a reply that has some of these keys. Numbers with a fraction come as Decimal.
+
+    A reply that is nothing but a JSON list, as Qwen2.5-VL writes boxes, is taken for the job's only list, `rows`.
+    """
     wanted = frozenset(keys)
     reader = _Reader()
     text = reply.text
     if fenced := _FENCE.match(text):
         text = fenced[1]
-    values = reader.find(text, wanted)
+    values = reader.listed(text, rows) if rows else None
+    if values is None:
+        values = reader.find(text, wanted)
     issues = []
     if values is None:
-        values = reader.salvage(text, wanted)
+        values = (reader.salvage_list(text, rows) if rows else None) or reader.salvage(text, wanted)
         if values is None and reply.finish != "length":
             return Answer({}, (Issue("not_json", "", f"the answer holds no JSON object: {_glimpse(reply.text)}"),))
         values = values or {}
@@ -74,16 +108,36 @@ class _Reader:
 
     def salvage(self, text: str, wanted: frozenset[str]) -> dict[str, Any] | None:
         """All that is whole in an object that breaks off; a last value that may be half is left out."""
-        start = text.find("{")
+        values = self._whole_part(text, text.find("{"))
+        if values is None:
+            return None
+        return dict(values) if wanted & values.keys() or _begins_answer(text[text.find("{") :], wanted) else None
+
+    def listed(self, text: str, rows: Rows) -> dict[str, Any] | None:
+        """A list that stands in no object, under its key."""
+        start = _list_start(text)
+        if start is None:
+            return None
+        self.doubles.clear()
+        try:
+            values, _ = self._decoder.raw_decode(text, start)
+        except (ValueError, RecursionError):
+            return None
+        return {rows.name: values} if rows.fit(values) else None
+
+    def salvage_list(self, text: str, rows: Rows) -> dict[str, Any] | None:
+        """The whole rows of a list that breaks off."""
+        start = _list_start(text)
+        values = None if start is None else self._whole_part(text, start)
+        return {rows.name: values} if values and rows.fit(values) else None
+
+    def _whole_part(self, text: str, start: int) -> Any:
         if start < 0:
             return None
         for end, closers in reversed(_joints(text, start)):
             self.doubles.clear()
-            try:
-                values, _ = self._decoder.raw_decode(text[start:end] + closers)
-            except (ValueError, RecursionError):
-                continue
-            return dict(values) if wanted & values.keys() or _begins_answer(text[start:], wanted) else None
+            with suppress(ValueError, RecursionError):
+                return self._decoder.raw_decode(text[start:end] + closers)[0]
         return None
 
     def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -94,6 +148,14 @@ class _Reader:
                 value = None
             found[key] = value
         return found
+
+
+def _list_start(text: str) -> int | None:
+    """Where a list begins that stands in no object: it is all of the text, or its rows are the first objects in it."""
+    if text.lstrip().startswith("["):
+        return text.index("[")
+    found = _ROWS.search(text)
+    return found.start() if found and text.find("{") >= found.end() - 1 else None
 
 
 def _begins_answer(text: str, wanted: frozenset[str]) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from pipeline.fields import DateField, Field, MeasureField, is_empty, leaf_values, shown
+from pipeline.fields import BoxField, DateField, Field, LongField, MeasureField, is_empty, leaf_values, shown
 from pipeline.job import Job
 from pipeline.types import Box, Evidence, Issue, Page, Record, Word
 from pipeline.values import dates, labels, measures, numbers, times
@@ -46,7 +46,7 @@ def locate(record: Record, job: Job, pages: Sequence[Page]) -> Record:
     wanted = [
         (path, field, value)
         for path, field, value in leaf_values(job.fields, record.data)
-        if path not in record.evidence and not is_empty(value)
+        if path not in record.evidence and not is_empty(value) and not isinstance(field, LongField | BoxField)
     ]
     if record.error or not wanted or not any(page.words for page in readable):
         return record

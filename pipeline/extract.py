@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
-from pipeline import answers, rules
-from pipeline.fields import Field, coerce_object, is_empty, leaf_values, shown
+from pipeline import answers, places, rules
+from pipeline.fields import Field, ListField, coerce_object, is_empty, leaf_values, lone_text, shown
 from pipeline.job import Job
 from pipeline.types import Document, Evidence, Issue, Page, Record, Reply
 from pipeline.values.texts import fold
@@ -34,7 +34,13 @@ def extract(
     pages = [each for reply in replies for each in reply.request.pages]
     if failed := next((reply for reply in replies if reply.finish == "error"), None):
         return fail(
-            job, document, failed.error_code, failed.error or "the engine gave no reason", provenance, page=page, pages=pages
+            job,
+            document,
+            failed.error_code,
+            failed.error or "the engine gave no reason",
+            provenance,
+            page=page,
+            pages=pages,
         )
     unread = [
         Issue("unreadable", "", f"page {each.number} could not be read: {each.fault}") for each in pages if each.fault
@@ -65,7 +71,8 @@ def extract(
         pages=_numbers(pages),
         data=data,
         confidence=confidence,
-        evidence={path: found for path, found in merged.evidence.items() if path in present},
+        evidence={path: found for path, found in merged.evidence.items() if path in present}
+        | {path: Evidence(number, box, "") for path, number, box in places.source_boxes(job.fields, data)},
         issues=tuple(dict.fromkeys(issues)),
         error=None,
         provenance={"job_digest": job.digest, **(provenance or {})},
@@ -124,19 +131,31 @@ class _Window:
 def _window(reply: Reply) -> _Window:
     pages = {page.number: page for page in reply.request.pages}
     fields = reply.request.job.fields
-    answer = answers.parse(reply, fields)
+    answer = _answer(reply, fields)
     data, found = coerce_object(fields, answer.values)
     problems: dict[str, list[tuple[str, str]]] = {}
     for code, message, suffix in found:
         problems.setdefault(suffix.removeprefix("."), []).append((code, message))
+    for path, (code, message, _) in places.to_source(fields, data, list(pages.values()), reply.low_resolution):
+        problems.setdefault(path, []).append((code, message))
     return _Window(
         pages=tuple(pages),
         data=data,
         confidence={path: min(1.0, max(0.0, sure)) for path, sure in reply.confidence.items() if not math.isnan(sure)},
         evidence={path: _in_source(each, pages) for path, each in reply.evidence.items()},
         problems=problems,
-        issues=answer.issues,
+        issues=(*answer.issues, *reply.issues),
     )
+
+
+def _answer(reply: Reply, fields: Mapping[str, Field]) -> answers.Answer:
+    pages = reply.request.pages
+    if pages and all(page.fault for page in pages):
+        return answers.Answer({})  # nobody was asked
+    if lone_text(fields):
+        return answers.plain(reply, next(iter(fields)))
+    lists = [answers.Rows(name, each.row_keys) for name, each in fields.items() if isinstance(each, ListField)]
+    return answers.parse(reply, fields, lists[0] if len(lists) == 1 else None)
 
 
 def _in_source(evidence: Evidence, pages: Mapping[int, Page]) -> Evidence:
@@ -144,6 +163,9 @@ def _in_source(evidence: Evidence, pages: Mapping[int, Page]) -> Evidence:
     if evidence.box is None or page is None:
         return replace(evidence, box=None)
     return replace(evidence, box=page.source_box(evidence.box))
+
+
+_Parts = Sequence[tuple[_Window, Any]]
 
 
 @dataclass
@@ -171,23 +193,37 @@ class _Merged:
         return len({window.pages for window in self.windows}) > 1
 
     def object(self, fields: Mapping[str, Field]) -> dict[str, Any]:
-        return {
-            name: self._field(name, each, [(one, one.data[name]) for one in self.windows if name in one.data])
-            for name, each in fields.items()
-        }
+        return self._object("", fields, [(window, window.data) for window in self.windows])
 
-    def _field(self, path: str, field: Field, parts: Sequence[tuple[_Window, Any]]) -> Any:
+    def _object(self, prefix: str, fields: Mapping[str, Field], parts: _Parts) -> dict[str, Any]:
+        data: dict[str, Any] = {}
+        for name, each in fields.items():
+            given = [(window, values[name]) for window, values in parts if name in values]
+            data[name] = self._field(prefix + name, each, given)
+            if each.BESIDE:  # what is printed for the value that was chosen
+                prints = [(values[name], values[name + each.BESIDE]) for _, values in parts if name in values]
+                data[name + each.BESIDE] = next((said for value, said in prints if value == data[name] and said), None)
+        return data
+
+    def _field(self, path: str, field: Field, parts: _Parts) -> Any:
         if field.type == "list":
             return self._list(path, field, parts)
         if inner := getattr(field, "fields", None):
             self._told(path, parts)
-            return {
-                name: self._field(f"{path}.{name}", each, [(window, value[name]) for window, value in parts])
-                for name, each in inner.items()
-            }
+            return self._object(f"{path}.", inner, parts)
+        if getattr(field, "JOINED", False):
+            return self._joined(path, parts)
         return self._single(path, parts)
 
-    def _single(self, path: str, parts: Sequence[tuple[_Window, Any]]) -> Any:
+    def _joined(self, path: str, parts: _Parts) -> Any:
+        """The texts of all windows, one below the other."""
+        texts = [text for _, text in parts if text]
+        if len(texts) < 2:
+            return self._single(path, parts)
+        self._told(path, parts)
+        return "\n\n".join(texts)
+
+    def _single(self, path: str, parts: _Parts) -> Any:
         self._told(path, parts)
         given = [(window, value) for window, value in parts if not is_empty(value)]
         if not given:
@@ -203,7 +239,7 @@ class _Merged:
         self._carry(best, path, path)
         return chosen
 
-    def _list(self, path: str, field: Field, parts: Sequence[tuple[_Window, Any]]) -> list[Any]:
+    def _list(self, path: str, field: Field, parts: _Parts) -> list[Any]:
         """Empty rows are dropped, so every path inside a row is carried to the row's new number."""
         self._told(path, parts)
         rows: list[Any] = []
@@ -221,7 +257,7 @@ class _Merged:
                     self._note(new + suffix, window, window.problems[f"{path}[{index}]{suffix}"])
         return rows
 
-    def _told(self, path: str, parts: Sequence[tuple[_Window, Any]]) -> None:
+    def _told(self, path: str, parts: _Parts) -> None:
         for window, _ in parts:
             self._note(path, window, window.problems.get(path, ()))
 

@@ -32,6 +32,8 @@ def prepare(sheet: Sheet, steps: Sequence[str], region: Region | None, wants: Wa
     """The page as the engine wants it. A page with a fault stays as it is."""
     if sheet.fault is not None:
         return sheet
+    whole = sheet.to_source.box(Box(0, 0, sheet.width, sheet.height))
+    sheet = replace(sheet, source_px=(whole.right, whole.bottom))
     frame = None
     if "orient" in steps:
         sheet = orient(sheet)
@@ -141,4 +143,4 @@ def _moved(sheet: Sheet, image: NDArray[np.uint8] | None, back: Affine, size: tu
         size = image.shape[1], image.shape[0]
     onward = back.inverse()
     words = tuple(Word(word.text, onward.box(word.box)) for word in sheet.words)
-    return Sheet(sheet.number, *size, sheet.to_source.after(back), image, words, sheet.fault)
+    return Sheet(sheet.number, *size, sheet.to_source.after(back), image, words, sheet.fault, sheet.source_px)

@@ -4,20 +4,24 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.fields import Field, inner_words, object_schema
+from pipeline.fields import Field, LongField, inner_words, leaves, lone_text, object_schema
 from pipeline.job import Job
+from pipeline.places import has_boxes
 from pipeline.types import Document, Issue, Page, Request
 
 # The same words for every job: so all questions about the same pages share all that a model reads before them.
 SYSTEM = "You look at pictures and answer what is asked about them."
 _ROWS_EXPECTED = 30  # on one window of pages; a longer list takes the job's max_new_tokens
-_MOST_TOKENS = 4096
+_MOST_TOKENS, _MOST_TEXT_TOKENS = 4096, 8192
 _DOUBTS_TOLD = 10  # a table in which every row fails needs no more words
 
-_HOW = """\
-- Give null where a value is not printed or cannot be read. Null is better than a guess.
-- Copy values as they are printed, in their own language. Do not compute, translate, complete or correct.
-- A list has one entry for each printed row, in the order of the page, and is [] where there is none."""
+_NULL = "- Give null where a value is not printed or cannot be read. Null is better than a guess."
+_COPY = "- Copy values as they are printed, in their own language. Do not compute, translate, complete or correct."
+_COPY_OTHERS = (
+    "- Copy every other value as it is printed, in its own language. Do not compute, translate, complete or correct it."
+)
+_ROWS = "- A list has one entry for each printed row, in the order of the page, and is [] where there is none."
+_FINDS = "- A list has one entry for each thing that you find, in the order of the page, and is [] where there is none."
 
 
 def ask(
@@ -44,7 +48,7 @@ def ask(
         pages=tuple(pages),
         system=SYSTEM,
         question=f"{words}\n\n{again(doubts)}" if doubts else words,
-        schema=object_schema(job.fields),
+        schema=None if lone_text(job.fields) else object_schema(job.fields),
         max_new_tokens=2 * most if any(issue.code == "truncated" for issue in doubts) else most,
         window=window,
         windows=windows,
@@ -65,13 +69,37 @@ def question(job: Job, pages: Sequence[Page], window: int = 0, windows: int = 1,
         )
     if asked is not None:
         parts.append(f"The question:\n{asked}")
-    parts.append("Read these values:\n" + "\n".join(inner_words(job.fields)))
-    parts.append(_HOW)
+    if text := lone_text(job.fields):
+        parts.append(text.said_alone() + " Where there is nothing of the kind, answer null.")
+        return "\n\n".join(parts)
+    boxed = has_boxes(job.fields)
+    parts.append("Give these values:\n" + "\n".join(inner_words(job.fields)))
+    parts.append("\n".join(_how(job.fields, boxed)))
+    if boxed and (sizes := _sizes(pages)):
+        parts.append(sizes)
     parts.append(
         "Answer with one JSON object of this shape and nothing else:\n"
         + json.dumps(shape(job.fields), ensure_ascii=False)
     )
     return "\n\n".join(parts)
+
+
+def _how(fields: Mapping[str, Field], boxed: bool) -> list[str]:
+    """The rules for answers of a job with these fields."""
+    written = [path for path, leaf in leaves(fields) if isinstance(leaf, LongField) and not leaf.readable]
+    said = [_NULL, f"- You write {', '.join(written)} yourself.\n{_COPY_OTHERS}" if written else _COPY]
+    if any(field.type == "list" for field in fields.values()):
+        said.append(_FINDS if boxed else _ROWS)
+    return said
+
+
+def _sizes(pages: Sequence[Page]) -> str:
+    """How large the pictures are: the pixels that boxes count in."""
+    seen = [page for page in pages if page.fault is None and page.width]
+    if not seen:
+        return ""
+    told = [f"picture {n} is page {page.number}, {page.width} x {page.height}" for n, page in enumerate(seen, 1)]
+    return "Boxes count pixels from the left and upper edge of their picture: " + "; ".join(told) + " pixels."
 
 
 def again(doubts: Sequence[Issue]) -> str:
@@ -99,6 +127,8 @@ def _hollow(field: Field) -> Any:
 
 def tokens_of(fields: Mapping[str, Field]) -> int:
     """An upper estimate of an answer's length in tokens, generous enough that ordinary answers are not cut off."""
+    if text := lone_text(fields):
+        return min(_MOST_TEXT_TOKENS, 64 + _size(text))
     return min(_MOST_TOKENS, 64 + sum(_key(name) + _size(field) for name, field in fields.items()))
 
 
@@ -115,6 +145,10 @@ def _size(field: Field) -> int:
         return 4 + rows * (4 + inside + (_size(item) if item else 0))
     if inner:
         return 4 + inside
+    if isinstance(field, LongField):
+        return field.max_length // 3  # three characters a token in European languages, and in code
+    if field.type == "box":
+        return 40
     if field.type == "choice":
         return 16 * (len(getattr(field, "options", ())) if getattr(field, "many", False) else 1)
     return min(int(getattr(field, "max_length", 16)), 120) // 2 + 8

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import prompt
-from pipeline.fields import leaves
+from pipeline.fields import leaves, lone_text
 from pipeline.job import Job, load_jobs, parse_job
 from pipeline.types import Affine, Document, Page
 
@@ -78,5 +78,33 @@ def test_the_length_of_the_answer_grows_with_what_is_asked_and_yields_to_the_job
 def test_every_shipped_job_can_be_asked() -> None:
     for job in load_jobs(Path(__file__).parents[1] / "jobs"):
         question = prompt.ask(job, DOCUMENT, pages(1)).question
-        for path, _ in leaves(job.fields):
+        for path, _ in () if lone_text(job.fields) else leaves(job.fields):
             assert f"- {path.rpartition('.')[2]}: " in question
+
+
+def test_one_long_field_is_asked_in_free_text() -> None:
+    job = parse_job(b"name: a\nrole: You are a painter.\nfields: {what: {type: prose, hint: in four sentences}}")
+    request = prompt.ask(job, DOCUMENT, pages(1))
+    assert request.schema is None
+    assert request.question.split("\n\n") == [
+        "You are a painter.",
+        "Answer with text in whole sentences; in four sentences. Write nothing else. "
+        "Where there is nothing of the kind, answer null.",
+    ]
+    code = prompt.ask(parse_job(b"name: a\nfields: {page: {type: code, language: vue}}"), DOCUMENT, pages(1))
+    assert "Put it into one fenced block (```vue)" in code.question
+    assert code.schema is None
+    assert code.max_new_tokens > 6000
+    two = prompt.ask(parse_job(b"name: a\nfields: {page: {type: prose}, note: {type: text}}"), DOCUMENT, pages(1))
+    assert two.schema is not None
+    assert "You write page yourself." in two.question
+
+
+def test_boxes_are_asked_in_pixels_of_each_picture_that_can_be_seen() -> None:
+    job = parse_job(b"name: a\nfields: {finds: {type: list, fields: {label: {type: text}, where: {type: box}}}}")
+    broken = Page(DOCUMENT, 6, 0, 0, Affine(), fault="torn")
+    request = prompt.ask(job, DOCUMENT, (*pages(5), broken, *pages(7)), 1, 2)
+    assert '{"bbox_2d": [x1, y1, x2, y2], "page": number}' in request.question
+    assert "picture 1 is page 5, 100 x 100; picture 2 is page 7, 100 x 100 pixels." in request.question
+    assert "one entry for each thing that you find" in request.question
+    assert request.schema is not None

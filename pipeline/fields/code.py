@@ -51,7 +51,7 @@ class CodeField(LongField):
         return f"one whole {self.language} file" if self.language != "text" else "one plain text file"
 
     def said_alone(self) -> str:
-        return f"Answer with {self.noun()}, in one fenced block (```{self.language}), and nothing else."
+        return f"Answer with {self.words()}. Put it into one fenced block (```{self.language}) and write nothing else."
 
     def coerce(self, answer: Any) -> Coerced:
         if self.language == "json" and isinstance(answer, dict | list):

@@ -51,6 +51,13 @@ class ListField(Field):
             raise ValueError(f"a list inside the rows of a list is too deep for a table: {', '.join(inner)}")
         return self
 
+    @property
+    def row_keys(self) -> frozenset[str]:
+        """The keys that a row may have in an answer; none for a plain list."""
+        return frozenset(
+            key for name, each in self.fields.items() for key in (name, getattr(each, "ANSWERED_AS", name))
+        )
+
     def noun(self) -> str:
         return "a list" if self.item else "a list of rows; each row is an object with these keys"
 

@@ -1,0 +1,85 @@
+"""Boxes that an engine gave, from the pixels of the pictures that it saw to source pixels."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pipeline.fields import Field, Problem
+from pipeline.types import Box, Page
+
+LEAST_PX = 1.0  # what sticks out of the picture by all but this is outside
+
+
+def to_source(
+    fields: Mapping[str, Field], data: dict[str, Any], pages: Sequence[Page], shrunk: bool = False
+) -> list[tuple[str, Problem]]:
+    """Brings every box in `data` to source pixels and to its page, in place; what cannot be brought is None.
+
+    `pages` are those that the engine saw. `shrunk`: it saw them smaller than the prompt said, so that no box can be
+    trusted. Returns the leaf paths of bad boxes, each with what is wrong.
+    """
+    seen = {page.number: page for page in pages if page.fault is None}
+    problems = []
+    for path, holder, key in _boxes(fields, data, ""):
+        answer = holder[key]
+        if answer is None:
+            continue
+        placed = _placed(answer, seen, shrunk)
+        if isinstance(placed, str):
+            problems.append((path, Problem("bad_box", placed)))
+        holder[key] = None if isinstance(placed, str) else placed
+    return problems
+
+
+def source_boxes(fields: Mapping[str, Field], data: dict[str, Any]) -> Iterator[tuple[str, int, Box]]:
+    """Every box of a record: leaf path, page, box in source pixels."""
+    for path, holder, key in _boxes(fields, data, ""):
+        value = holder[key]
+        if isinstance(value, Mapping) and value.get("page") is not None:
+            sides = (value["x"], value["y"], value["width"], value["height"])
+            yield path, int(value["page"]), Box(*map(float, sides))
+
+
+def has_boxes(fields: Mapping[str, Field]) -> bool:
+    return any(leaf.type == "box" for field in fields.values() for _, leaf in field.leaves())
+
+
+def _boxes(fields: Mapping[str, Field], data: Any, prefix: str) -> Iterator[tuple[str, Any, Any]]:
+    """Leaf path, and the dict or list that holds the box with its key there."""
+    if not isinstance(data, dict):
+        return
+    for name, field in fields.items():
+        path, inner = prefix + name, getattr(field, "fields", {})
+        if field.type == "box":
+            yield path, data, name
+        elif field.type == "group":
+            yield from _boxes(inner, data.get(name), f"{path}.")
+        elif field.type == "list":
+            rows = data.get(name) or []
+            item = getattr(field, "item", None)
+            for index, row in enumerate(rows):
+                if item is None:
+                    yield from _boxes(inner, row, f"{path}[{index}].")
+                elif item.type == "box":
+                    yield f"{path}[{index}]", rows, index
+
+
+def _placed(answer: Mapping[str, Any], seen: Mapping[int, Page], shrunk: bool) -> dict[str, Any] | str:
+    number = answer["page"]
+    if len(seen) == 1:  # a model may count its only picture as 1, whatever the page's number
+        number = next(iter(seen))
+    if number is None:
+        return "the box does not say on which page it is"
+    page = seen.get(number)
+    if page is None:
+        return f"the box is on page {number}, which the engine did not see"
+    if shrunk:
+        return "the page had to be shown smaller for want of memory: where its boxes lie is not known"
+    left, top = max(0.0, answer["x"]), max(0.0, answer["y"])
+    right = min(float(page.width), answer["x"] + answer["width"])
+    bottom = min(float(page.height), answer["y"] + answer["height"])
+    if right - left < LEAST_PX or bottom - top < LEAST_PX:
+        return f"the box lies outside the picture of {page.width} x {page.height} pixels, or is empty"
+    box = page.source_box(Box(left, top, right - left, bottom - top))
+    if box.width <= 0 or box.height <= 0:
+        return "the box lies outside the page"
+    return {"page": number, "x": box.x, "y": box.y, "width": box.width, "height": box.height}
