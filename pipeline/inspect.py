@@ -9,7 +9,6 @@ from pipeline.columns import schema
 from pipeline.job import Job
 from pipeline.types import Affine, Document, Page
 
-
 A4_PX = (1240, 1754)  # the example page, at 150 dpi
 
 

@@ -91,13 +91,13 @@ def test_one_long_field_is_asked_in_free_text() -> None:
         "Answer with text in whole sentences; in four sentences. Write nothing else. "
         "Where there is nothing of the kind, answer null.",
     ]
-    code = prompt.ask(parse_job(b"name: a\nfields: {page: {type: code, language: vue}}"), DOCUMENT, pages(1))
+    code = prompt.ask(parse_job(b"name: a\nfields: {it: {type: code, language: vue}}"), DOCUMENT, pages(1))
     assert "Put it into one fenced block (```vue)" in code.question
     assert code.schema is None
     assert code.max_new_tokens > 6000
-    two = prompt.ask(parse_job(b"name: a\nfields: {page: {type: prose}, note: {type: text}}"), DOCUMENT, pages(1))
+    two = prompt.ask(parse_job(b"name: a\nfields: {it: {type: prose}, note: {type: text}}"), DOCUMENT, pages(1))
     assert two.schema is not None
-    assert "You write page yourself." in two.question
+    assert "You write it yourself." in two.question
 
 
 def test_boxes_are_asked_in_pixels_of_each_picture_that_can_be_seen() -> None:

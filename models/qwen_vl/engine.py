@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.fields import column, leaves
 from pipeline.types import Finish, Reply, Request, Wants
 
 from .confidence import confidences
@@ -130,6 +131,9 @@ class Engine:
         text = self.prompts.text(tokens)
         logprobs = answer.logprobs[: len(tokens)]
         sure = confidences(text, self.prompts.byte_ends(tokens), logprobs) if answer.request.schema is not None else {}
+        # of a long text these very tokens are never probable, however right it is
+        long = {path for path, leaf in leaves(answer.request.job.fields) if leaf.LONG}
+        sure = {path: each for path, each in sure.items() if column(path) not in long}
         seconds = time.perf_counter() - answer.began
         prompt = len(answer.sight.source) + answer.asked
         self.finished.append(Reply(
