@@ -7,12 +7,14 @@ from pipeline.fields import column, is_empty, leaf_values
 from pipeline.job import Job
 from pipeline.types import Issue, Record
 
-ASKED_AGAIN = frozenset({"not_json", "truncated", "missing", "rule_failed", "wrong_type", "not_allowed"})
+ASKED_AGAIN = frozenset(
+    {"not_json", "truncated", "missing", "rule_failed", "wrong_type", "not_allowed", "bad_box", "bad_text"}
+)
 
 # How much each issue speaks against an answer. What cannot be read at all outweighs any sum that does not come out;
 # `doubtful` weighs nothing, because the two looks are not sure of themselves in the same way.
 WEIGHTS = {"not_json": 8, "unreadable": 8, "truncated": 4, "missing": 2, "rule_failed": 2, "wrong_type": 2,
-           "not_allowed": 2, "conflict": 1, "unseen": 1, "doubtful": 0}  # fmt: skip
+           "not_allowed": 2, "bad_box": 2, "bad_text": 2, "conflict": 1, "unseen": 1, "doubtful": 0}  # fmt: skip
 LOST = 2  # a value that only the other answer has: as much as a rule, or forgetting the total would mend every sum
 
 
