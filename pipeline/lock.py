@@ -12,6 +12,8 @@ import os
 import socket
 import time
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -96,6 +98,16 @@ class RootLock:
             return True  # it just changed
         return time.time() - touched < FOREIGN_S
 
+    def check(self) -> None:
+        """Raises StorageError where the root went away, and perhaps left an empty folder in its place.
+
+        The disk is compared and not the file: on some shares a file's number does not last.
+        """
+        with disk.storing(self.root):
+            here = os.stat(self.root / _NAME)
+            if self._handle is not None and os.fstat(self._handle).st_dev != here.st_dev:
+                raise FileNotFoundError(errno.ENOENT, "another disk lies there")
+
     def _write(self, text: str) -> None:
         if self._handle is None:
             return
@@ -107,6 +119,28 @@ class RootLock:
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None
+
+
+@contextmanager
+def writing(root: Path, job: str) -> Iterator[None]:
+    """Held while records or tables of a job are put in place, for moments: a run and a person's correction take turns.
+
+    Unlike the root's lock it is waited for. Where the disk knows no locks, nothing keeps the two apart but the renames.
+    Not to be taken twice by one thread. Raises StorageError.
+    """
+    place = disk.folder(root, ".locks") / disk.child(job)
+    with disk.storing(place):
+        handle = os.open(place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                os.close(handle)
+                raise
+    try:
+        yield
+    finally:
+        os.close(handle)
 
 
 def holder(root: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@
  "issues": [{"code", "path", "message"}], "error": {"code", "detail", "cause", "cure"} or null, "provenance": {…},
  "other_look": {"pages", "data", "fields", "issues", "error", "provenance"} or null}
 ```
-Where a person corrected or approved: "corrections": [{"path", "machine", "person", "at", "by"}], "approved": {"at", "by"}.
+Where a person was at work: "corrections": [{"path", "machine", "person", "at", "by"}], "approved": {"at", "by"}.
 `other_look` is the answer that does not count, where a job looked twice; `provenance.look` says which look does.
 Where a question came with it, the document has `question`, `earlier` ([{"question", "answer"}]) and `pictures` too.
 Boxes are in source pixels. Dates and times are ISO 8601, amounts are numbers with every digit that was read. A byte of

@@ -38,7 +38,7 @@ class Known:
     """What stands on record about a document: from when, from which run, and under which form of the job.
 
     `status` is failed where any page failed, else review where any is to be reviewed. `only_read`: its question was not
-    answered, and another engine may.
+    answered, and another engine may. `reviewed`: a person corrected or approved a part of it.
     """
 
     job_digest: str
@@ -46,6 +46,7 @@ class Known:
     day: date
     status: Status
     only_read: bool = False
+    reviewed: bool = False
 
 
 class Store:
@@ -110,14 +111,15 @@ class Store:
             return None
         status = max((record.status for record in records), key=("ok", "review", "failed").index)
         only_read = any(issue.code == "only_read" for record in records for issue in record.issues)
-        provenance = first.provenance
-        return Known(str(provenance.get("job_digest")), str(provenance.get("run")), first.day, status, only_read)
+        reviewed = any(record.corrections or record.approved for record in records)
+        digest, run = str(first.provenance.get("job_digest")), str(first.provenance.get("run"))
+        return Known(digest, run, first.day, status, only_read, reviewed)
 
     def answered(self, job: "Job", document_id: str) -> bool:
         """Whether these bytes were read under the job as it now is. What failed or was only read was not: it is tried
-        again."""
+        again. What a person corrected or approved stands, however the job changes: no engine overwrites it."""
         known = self.known(job.name, document_id)
-        if known is None or known.job_digest != job.digest:
+        if known is None or not (known.reviewed or known.job_digest == job.digest):
             return False
         return known.status != "failed" and not known.only_read
 
@@ -128,6 +130,12 @@ class Store:
         except _Damaged:
             return []  # what a power cut leaves where nothing was synced yet
         return records if records and records[0].provenance.get("run") == run else []
+
+    def count(self, job: "Job") -> int:
+        """The number of records of the job."""
+        place = self.root / "records" / disk.child(job.name)
+        with disk.storing(place):
+            return sum(1 for entry in scandir(place) if _FILE.fullmatch(entry.name)) if place.is_dir() else 0
 
     def days(self, job: "Job") -> Iterator[tuple[date, Iterator[Record]]]:
         """Every day of the job with its records, read as they are asked for. Raises StorageError for a damaged file.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from pipeline import disk
 from pipeline.columns import DIGEST_KEY, rows, schema
+from pipeline.lock import writing
 from pipeline.types import Record
 
 if TYPE_CHECKING:
@@ -64,8 +65,9 @@ class Table:
             for record in records:
                 if record.day is not None:
                     days.setdefault(record.day, []).append(record)
-        ready = [(self._written(day, self._merged(day, records)), self._path(day)) for day, records in days.items()]
-        self._publish(ready)
+        with writing(self.root, self.job.name):
+            ready = [(self._written(day, self._merged(day, records)), self._path(day)) for day, records in days.items()]
+            self._publish(ready)
         self._pending.clear()
         self._flushed_at = self._clock()
         self._took_s = self._flushed_at - started
@@ -87,6 +89,48 @@ class Table:
         The new files are all written before the first is put in place, so readers meet old and new columns side by side
         for a few milliseconds only. Files of days without a record go.
         """
+        with writing(self.root, self.job.name):
+            count = self._rebuilt(days)
+        self._pending.clear()
+        return count
+
+    def settled(self, record: Record) -> bool:
+        """Whether no run still holds the record's row back, seen inside `writing`.
+
+        A run writes rows some time after their records, from memory: what a person changed between the two would be
+        lost in the table. Where the day's file is not there or has other columns, the next run makes it again.
+        """
+        return self._found(record) != -1
+
+    def amend(self, record: Record) -> None:
+        """Replaces the row of a record that a person changed; inside `writing`, and where it is `settled`."""
+        import pyarrow as pa
+
+        at = self._found(record)
+        if at is None or record.day is None:
+            return
+        path = self._path(record.day)
+        old = self._read(path)
+        new = pa.Table.from_pylist([self._row(record)], schema=self.schema)
+        self._publish([(self._written(record.day, pa.concat_tables([old[:at], new, old[at + 1 :]])), path)])
+
+    def _found(self, record: Record) -> int | None:
+        """The number of the record's row; -1 where the file has none of this answer, None where no file fits."""
+        import pyarrow.compute as pc
+
+        path = self._path(record.day) if record.day else None
+        if path is None or not path.exists() or not self._fits(path):
+            return None
+        keys = ["document_id", "page", "processed_at", "run"]
+        known = self._read(path, keys)
+        row = self._row(record)
+        found = None
+        for key in keys:
+            same = pc.is_null(known[key]) if row[key] is None else pc.equal(known[key], row[key])
+            found = same if found is None else pc.and_(found, same)
+        return int(pc.index(found, True).as_py())
+
+    def _rebuilt(self, days: Days) -> int:
         ready: list[tuple[Path, Path]] = []
         count = 0
         for day, records in days:
@@ -99,8 +143,17 @@ class Table:
         with disk.storing(self.folder):
             for path in gone:
                 path.unlink(missing_ok=True)
-        self._pending.clear()
         return count
+
+    def count(self) -> int:
+        """The number of rows. Raises StorageError."""
+        import pyarrow.parquet as pq
+
+        rows = 0
+        for path in self._files():
+            with disk.storing(path), open(path, "rb") as file:
+                rows += pq.read_metadata(file).num_rows
+        return rows
 
     def _merged(self, day: date, records: Iterable[Record]) -> "pa.Table":
         """The day's rows without those of the pending documents, and the new rows."""
@@ -127,10 +180,12 @@ class Table:
 
         return pa.concat_tables([*parts, self.schema.empty_table()]).sort_by(ORDER).combine_chunks()
 
-    def _read(self, path: Path) -> "pa.Table":
+    def _read(self, path: Path, columns: list[str] | None = None) -> "pa.Table":
         import pyarrow.parquet as pq
 
         with disk.storing(path), open(path, "rb") as file:
+            if columns:
+                return pq.read_table(file, columns=columns)
             return pq.read_table(file, schema=self.schema).replace_schema_metadata(self.schema.metadata)
 
     def _fits(self, path: Path) -> bool:

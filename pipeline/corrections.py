@@ -1,0 +1,256 @@
+"""What a person changes in a record: checked as the pipeline checks, written so that nobody's work is lost.
+
+A record that is opened carries the digest of its file. Saving compares it again while it keeps every writer of the job
+out (`lock.writing`): where somebody else was faster, nothing is written and `Overtaken` shows theirs. The record is put
+in place first, then the row of its table; a running batch takes turns with it, and neither loses the other's rows.
+
+A form speaks in leaf paths (`total`, `lines[0].amount`). Rows may be dropped, added and moved: `rows` says for a list
+which old rows stand there now, in order, None for a new one; paths then count the new rows.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+from pipeline import disk, rules
+from pipeline.errors import BusyError, ScanmillError, StorageError
+from pipeline.fields import Field, is_empty, leaf_values
+from pipeline.job import Job
+from pipeline.lock import writing
+from pipeline.records import from_json, to_json
+from pipeline.store import record_file
+from pipeline.table import Table
+from pipeline.types import Approval, Correction, Issue, Record
+
+Rows = Mapping[str, Sequence[int | None]]
+_STEP = re.compile(r"\[(\d+)\]|\.?([^.\[]+)")
+_JUDGED_ANEW = ("missing", "rule_failed")  # these follow from the data alone
+
+
+@dataclass(frozen=True, eq=False)
+class Draft:
+    """A record as somebody opened it. `record` has the types of the job; `version` is the digest of its file."""
+
+    job: Job
+    record: Record
+    version: str
+    raw: Record  # with values as JSON has them, also those that no longer fit the job: they are kept when it is saved
+
+
+class Overtaken(ScanmillError):
+    """Somebody else saved first. `theirs` is the record as it is now; nothing was written."""
+
+    def __init__(self, theirs: Draft) -> None:
+        self.theirs = theirs
+        by = next((each.by for each in reversed(theirs.record.corrections) if each.by), None)
+        by = (theirs.record.approved and theirs.record.approved.by) or by
+        super().__init__(f"{by or 'Somebody else'} saved this record meanwhile. Nothing of yours was written.")
+
+
+@dataclass(frozen=True, eq=False)
+class Checked:
+    """A draft with changes, not yet saved. `problems` says in words, by path, which of them cannot be taken."""
+
+    record: Record
+    raw: Record
+    problems: Mapping[str, str] = field(default_factory=dict)
+
+
+def open_draft(root: Path, job: Job, document_id: str, page: int | None) -> Draft:
+    """The record as it is now. Raises StorageError where it is gone or damaged."""
+    path = root / record_file(job.name, document_id, page)
+    with disk.storing(path):
+        content = path.read_bytes()
+    try:
+        text = content.decode()
+        return Draft(job, from_json(text, job), hashlib.sha256(content).hexdigest(), from_json(text))
+    except (ValueError, KeyError, TypeError) as error:
+        raise StorageError(f"{path} is not a whole record ({type(error).__name__} {error}).") from error
+
+
+def check(draft: Draft, changes: Mapping[str, Any], rows: Rows | None = None) -> Checked:
+    """The record with the changes: types, missing values and rules judged as the pipeline judges them.
+
+    `changes` are answers by leaf path, as a person writes them; "" and None say that there is no such value.
+    """
+    fields, record = draft.job.fields, draft.record
+    moved = _Moved(rows or {})
+    data, raw = _copied(record.data), _copied(draft.raw.data)
+    for name, order in moved.rows.items():
+        fresh = {key: each.coerce(None).value for key, each in getattr(fields.get(name), "fields", {}).items()} or None
+        for tree in (data, raw):
+            tree[name] = [_copied((tree.get(name) or [])[old]) if old is not None else _copied(fresh) for old in order]
+    known = {path: each for path, each, _ in leaf_values(fields, data)}
+    problems: dict[str, str] = {}
+    for path, answer in changes.items():
+        if path not in known:
+            problems[path] = "The job has no such field."
+            continue
+        value, found = known[path].coerce(answer if answer != "" else None)
+        if found:
+            problems[path] = "; ".join(f"{problem.message}." for problem in found)
+        else:
+            _put(data, path, value)
+            _put(raw, path, value)
+    touched = {path for path in changes if path not in problems}
+    issues = [replace(issue, path=new) for issue in record.issues if (new := moved.path(issue.path)) is not None]
+    kept = [issue for issue in issues if issue.code not in _JUDGED_ANEW and issue.path not in touched]
+    kept += [*_missing(fields, data), *_broken(draft.job, data)]
+    filled = {path for path, _, value in leaf_values(fields, data) if not is_empty(value)}
+    changed: dict[str, Any] = {
+        "issues": tuple(dict.fromkeys(kept)),
+        "confidence": {path: sure for path, sure in moved.keys(record.confidence) if path not in touched},
+        "evidence": {path: seen for path, seen in moved.keys(record.evidence) if path in filled or path in touched},
+    }
+    return Checked(replace(record, data=data, **changed), replace(draft.raw, data=raw, **changed), problems)
+
+
+def save(
+    root: Path,
+    draft: Draft,
+    changes: Mapping[str, Any],
+    rows: Rows | None = None,
+    *,
+    approve: bool = False,
+    by: str | None = None,
+    now: datetime | None = None,
+) -> Draft:
+    """Writes the changes, and with `approve` that a person says it is right; returns the record as it is now.
+
+    Raises ValueError where a change cannot be taken (`check` says why), Overtaken, BusyError where a run has not yet
+    written the row of this record, and StorageError.
+    """
+    checked = check(draft, changes, rows)
+    if checked.problems:
+        raise ValueError("; ".join(f"{path}: {said}" for path, said in checked.problems.items()))
+    if approve and draft.record.error is not None:
+        raise ValueError("a document that failed cannot be approved: it has no values")
+    at = now or datetime.now().astimezone()
+    made = _corrections(draft, checked, list(rows or {}), at, by)
+    approved = Approval(at, by) if approve else draft.record.approved if made == draft.raw.corrections else None
+    person: dict[str, Any] = {"corrections": made, "approved": approved}
+    text = to_json(replace(checked.raw, **person)).encode()
+    path = root / record_file(draft.job.name, draft.record.document.id, draft.record.page)
+    with writing(root, draft.job.name):
+        theirs = open_draft(root, draft.job, draft.record.document.id, draft.record.page)
+        if theirs.version != draft.version:
+            raise Overtaken(theirs)
+        table = Table(root, draft.job)
+        if not table.settled(draft.record):
+            raise BusyError("A run is writing this record at this moment. Try again in a few seconds.")
+        disk.write_whole(root, path, text)
+        table.amend(replace(checked.record, **person))
+    return open_draft(root, draft.job, draft.record.document.id, draft.record.page)
+
+
+def _corrections(
+    draft: Draft, checked: Checked, lists: list[str], at: datetime, by: str | None
+) -> tuple[Correction, ...]:
+    """One a path, with what the machine said first. A list whose rows changed is one correction as a whole."""
+    first = {each.path: each for each in draft.raw.corrections}
+    found: dict[str, Correction] = {}
+    old, new = dict(_leaves(draft.raw.data)), dict(_leaves(checked.raw.data))
+    whole = [name for name in lists if _plain(draft.raw.data.get(name)) != _plain(checked.raw.data.get(name))]
+    whole += [name for name in first if isinstance(first[name].machine, list) and name not in whole]
+    changed = [path for path in dict.fromkeys((*old, *new)) if _plain(old.get(path)) != _plain(new.get(path))]
+    for path in dict.fromkeys((*first, *whole, *changed)):
+        if path not in whole and any(path.startswith(f"{name}[") for name in whole):
+            continue
+        machine = first[path].machine if path in first else _plain(_at(draft.raw.data, path))
+        if path in whole and path not in first:
+            machine = _undone(machine, path, first)
+        person = _plain(_at(checked.raw.data, path))
+        if person == machine:
+            continue
+        same = path in first and first[path].person == person
+        found[path] = first[path] if same else Correction(path, machine, person, at, by)
+    return tuple(found.values())
+
+
+def _undone(rows: Any, name: str, first: Mapping[str, Correction]) -> Any:
+    """The rows of a list as the machine gave them, before its single values were corrected."""
+    tree = {name: _copied(rows)}
+    for path, each in first.items():
+        if path.startswith(f"{name}["):
+            _put(tree, path, each.machine)
+    return tree[name]
+
+
+@dataclass(frozen=True)
+class _Moved:
+    """Where the rows of lists went: paths inside them count anew, and go with a row that was dropped."""
+
+    rows: Rows
+
+    def path(self, path: str) -> str | None:
+        for name, order in self.rows.items():
+            if match := re.match(re.escape(name) + r"\[(\d+)\]", path):
+                old = int(match[1])
+                return f"{name}[{list(order).index(old)}]{path[match.end() :]}" if old in order else None
+        return path
+
+    def keys(self, known: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+        return ((new, value) for path, value in known.items() if (new := self.path(path)) is not None)
+
+
+def _missing(fields: Mapping[str, Field], data: Mapping[str, Any]) -> Iterable[Issue]:
+    for name, each in fields.items():
+        for suffix in each.missing(data.get(name)):
+            yield Issue("missing", name + suffix, "is required and has no value")
+
+
+def _broken(job: Job, data: Mapping[str, Any]) -> Iterable[Issue]:
+    for rule in job.rules:
+        yield from rules.check(rule, job.fields, data, job.tolerance, date.today())
+
+
+def _steps(path: str) -> list[str | int]:
+    return [int(row) if row else name for row, name in _STEP.findall(path)]
+
+
+def _at(tree: Any, path: str) -> Any:
+    for step in _steps(path):
+        try:
+            tree = tree[step]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return tree
+
+
+def _put(tree: Any, path: str, value: Any) -> None:
+    *steps, last = _steps(path)
+    for step in steps:
+        if isinstance(tree, dict) and tree.get(step) is None:
+            tree[step] = {}
+        tree = tree[step]
+    tree[last] = value
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _copied(each) for key, each in value.items()}
+    return [_copied(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def _leaves(value: Any, path: str = "") -> Iterable[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from _leaves(each, f"{path}.{key}" if path else key)
+    elif isinstance(value, list) and value and isinstance(value[0], Mapping):
+        for index, each in enumerate(value):
+            yield from _leaves(each, f"{path}[{index}]")
+    else:
+        yield path, value
+
+
+def _plain(value: Any) -> Any:
+    """As JSON would give it back, so that the machine's date and a person's compare equal."""
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return value.isoformat() if hasattr(value, "isoformat") else value

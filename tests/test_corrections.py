@@ -1,0 +1,249 @@
+"""What a person changes stays: in the record, in the table, and beside what others change at the same moment."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.corrections import Draft, Overtaken, check, open_draft, save
+from pipeline.errors import BusyError
+from pipeline.job import Job
+from pipeline.lock import writing
+from pipeline.store import Store
+from pipeline.table import Table
+from pipeline.types import Box, Document, Evidence, Issue, Record
+
+FIELDS: dict[str, Any] = {
+    "number": {"type": "text", "required": True},
+    "issued": {"type": "date", "order": "DMY"},
+    "total": {"type": "money", "required": True},
+    "supplier": {"type": "group", "fields": {"name": {"type": "text"}}},
+    "lines": {"type": "list", "fields": {"text": {"type": "text"}, "amount": {"type": "money"}}},
+}
+JOB = Job.model_validate({"name": "invoice", "fields": FIELDS, "rules": ["sum(lines.amount) == total"]})
+DATA: dict[str, Any] = {
+    "number": "R-1",
+    "issued": date(2026, 11, 3),
+    "total": Decimal("30.00"),
+    "supplier": {"name": "Aurora"},
+    "lines": [{"text": "bolt", "amount": Decimal("10.00")}, {"text": "nut", "amount": Decimal("2.00")}],
+}
+
+
+def record(number: int = 0, **changes: Any) -> Record:
+    document = Document(
+        sha256(bytes([number])).hexdigest(), f"{number}.pdf", Path(), "invoice", datetime(2026, 11, 22, tzinfo=UTC), 1
+    )
+    made = Record(
+        document=document,
+        job="invoice",
+        page=None,
+        pages=(1,),
+        data=DATA,
+        confidence={"total": 0.3, "lines[1].amount": 0.9},
+        evidence={"total": Evidence(1, Box(1, 2, 3, 4), "30.00"), "lines[1].amount": Evidence(1, None, "2.00")},
+        issues=(Issue("doubtful", "total", "sure to 0.30"), Issue("rule_failed", "total", "does not hold")),
+        error=None,
+        provenance={"engine": "echo", "run": "night", "job_digest": JOB.digest},
+    )
+    return replace(made, **changes)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    commit(tmp_path, [record(0), record(1)])
+    return tmp_path
+
+
+def commit(root: Path, records: list[Record], job: Job = JOB) -> None:
+    store, table = Store(root), Table(root, job)
+    for each in records:
+        table.add(store.commit([each]))
+    table.flush()
+
+
+def opened(root: Path, number: int = 0) -> Draft:
+    return open_draft(root, JOB, record(number).document.id, None)
+
+
+def row(root: Path, number: int = 0) -> dict[str, Any]:
+    rows = [each for path in (root / "results" / "invoice").iterdir() for each in pq.read_table(path).to_pylist()]
+    return next(each for each in rows if each["document_id"] == record(number).document.id)
+
+
+def stored(root: Path, number: int = 0) -> dict[str, Any]:
+    found = json.loads((root / "records" / "invoice" / f"{record(number).document.id}.json").read_text("utf-8"))
+    assert isinstance(found, dict)
+    return found
+
+
+def test_a_correction_changes_record_and_row_and_keeps_what_the_machine_said(root: Path) -> None:
+    save(root, opened(root), {"total": "12,00 €"}, by="Ada")
+    kept = stored(root)
+    assert kept["data"]["total"] == 12
+    (change,) = kept["corrections"]
+    assert (change["path"], change["machine"], change["person"], change["by"]) == ("total", 30, 12, "Ada")
+    assert kept["status"] == "ok"  # the rule holds now, and the doubt is settled
+    assert (row(root)["total"], row(root)["status"]) == (Decimal("12.00"), "ok")
+    assert row(root)["confidence"]["total"] is None
+    assert row(root, 1)["total"] == Decimal("30.00")
+
+
+def test_a_value_is_judged_as_the_pipeline_judges_it(root: Path) -> None:
+    draft = opened(root)
+    checked = check(draft, {"issued": "31.02.2026", "total": "", "nothing": "x"})
+    assert "31.02.2026" in checked.problems["issued"]
+    assert "nothing" in checked.problems
+    assert [issue.code for issue in checked.record.issues if issue.path == "total"] == ["missing"]
+    with pytest.raises(ValueError, match="issued"):
+        save(root, draft, {"issued": "31.02.2026"})
+    assert "corrections" not in stored(root)
+
+
+def test_approved_is_ok_whatever_the_rules_say_until_somebody_changes_it(root: Path) -> None:
+    draft = save(root, opened(root), {}, approve=True, by="Ada")
+    assert (stored(root)["status"], row(root)["status"]) == ("ok", "ok")
+    assert row(root)["issues"]  # they stay written: this is what the person saw
+    save(root, draft, {"number": "R-2"})
+    assert (stored(root)["status"], row(root)["status"]) == ("review", "review")
+
+
+def test_the_second_to_save_is_told_and_sees_the_others_values(root: Path) -> None:
+    mine, theirs = opened(root), opened(root)
+    save(root, theirs, {"number": "THEIRS"}, by="Ada")
+    with pytest.raises(Overtaken, match="Ada") as told:
+        save(root, mine, {"number": "MINE"})
+    assert told.value.theirs.record.data["number"] == "THEIRS"
+    assert stored(root)["data"]["number"] == "THEIRS"
+
+
+def test_rows_are_dropped_and_added_and_what_is_known_of_them_moves_along(root: Path) -> None:
+    draft = save(root, opened(root), {"lines[1].text": "gear", "lines[1].amount": "28"}, {"lines": [1, None]}, by="Ada")
+    assert draft.record.data["lines"] == [
+        {"text": "nut", "amount": Decimal("2.00")},
+        {"text": "gear", "amount": Decimal("28.00")},
+    ]
+    assert draft.record.confidence["lines[0].amount"] == 0.9
+    assert "lines[0].amount" in draft.record.evidence
+    (change,) = draft.record.corrections
+    assert change.path == "lines"
+    assert [line["text"] for line in change.machine] == ["bolt", "nut"]
+    assert row(root)["lines"][1]["text"] == "gear"
+
+
+def test_a_value_set_back_is_no_correction(root: Path) -> None:
+    draft = save(root, opened(root), {"supplier.name": "Borealis"})
+    assert len(draft.record.corrections) == 1
+    assert save(root, draft, {"supplier.name": "Aurora"}).record.corrections == ()
+
+
+def test_making_the_table_again_keeps_corrections(root: Path) -> None:
+    save(root, opened(root), {"number": "R-9"}, approve=True)
+    before = row(root)
+    Table(root, JOB).rebuild(Store(root).days(JOB))
+    assert row(root) == before
+    assert before["number"] == "R-9"
+
+
+def test_what_no_longer_fits_the_job_is_kept(root: Path) -> None:
+    smaller = Job.model_validate({"name": "invoice", "fields": {"number": FIELDS["number"], "total": FIELDS["total"]}})
+    save(root, open_draft(root, smaller, record().document.id, None), {"number": "R-5"})
+    assert stored(root)["data"]["supplier"] == {"name": "Aurora"}
+    assert (stored(root)["data"]["number"], row(root)["number"]) == ("R-5", "R-1")  # the next run makes the table again
+    Table(root, smaller).ensure(Store(root).days(smaller))
+    assert row(root)["number"] == "R-5"
+
+
+def test_no_engine_overwrites_what_a_person_settled(root: Path) -> None:
+    other = Job.model_validate({"name": "invoice", "fields": {**FIELDS, "more": {"type": "text"}}})
+    assert not Store(root).answered(other, record().document.id)
+    save(root, opened(root), {}, approve=True)
+    assert Store(root).answered(other, record().document.id)
+    assert not Store(root).answered(other, record(1).document.id)
+
+
+def test_a_record_whose_row_a_run_still_holds_is_not_touched(root: Path) -> None:
+    store, table = Store(root), Table(root, JOB)
+    table.add(store.commit([record(0, provenance={"run": "now", "job_digest": JOB.digest})]))
+    with pytest.raises(BusyError, match="Try again"):
+        save(root, opened(root), {"number": "X"})
+    table.flush()
+    save(root, opened(root), {"number": "X"})
+    assert row(root)["number"] == "X"
+
+
+RUN = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from test_corrections import JOB, Store, Table, record
+root = Path(sys.argv[1])
+store, table = Store(root), Table(root, JOB)
+print("at work", flush=True)
+for number in range(2, 62):
+    table.add(store.commit([record(number)]))
+    table.flush()
+"""
+
+
+def test_a_run_and_a_person_write_the_same_day_and_neither_loses_a_row(root: Path) -> None:
+    command = [sys.executable, "-c", RUN, str(root), str(Path(__file__).parent)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        assert run.stdout.readline() == "at work\n"
+        draft, saved = opened(root), 0
+        while run.poll() is None:
+            saved += 1
+            draft = save(root, draft, {"number": f"R-{saved}"})
+        assert run.returncode == 0
+    assert saved > 3
+    rows = [each for path in (root / "results" / "invoice").iterdir() for each in pq.read_table(path).to_pylist()]
+    assert len(rows) == len({each["document_id"] for each in rows}) == 62
+    assert row(root)["number"] == stored(root)["data"]["number"] == f"R-{saved}"
+
+
+PERSON = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from test_corrections import Overtaken, opened, save
+root, name, done = Path(sys.argv[1]), sys.argv[3], 0
+while done < 20:
+    draft = opened(root)
+    count = int(draft.record.data["number"].partition("-")[2])
+    try:
+        save(root, draft, {"number": f"R-{count + 1}"}, by=name)
+        done += 1
+    except Overtaken:
+        pass
+"""
+
+
+def people(root: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    for name in ("Ada", "Grace"):
+        yield subprocess.Popen([sys.executable, "-c", PERSON, str(root), str(Path(__file__).parent), name])
+
+
+def test_of_two_people_who_save_at_once_none_is_lost(root: Path) -> None:
+    """Each counts the number up; a save that overwrote another's would count one too few."""
+    at_work = list(people(root))
+    assert [each.wait(60) for each in at_work] == [0, 0]
+    assert stored(root)["data"]["number"] == row(root)["number"] == "R-41"
+
+
+def test_writers_of_a_job_wait_for_each_other(root: Path) -> None:
+    code = "import sys, pathlib, pipeline.lock as lock\nwith lock.writing(pathlib.Path(sys.argv[1]), 'invoice'): pass"
+    with writing(root, "invoice"):
+        other = subprocess.Popen([sys.executable, "-c", code, str(root)])
+        with pytest.raises(subprocess.TimeoutExpired):
+            other.wait(1.5)
+    assert other.wait(20) == 0
