@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,31 @@ def die_at(number: int, root: Path, told: Path) -> Callable[[], None]:
         watch(root, change)
 
     return before
+
+
+def jump_clock(records: Path, jump_s: float) -> None:
+    """For `start(before=…)`: every clock that Scanmill asks for the time of day jumps once six records are written."""
+    asked = time.time
+
+    def jump() -> float:
+        return jump_s if records.is_dir() and len(os.listdir(records)) > 5 else 0.0
+
+    def shifted() -> float:
+        return asked() + jump()
+
+    class Shifted(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Any:
+            return datetime.now(tz) + timedelta(seconds=jump())
+
+    setattr(time, "time", shifted)  # noqa: B010
+    for module in [module for name, module in sys.modules.items() if name.split(".")[0] in ("pipeline", "commands")]:
+        if vars(module).get("datetime") is datetime:
+            setattr(module, "datetime", Shifted)  # noqa: B010
+        for each in list(vars(module).values()):
+            init: Any = getattr(each, "__init__", None)
+            if isinstance(each, type) and getattr(init, "__defaults__", None):
+                init.__defaults__ = tuple(shifted if it is asked else it for it in init.__defaults__)
 
 
 def watch(root: Path, change: Callable[[str], None]) -> None:
