@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -68,19 +69,34 @@ def _drain(settings: Settings, jobs: list[Job], limit: int | None, stop: Callabl
 def watch(root: Root = None, config: Config = None, jobs: Jobs = None, job: Only = None, until: Until = None) -> None:
     """Keep the engine warm and read whatever is dropped, until stopped."""
     with errors_told():
+        from operations.notify import Systemd
         from pipeline.mill import Mill
         from pipeline.watch import watch as keep_watching
 
         settings = settings_of(config, root=root, jobs=jobs)
-        chosen, stop = load_jobs(settings.jobs, job or ()), Stop(until)
+        chosen, stop, systemd = load_jobs(settings.jobs, job or ()), Stop(until), Systemd()
+
+        def stopped() -> bool:
+            """Asked wherever work goes on, so that being asked is a sign of life."""
+            systemd.alive()
+            return stop()
+
+        inbox, idle = settings.root / "inbox", settings.idle_unload_minutes
         with (
             screen_of(settings) as screen,
             engine_of(settings, screen) as (model, why),
             Mill(settings, chosen, model, why, screen) as mill,
         ):
-            screen.note(f"watching {settings.root / 'inbox'}; stop with Ctrl-C")
-            for account in keep_watching(mill, settings.root / "inbox", stop, settings.poll, settings.rescan_s):
+            screen.note(f"watching {inbox}; stop with Ctrl-C")
+            systemd.ready()
+            systemd.status(f"watching {inbox}")
+            accounts = keep_watching(mill, inbox, stopped, settings.poll, settings.rescan_s, idle and idle * 60)
+            for account in accounts:
                 screen.report(account, settings.root)
+                counts = account.summary()
+                ended = f"{counts['taken']} taken, {counts['done']} done, {counts['failed']} failed"
+                systemd.status(f"watching {inbox}; the last batch ended at {datetime.now():%H:%M}: {ended}")
+            systemd.stopping()
         if stop.signalled:
             raise typer.Exit(INTERRUPTED)
 

@@ -45,4 +45,5 @@ class Systemd:
         if not self._address:
             return
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+            channel.setblocking(False)  # a systemd that does not listen must not hold up the night
             channel.sendto(line.encode(errors="replace"), self._address)

@@ -1,5 +1,6 @@
 """A root opened for work: one lock, one engine, one pool of decoders, and as many batches as are wanted."""
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -10,7 +11,7 @@ from typing import Self
 
 from pipeline import disk, report
 from pipeline.account import Account
-from pipeline.errors import ConfigError, Fault
+from pipeline.errors import ConfigError, Fault, ModelError
 from pipeline.gpuload import GpuLoad
 from pipeline.inbox import Inbox
 from pipeline.job import Job
@@ -27,6 +28,7 @@ from pipeline.table import Table
 from pipeline.types import Model
 from pipeline.workers import Pool
 
+TRIES = 3  # to make a table whole while another machine writes it too
 SPARED_S = 3600.0  # on a share, temporary files younger than this may belong to a run on another machine
 
 
@@ -85,12 +87,25 @@ class Mill:
         boxes: dict[str, list[Job]] = {}
         for job in self._jobs:
             boxes.setdefault(job.inbox, []).append(job)
-        ledger = Ledger(self._inbox, self._store, self._tables)
+        ledger = Ledger(self._inbox, self._store, self._tables, self._lock.check)
         finished, returned = ledger.recover(boxes, self._lock.alive)
         if finished or returned:
             self._listener.note(
                 f"a run before this one was cut off: {finished} finished, {returned} given back to the inbox"
             )
+        if not self._lock.alone:
+            self._agree()
+
+    def _agree(self) -> None:
+        """Where no lock keeps machines apart, one may have overwritten the rows of another: then from the records.
+
+        Whoever writes a table looks afterwards, so that the last one to write it sees all that is missing.
+        """
+        for table in self._tables.values():
+            for _ in range(TRIES):
+                if table.count() == self._store.count(table.job):
+                    break
+                table.rebuild(self._store.days(table.job))
 
     def _left(self) -> list[str]:
         """What this engine leaves in the inbox, in one line."""
@@ -100,21 +115,54 @@ class Mill:
         """How many files lie in the inboxes that this engine can answer."""
         return sum(self._inbox.boxes.waiting(list(self._boxes)).values())
 
+    def rest(self) -> None:
+        """Free what the engine holds, until there is something to ask it."""
+        self._model.close()
+        self._listener.note("nothing to do: the engine is unloaded, until something is dropped")
+
     def batch(self, limit: int | None = None, stop: Callable[[], bool] = lambda: False) -> Account:
-        """Drains the inbox once and writes the account under runs/ when anything was taken."""
+        """Drains the inbox once and writes the account under runs/ when anything was taken.
+
+        Raises ModelError when the engine gave up; the account is written then too. Raises StorageError.
+        """
         account = Account(self._engine_line, tuple(job.name for jobs in self._boxes.values() for job in jobs))
         account.notes.extend(self._left())
-        ledger = Ledger(self._inbox, self._store, self._tables)
+        ledger = Ledger(self._inbox, self._store, self._tables, self._lock.check)
         pages = Pages(self._pool, self._settings.limits, self._settings.passwords)
         batch = Batch(self._boxes, self._model, self._inbox, ledger, pages, account, self._listener, limit, stop)
-        with GpuLoad(lambda second, share: account.load.append((second, share))):
-            batch.drain()
+        heard = _ToAccount(account)
+        logging.getLogger("scanmill").addHandler(heard)
+        try:
+            with GpuLoad(lambda second, share: account.load.append((second, share))):
+                batch.drain()
+        except ModelError as error:
+            account.notes.append(f"The run ended before its time: {error}")
+            self._settle(account)
+            raise
+        finally:
+            logging.getLogger("scanmill").removeHandler(heard)
+        self._settle(account)
+        return account
+
+    def _settle(self, account: Account) -> None:
+        if not self._lock.exclusive:
+            self._agree()
         account.stuck.extend(self._inbox.boxes.stuck.values())
         account.finish()
         if account.summary()["taken"] or account.stuck:
             report.write(account, self._settings.root)
         self._listener.ended(account)
-        return account
+
+
+class _ToAccount(logging.Handler):
+    """What an engine warns of (that it had to be started again, and why) is read in the morning too."""
+
+    def __init__(self, account: Account) -> None:
+        super().__init__(logging.WARNING)
+        self._account = account
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._account.notes.append(record.getMessage())
 
 
 def decoders(settings: Settings) -> Pool:

@@ -47,6 +47,7 @@ class Settings(Closed):
     settle_s: float = Key(default=2.0, ge=0)
     poll: bool = False
     rescan_s: float = Key(default=30.0, gt=0)
+    idle_unload_minutes: float | None = Key(default=30.0, gt=0)
     log: Literal["text", "json"] = "text"
     metrics: Path | None = None
     web: Web = Web()

@@ -1,7 +1,8 @@
 """Drain, then wait until there is something to drain. Events are hints that make it quick; the rescan is the truth."""
 
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
@@ -22,28 +23,33 @@ class _Hint(FileSystemEventHandler):
         self._bell.set()
 
 
-def watch(mill: Mill, folder: Path, stop: Callable[[], bool], poll: bool, rescan_s: float) -> list[Account]:
-    """Batches as long as `stop` is false; the accounts of those that took anything.
+def watch(
+    mill: Mill, folder: Path, stop: Callable[[], bool], poll: bool, rescan_s: float, idle_s: float | None = None
+) -> Iterator[Account]:
+    """Batches as long as `stop` is false; yields the account of each that took anything.
 
-    `poll` looks at the folder instead of asking the kernel, for network shares that tell nothing.
-    Raises what a batch raises.
+    `poll` looks at the folder instead of asking the kernel, for network shares that tell nothing. After `idle_s`
+    seconds without a batch the engine is put to rest. Raises what a batch raises.
     """
     bell = threading.Event()
     observer = PollingObserver(timeout=rescan_s) if poll else Observer()
     observer.schedule(_Hint(bell), str(folder), recursive=True)
     observer.start()
-    accounts = []
+    worked, resting = time.monotonic(), False
     try:
         while not stop():
             bell.clear()
             if mill.waiting():
                 account = mill.batch(stop=stop)
+                worked, resting = time.monotonic(), False
                 if account.summary()["taken"]:
-                    accounts.append(account)
+                    yield account
             waited = 0.0
             while not stop() and waited < rescan_s and not bell.wait(TICK_S):
                 waited += TICK_S
+                if idle_s is not None and not resting and time.monotonic() - worked >= idle_s:
+                    mill.rest()
+                    resting = True
     finally:
         observer.stop()
         observer.join()
-    return accounts
