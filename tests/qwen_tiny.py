@@ -101,7 +101,7 @@ def inputs(request: Request, prompts: Any, answer: Sequence[int] = ()) -> dict[s
     from models.qwen_vl.pictures import CELL, MEAN, STD, patches
 
     images = [p.image for p in request.pages if p.image is not None]
-    before, after = prompts.parts(request.system, len(images), request.question)
+    before, after = prompts.parts(request.system, len(images), request.question, request.earlier)
     counts = iter([(i.shape[0] // CELL) * (i.shape[1] // CELL) for i in images])
     ids = [t for token in before for t in ([token] * next(counts) if token == prompts.picture else [token])]
     tokens = torch.tensor([[*ids, *after, *answer]], device=DEVICE)

@@ -2,7 +2,10 @@
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +24,9 @@ from models.qwen_vl.pool import Pool  # noqa: E402
 from models.qwen_vl.probe import Choice, pick  # noqa: E402
 from models.qwen_vl.prompts import Prompts  # noqa: E402
 from models.qwen_vl.vision import Vision  # noqa: E402
-from pipeline.types import Reply, Request  # noqa: E402
+from pipeline import prompt  # noqa: E402
+from pipeline.job import Job, parse_job  # noqa: E402
+from pipeline.types import Affine, Document, Page, Reply, Request  # noqa: E402
 
 SIZES = ((112, 56), (56, 56), (140, 84), (252, 84), (84, 196), (84, 56), (308, 140), (168, 168))
 QUESTIONS = (
@@ -391,3 +396,78 @@ def test_out_of_memory_halves_the_work_and_goes_on(house: House) -> None:
     assert lost.finish == "error"
     assert "does not fit" in (lost.error or "")
     everything_free(engine)
+
+
+def pictures_seen(engine: Engine) -> list[int]:
+    """How many pictures the vision tower gets, a pass each, from now on."""
+    seen: list[int] = []
+    vision = engine.vision
+
+    def encode(images: Any, *rest: Any) -> Iterator[None]:
+        seen.append(len(images))
+        yield from vision.encode(images, *rest)
+
+    watched = type("Watched", (), {"encode": staticmethod(encode), "layers": vision.layers})()
+    engine.looking.vision = watched
+    return seen
+
+
+def asked_of(job: Job, document: Document, images: Sequence[Any]) -> Request:
+    pages = tuple(
+        Page(document, n + 1, image.shape[1], image.shape[0], Affine(), image) for n, image in enumerate(images)
+    )
+    return replace(prompt.ask(job, document, pages), max_new_tokens=6)
+
+
+def test_follow_ups_and_other_jobs_look_at_no_picture_again(house: House) -> None:
+    """Documents differ in id and question, jobs in role and form; the pictures were decoded anew each time."""
+    engine = house.engine()
+    seen = pictures_seen(engine)
+    ask = parse_job(b"name: ask\nquestions: true\nfields: {answer: {type: prose}}\n")
+    date = parse_job(b"name: form\ninbox: other\nrole: You read dials.\nfields: {reading: {type: number}}\n")
+    images = [tiny.page(70, 112, 56).image, tiny.page(71, 84, 84).image]
+    turns = (("What is this?", "A dial."), ("Which unit?", "MPa"))
+
+    def document(number: int) -> Document:
+        paths = (Path("1.png"), Path("2.png"))
+        now = datetime(2026, 11, 22, tzinfo=UTC)
+        return Document(
+            str(number),
+            "c",
+            Path(),
+            "ask",
+            now,
+            1,
+            ("What is this?", "Which unit?", "And in bar?")[number],
+            turns[:number],
+            paths,
+        )
+
+    first = asked_of(ask, document(0), [np.array(image) for image in images])
+    assert_same(house, list(engine.answer([first])), 1)
+    assert sum(seen) == 2
+    rest = [asked_of(ask, document(number), [np.array(image) for image in images]) for number in (1, 2)]
+    assert_same(house, list(engine.answer(rest)), 2)  # another batch of `watch`
+    plain = replace(document(0), id="3", question=None)
+    replies = list(engine.answer([asked_of(date, plain, [np.array(image) for image in images])]))
+    assert replies[0].finish != "error"
+    assert sum(seen) == 2
+    assert_same(house, list(engine.answer([asked_of(ask, replace(document(2), id="4", parts=()), [])])), 1)
+    assert sum(seen) == 2
+    other = asked_of(ask, document(0), [images[1], images[0]])
+    assert_same(house, list(engine.answer([other])), 1)
+    assert sum(seen) == 4  # another order is another sight
+
+
+def test_jobs_on_one_inbox_share_the_page(house: House) -> None:
+    engine = house.engine()
+    seen = pictures_seen(engine)
+    jobs = [
+        parse_job(b"name: a\nrole: You audit invoices.\nfields: {total: {type: money}}\n"),
+        parse_job(b"name: b\ninbox: a\nrole: You describe.\nfields: {words: {type: prose}}\n"),
+        parse_job(b"name: c\ninbox: a\ninstructions: Look hard.\nfields: {signed: {type: yesno}, on: {type: date}}\n"),
+    ]
+    page = tiny.page(72, 140, 84)
+    replies = list(engine.answer([replace(prompt.ask(job, page.document, (page,)), max_new_tokens=4) for job in jobs]))
+    assert sorted(reply.request.job.name for reply in replies) == ["a", "b", "c"]
+    assert sum(seen) == 1

@@ -47,6 +47,28 @@ def test_ids_are_the_chat_templates(prompts: Prompts, pictures: int, system: str
     assert before.count(prompts.picture) == pictures
 
 
+@pytest.mark.parametrize("pictures", [0, 2])
+def test_a_conversation_is_the_chat_templates_and_changes_nothing_before_its_pictures(
+    prompts: Prompts, pictures: int
+) -> None:
+    earlier = (("What is the pressure?", "1.2 MPa"), ("压力单位？", "MPa"))
+    shown = [{"type": "image"}] * pictures
+    messages = [
+        {"role": "system", "content": "Look."},
+        {"role": "user", "content": [*shown, {"type": "text", "text": earlier[0][0]}]},
+        {"role": "assistant", "content": "1.2 MPa"},
+        {"role": "user", "content": [{"type": "text", "text": earlier[1][0]}]},
+        {"role": "assistant", "content": "MPa"},
+        {"role": "user", "content": [{"type": "text", "text": "And in bar?"}]},
+    ]
+    want = prompts.tokenizer.apply_chat_template(
+        messages, chat_template=tiny.TEMPLATE, tokenize=True, add_generation_prompt=True, return_dict=True
+    )["input_ids"]
+    before, after = prompts.parts("Look.", pictures, "And in bar?", earlier)
+    assert before + after == list(want)
+    assert before == prompts.parts("Look.", pictures, "What is the pressure?")[0]
+
+
 def test_question_with_the_picture_marker_is_refused(prompts: Prompts) -> None:
     with pytest.raises(ValueError, match="marker"):
         prompts.parts("Read.", 1, "what is <|image_pad|>?")

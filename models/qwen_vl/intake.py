@@ -42,7 +42,7 @@ class Intake:
             if not small:
                 return self.answer_to(request, True, began)
             raise ValueError("the pages have more pixels than the memory for pictures holds, even in low resolution")
-        before, after = self.prompts.parts(request.system, len(images), request.question)
+        before, after = self.prompts.parts(request.system, len(images), request.question, request.earlier)
         matcher = None if request.schema is None else self.grammar.matcher(request.schema)
         cells = [(image.shape[0] // CELL, image.shape[1] // CELL) for image in images]
         source, positions, next_position = lay_out(before, self.prompts.picture, cells)

@@ -37,10 +37,20 @@ class Prompts:
             raise ModelError(f"The tokenizer in the weights folder does not know {word}: it is not Qwen2.5-VL's.")
         return found
 
-    def _parts(self, system: str, pictures: int, question: str) -> tuple[list[int], list[int]]:
-        """Ids up to the last picture (one <|image_pad|> each), and the ids after it. Raises ValueError."""
-        content: list[dict[str, str]] = [{"type": "image"}] * pictures
-        messages: list[dict[str, Any]] = [{"role": "user", "content": [*content, {"type": "text", "text": question}]}]
+    def _parts(
+        self, system: str, pictures: int, question: str, earlier: tuple[tuple[str, str], ...] = ()
+    ) -> tuple[list[int], list[int]]:
+        """Ids up to the last picture (one <|image_pad|> each), and the ids after it. Raises ValueError.
+
+        Turns of a conversation stand behind the pictures, which belong to the first: so they change nothing before.
+        """
+        shown: list[dict[str, str]] = [{"type": "image"}] * pictures
+        messages: list[dict[str, Any]] = []
+        for said, answered in (*earlier, (question, None)):
+            messages.append({"role": "user", "content": [*shown, {"type": "text", "text": said}]})
+            shown = []
+            if answered is not None:
+                messages.append({"role": "assistant", "content": answered})
         if system:
             messages.insert(0, {"role": "system", "content": system})
         text = self.tokenizer.apply_chat_template(
