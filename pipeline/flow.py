@@ -70,6 +70,10 @@ class Flow:
             yield from self._emptied()
         yield from self._emptied()
 
+    def unfinished(self) -> list[Document]:
+        """The documents that are still under way: all of them, when the engine gave up."""
+        return [entry.tray.document for entry in self._open.values()]
+
     def _emptied(self) -> Iterator[Record | Finished]:
         out, self._out = self._out, []
         yield from out

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline import extract
 from pipeline.account import Account, Entry, thumbnail
-from pipeline.errors import DocumentError
+from pipeline.errors import DocumentError, ModelError
 from pipeline.flow import Finished, Flow
 from pipeline.inbox import Claim, Inbox, Where
 from pipeline.job import Job
@@ -76,16 +76,26 @@ class Batch:
     _twins: deque[Claim] = field(default_factory=deque)
 
     def drain(self) -> None:
-        """Raises ModelError or StorageError; the next run then finishes or repeats what was in hand."""
+        """Raises ModelError, once what was finished is committed and the rest is back in the inbox; and StorageError:
+        the next run then finishes or repeats what was in hand."""
         self.listener.started(sum(self.inbox.boxes.waiting(list(self.boxes)).values()))
         flow = Flow(self._documents(), self._jobs, self.model, self.pages, self.stop, {"run": self.inbox.run})
-        for item in flow.records():
-            if isinstance(item, Record):
-                self._records.setdefault(item.document.id, []).append(item)
-            else:
-                self._finish(item)
-            if self.ledger.due:
-                self.ledger.flush()
+        try:
+            for item in flow.records():
+                if isinstance(item, Record):
+                    self._records.setdefault(item.document.id, []).append(item)
+                else:
+                    self._finish(item)
+                if self.ledger.due:
+                    self.ledger.flush()
+        except ModelError:
+            for document in flow.unfinished():
+                self._give_back(document)
+            self._end()
+            raise
+        self._end()
+
+    def _end(self) -> None:
         for claim in self._twins:
             self._give_back(claim.document)
         self.ledger.flush()
