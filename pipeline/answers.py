@@ -60,11 +60,12 @@ def parse(reply: Reply, keys: Iterable[str], rows: Rows | None = None) -> Answer
     if fenced := _FENCE.match(text):
         text = fenced[1]
     values = reader.listed(text, rows) if rows else None
-    if values is None:
+    broken = reader.salvage_list(text, rows) if rows and values is None else None
+    if values is None and broken is None:  # of a list that breaks off, one row is not the answer
         values = reader.find(text, wanted)
     issues = []
     if values is None:
-        values = (reader.salvage_list(text, rows) if rows else None) or reader.salvage(text, wanted)
+        values = broken or reader.salvage(text, wanted)
         if values is None and reply.finish != "length":
             return Answer({}, (Issue("not_json", "", f"the answer holds no JSON object: {_glimpse(reply.text)}"),))
         values = values or {}
@@ -128,13 +129,16 @@ class _Reader:
     def salvage_list(self, text: str, rows: Rows) -> dict[str, Any] | None:
         """The whole rows of a list that breaks off."""
         start = _list_start(text)
-        values = None if start is None else self._whole_part(text, start)
+        values = None if start is None else self._whole_part(text, start, between="]")
         return {rows.name: values} if values and rows.fit(values) else None
 
-    def _whole_part(self, text: str, start: int) -> Any:
+    def _whole_part(self, text: str, start: int, between: str = "") -> Any:
+        """`between`: cut only where these closing brackets are all that is missing."""
         if start < 0:
             return None
         for end, closers in reversed(_joints(text, start)):
+            if between and closers != between:
+                continue
             self.doubles.clear()
             with suppress(ValueError, RecursionError):
                 return self._decoder.raw_decode(text[start:end] + closers)[0]
