@@ -33,7 +33,7 @@ def web(
             return
         from web.serve import serve
 
-        serve(settings_of(config, root=root, jobs=jobs), host, port, behind_proxy, open_browser)
+        serve(settings_of(config, root=root, jobs=jobs), config, host, port, behind_proxy, open_browser)
 
 
 def _asked() -> str:

@@ -66,7 +66,16 @@ def _drain(settings: Settings, jobs: list[Job], limit: int | None, stop: Callabl
     return account
 
 
-def watch(root: Root = None, config: Config = None, jobs: Jobs = None, job: Only = None, until: Until = None) -> None:
+def watch(
+    root: Root = None,
+    config: Config = None,
+    jobs: Jobs = None,
+    job: Only = None,
+    until: Until = None,
+    stop_when_idle: Annotated[
+        float | None, typer.Option("--stop-when-idle", metavar="MINUTES", help="End after so long without work.")
+    ] = None,
+) -> None:
     """Keep the engine warm and read whatever is dropped, until stopped."""
     with errors_told():
         from operations.notify import Systemd
@@ -90,7 +99,15 @@ def watch(root: Root = None, config: Config = None, jobs: Jobs = None, job: Only
             screen.note(f"watching {inbox}; stop with Ctrl-C")
             systemd.ready()
             systemd.status(f"watching {inbox}")
-            accounts = keep_watching(mill, inbox, stopped, settings.poll, settings.rescan_s, idle and idle * 60)
+            accounts = keep_watching(
+                mill,
+                inbox,
+                stopped,
+                settings.poll,
+                settings.rescan_s,
+                idle and idle * 60,
+                stop_when_idle and stop_when_idle * 60,
+            )
             for account in accounts:
                 screen.report(account, settings.root)
                 counts = account.summary()

@@ -196,6 +196,8 @@ class Boxes:
         patience = GRACE if sets.lacks(files) else 1.0
         if any(inner.lower().endswith(_UNFINISHED) for inner, found in lying if not found):
             patience = float("inf")
+        if (sets.COMPLETE, None) in lying:  # it came by one rename, and says so
+            patience = 0.0
         return self._seen(name, path, files, patience)
 
     def _seen(

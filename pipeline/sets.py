@@ -1,13 +1,14 @@
 """Which loose files of a box belong together, where a question comes with each document.
 
-A set is `photo.jpg` with `photo.jpg.txt` (or `photo.txt`) beside it, a text alone, or a folder with its texts in it.
+A set is `photo.jpg` with `photo.jpg.txt` (or `photo.txt`) beside it, a text alone, or a folder with its texts in it. A
+program that puts a whole folder there with one rename may say so with an empty `.complete` in it: it is taken at once.
 """
 
 import os
 import re
 from collections.abc import Iterable
 
-TEXT, QUESTION, EARLIER = ".txt", "question.txt", "earlier.json"
+TEXT, QUESTION, EARLIER, COMPLETE = ".txt", "question.txt", "earlier.json", ".complete"
 PICTURES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".heic", ".heif", ".pdf")
 _DIGITS = re.compile(r"([0-9]+)")
 

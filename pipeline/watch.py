@@ -24,12 +24,18 @@ class _Hint(FileSystemEventHandler):
 
 
 def watch(
-    mill: Mill, folder: Path, stop: Callable[[], bool], poll: bool, rescan_s: float, idle_s: float | None = None
+    mill: Mill,
+    folder: Path,
+    stop: Callable[[], bool],
+    poll: bool,
+    rescan_s: float,
+    idle_s: float | None = None,
+    end_s: float | None = None,
 ) -> Iterator[Account]:
     """Batches as long as `stop` is false; yields the account of each that took anything.
 
     `poll` looks at the folder instead of asking the kernel, for network shares that tell nothing. After `idle_s`
-    seconds without a batch the engine is put to rest. Raises what a batch raises.
+    seconds without a batch the engine is put to rest, after `end_s` the watch ends. Raises what a batch raises.
     """
     bell = threading.Event()
     observer = PollingObserver(timeout=rescan_s) if poll else Observer()
@@ -47,7 +53,10 @@ def watch(
             waited = 0.0
             while not stop() and waited < rescan_s and not bell.wait(TICK_S):
                 waited += TICK_S
-                if idle_s is not None and not resting and time.monotonic() - worked >= idle_s:
+                idle = time.monotonic() - worked
+                if end_s is not None and idle >= end_s:
+                    return
+                if idle_s is not None and not resting and idle >= idle_s:
                     mill.rest()
                     resting = True
     finally:

@@ -377,3 +377,13 @@ def test_killed_at_every_change_a_set_stays_whole(tmp_path: Path, dropped: dict[
             assert change > 3
             return
     raise AssertionError("the work never came to its end")
+
+
+def test_a_folder_that_came_with_one_rename_is_taken_at_once(tmp_path: Path) -> None:
+    inbox = Inbox(tmp_path, "run-1", settle_s=1000.0, asking=[BOX])
+    inbox.make([BOX])
+    drop(tmp_path, "slow/question.txt", "what?")
+    drop(tmp_path, "quick/question.txt", "what?")
+    drop(tmp_path, "quick/.complete", "")
+    (claim,) = inbox.claims([BOX])
+    assert (claim.document.name, claim.document.question, claim.document.parts) == ("quick", "what?", ())

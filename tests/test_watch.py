@@ -61,6 +61,13 @@ def test_watch_reads_what_is_dropped_until_it_is_stopped(
     assert "watching" in said
 
 
+def test_a_watch_may_end_when_there_is_nothing_to_do(command: Callable[..., list[str]], tmp_path: Path) -> None:
+    drop(tmp_path, "only.png", 1)
+    done = subprocess.run([*command("watch"), "--stop-when-idle", "0.02"], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "done").rglob("only.png"))
+
+
 def test_a_stopped_run_gives_back_what_it_has_not_begun(command: Callable[..., list[str]], tmp_path: Path) -> None:
     for number in range(250):
         drop(tmp_path, f"{number:03}.png", number)

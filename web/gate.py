@@ -24,6 +24,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from web.password import Patience, right
 
 COOKIE, COOKIE_S = "scanmill", 12 * 3600
+VISITOR, VISITOR_S = (
+    "scanmill_visitor",
+    400 * 24 * 3600,
+)  # whose conversations these are; browsers keep no longer
 PERSON = "x-scanmill-person"  # the gate tells the page who came in; what a browser sends under this name is dropped
 FORM_BYTES = 4096
 _HERE = Path(__file__).parent
@@ -93,7 +97,8 @@ class Gate:
         if answer is None:
             kept = [(name, value) for name, value in scope["headers"] if name.lower() != PERSON.encode()]
             scope = {**scope, "headers": [*kept, (PERSON.encode(), quote(person or "").encode())]}
-            await self._app(scope, receive, _guarded(send))
+            known = VISITOR in cookie_parser(headers.get("cookie", ""))
+            await self._app(scope, receive, _guarded(send, greet=not known, secure=_over_tls(scope, headers)))
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008, "reason": "log in first"})
         else:
@@ -137,7 +142,7 @@ class Gate:
         self._patience.forget(client)
         answer = RedirectResponse("./", 303)
         name = form.get("name", [""])[0].strip()[:80]
-        secure = request.url.scheme == "https" or request.headers.get("x-forwarded-proto") == "https"
+        secure = _over_tls(request.scope, request.headers)
         answer.set_cookie(
             COOKIE, str(self._signer.dumps(name)), COOKIE_S, httponly=True, samesite="strict", secure=secure
         )
@@ -163,12 +168,21 @@ def _form(said: str, status: int = 200) -> HTMLResponse:
     return HTMLResponse(page.substitute(style=style, said=escape(said)), status, {"cache-control": "no-store"})
 
 
-def _guarded(send: Send) -> Send:
+def _over_tls(scope: Scope, headers: Headers) -> bool:
+    return scope.get("scheme") in ("https", "wss") or headers.get("x-forwarded-proto") == "https"
+
+
+def _guarded(send: Send, greet: bool = False, secure: bool = False) -> Send:
+    """`greet` gives the visitor's browser a name of its own, which nobody can guess."""
+
     async def send_guarded(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
             for name, value in _ANSWERS.items():
                 headers[name] = value
+            if greet and headers.get("content-type", "").startswith("text/html"):
+                parts = [f"{VISITOR}={secrets.token_urlsafe(24)}", f"Max-Age={VISITOR_S}", "Path=/", "HttpOnly"]
+                headers.append("set-cookie", "; ".join([*parts, "SameSite=Strict", *(["Secure"] if secure else [])]))
         await send(message)
 
     return send_guarded

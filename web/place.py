@@ -10,6 +10,7 @@ from pipeline.job import Job, load_jobs
 from pipeline.settings import Settings
 
 SETTINGS = "SCANMILL_WEB"  # the settings of this server, as JSON, in its own environment
+CONFIG = "SCANMILL_WEB_CONFIG"  # and the file that they came from
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,13 @@ class Place:
     """One root as the page sees it."""
 
     settings: Settings
+    config: Path | None = None
+
+    @property
+    def arguments(self) -> list[str]:
+        """What makes `run_batch.py run` or `watch` work on this root, as this server does."""
+        config = ["--config", str(self.config)] if self.config else []
+        return ["--root", str(self.settings.root), "--jobs", str(self.settings.jobs), *config]
 
     @property
     def root(self) -> Path:
@@ -40,13 +48,16 @@ def _jobs(folder: Path, state: tuple[tuple[str, int], ...]) -> dict[str, Job]:
 @functools.cache
 def here() -> Place:
     """The place of this server."""
-    return Place(Settings.model_validate_json(os.environ[SETTINGS]))
+    config = os.environ.get(CONFIG)
+    return Place(Settings.model_validate_json(os.environ[SETTINGS]), Path(config) if config else None)
 
 
-def settle(settings: Settings) -> None:
+def settle(settings: Settings, config: Path | None = None) -> None:
     """Says for this process which root the page is about; before it is served, and once."""
     whole = settings.model_copy(update={"root": settings.root.absolute(), "jobs": settings.jobs.absolute()})
     os.environ[SETTINGS] = whole.model_dump_json()
+    if config is not None:
+        os.environ[CONFIG] = str(config.absolute())
 
 
 def person() -> str | None:
@@ -56,3 +67,12 @@ def person() -> str | None:
     from web.gate import person_of
 
     return person_of(st.context.headers.items())
+
+
+def visitor() -> str:
+    """Whose conversations the page shows: those of this browser, which the gate gave a name."""
+    import streamlit as st
+
+    from web.gate import VISITOR
+
+    return f"browser {st.context.cookies.get(VISITOR, 'unknown')}"

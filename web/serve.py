@@ -26,7 +26,9 @@ _FIXED = {
 }
 
 
-def serve(settings: Settings, host: str, port: int, behind_proxy: bool, open_browser: bool) -> None:
+def serve(
+    settings: Settings, config: Path | None, host: str, port: int, behind_proxy: bool, open_browser: bool
+) -> None:
     """Serves the page until a signal ends it. Raises ConfigError and StorageError before anything is served."""
     local = host in LOCAL
     if not local and not behind_proxy and settings.web.password is None:
@@ -37,7 +39,7 @@ def serve(settings: Settings, host: str, port: int, behind_proxy: bool, open_bro
     except ModuleNotFoundError:
         cure = "the page needs more packages; install them with: pip install -e '.[web]'"
         raise ConfigError([Fault("web", None, "", cure)]) from None
-    settle(settings)
+    settle(settings, config)
     listener = _listening(host, port)
     shown = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
     sys.stderr.write(f"The page about {settings.root} is at {shown}; stop it with Ctrl-C.\n")

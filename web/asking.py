@@ -1,0 +1,160 @@
+"""The way of a question into the pipeline and of its answer back: a folder in the inbox, a record in records/.
+
+The page never answers and never decodes. Whoever holds the root answers: a `watch`, a run, or the watch of its own that
+the page starts when there is none. So the GPU has one owner.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pipeline import disk, live, questions
+from pipeline.errors import ConfigError, DocumentError, Fault
+from pipeline.job import Job
+from pipeline.lock import holder
+from pipeline.records import from_json
+from pipeline.sets import COMPLETE, EARLIER, QUESTION
+from pipeline.store import record_file
+from pipeline.types import Record
+
+RUN = Path(__file__).resolve().parents[1] / "run_batch.py"
+IDLE_MINUTES = 10.0  # then the page's own watch ends, so that a nightly run finds the root free
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Who answers now. `mine` for the watch that this page started; `engine` is the line that says what reads."""
+
+    run: str
+    pid: int
+    since: str
+    engine: str | None
+    state: str | None
+    mine: bool
+
+
+class Desk:
+    """Questions in, records out, for one root and the job that answers questions."""
+
+    def __init__(self, root: Path, job: Job, arguments: Sequence[str]) -> None:
+        """`arguments` are those that make `run_batch.py` work on this root: --root, --config, --jobs."""
+        self.root, self.job = root, job
+        self._arguments = list(arguments)
+        self._watch: subprocess.Popen[bytes] | None = None
+        self._starting = threading.Lock()
+        self._log = disk.folder(root, "asks") / "watch.log"
+
+    def drop(self, name: str, pictures: Sequence[Path], question: str, earlier: Sequence[tuple[str, str]]) -> str:
+        """Puts a question into the inbox as the folder `name`, with one rename; returns its document's id.
+
+        Raises DocumentError where it cannot be asked (an empty question, one that is too long), and StorageError.
+        """
+        box = disk.folder(self.root, "inbox", self.job.inbox)
+        made = disk.folder(box, f".new-{secrets.token_hex(8)}")
+        try:
+            with disk.storing(made):
+                (made / QUESTION).write_text(question, "utf-8")
+                if earlier:
+                    turns = [{"question": asked, "answer": answer} for asked, answer in earlier]
+                    (made / EARLIER).write_text(json.dumps(turns, ensure_ascii=False), "utf-8")
+                for picture in pictures:
+                    shutil.copyfile(picture, made / disk.child(picture.name))
+                (made / COMPLETE).touch()
+                asked = questions.read(made)
+                assert asked is not None  # nobody else writes there
+                if asked.error is not None:
+                    raise asked.error
+                os.rename(made, box / disk.child(name))
+        except BaseException:
+            shutil.rmtree(made, ignore_errors=True)
+            raise
+        return asked.id
+
+    def answer(self, document_id: str, since: datetime) -> Record | None:
+        """The record of the question, once there is one; an older one counts where the job is still the same and it
+        did not fail. Raises StorageError.
+        """
+        path = self.root / record_file(self.job.name, document_id, None)
+        with disk.storing(path):
+            try:
+                text = path.read_text("utf-8")
+            except FileNotFoundError:
+                return None
+        record = from_json(text, self.job)
+        new = record.processed_at is not None and record.processed_at >= since
+        if not new and (record.error or record.provenance.get("job_digest") != self.job.digest):
+            return None
+        return record
+
+    def owner(self) -> Owner | None:
+        """Who holds the root now, or None."""
+        held = holder(self.root)
+        if not held:
+            return None
+        told = live.read(self.root) or {}
+        pid = int(held.get("pid", 0))
+        mine = self._watch is not None and self._watch.poll() is None and self._watch.pid == pid
+        return Owner(str(held.get("run")), pid, str(held.get("since")), told.get("engine"), told.get("state"), mine)
+
+    def see_to_it(self) -> str | None:
+        """Starts the page's own watch where nobody holds the root. A sentence when that failed, else None."""
+        with self._starting:
+            if self._watch is not None and self._watch.poll() is None:
+                return None
+            ended, self._watch = self._watch, None
+            if holder(self.root):
+                return None
+            if ended is not None and ended.returncode not in (0, 75):
+                return self._last_words()
+            command = [sys.executable, str(RUN), "watch", *self._arguments, "--job", self.job.name]
+            with disk.storing(self._log), open(self._log, "wb") as log:
+                self._watch = subprocess.Popen(
+                    [*command, "--stop-when-idle", str(IDLE_MINUTES)],
+                    stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                )  # fmt: skip
+            return None
+
+    def close(self) -> None:
+        """Ends the page's own watch; what it has in hand is finished first."""
+        with self._starting:
+            if self._watch is not None and self._watch.poll() is None:
+                self._watch.terminate()
+                self._watch.wait()
+
+    def _last_words(self) -> str:
+        with disk.storing(self._log):
+            said = self._log.read_bytes()[-2000:].decode("utf-8", "replace").strip()
+        return said or "The engine ended without a word."
+
+
+def job_of(jobs: dict[str, Job]) -> Job:
+    """The job that answers questions: the one called ask, else the first with `questions: true`. Raises ConfigError."""
+    asking = [job for job in jobs.values() if job.questions]
+    if not asking:
+        cure = "no job answers questions; copy jobs/ask.yaml, or write a job with `questions: true`"
+        raise ConfigError([Fault("jobs", None, "questions", cure)])
+    return next((job for job in asking if job.name == "ask"), asking[0])
+
+
+def said(record: Record, job: Job) -> tuple[str | None, str | None]:
+    """What to show for a record: (answer, None), or (None, why there is none)."""
+    if record.error is not None:
+        return None, str(DocumentError(*record.error))
+    parts = [_text(record.data.get(name)) for name in job.fields]
+    answer = "\n\n".join(part for part in parts if part)
+    return (
+        (answer, None) if answer else (None, "; ".join(issue.message for issue in record.issues) or "No answer came.")
+    )
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else value if isinstance(value, str) else str(value)
