@@ -8,6 +8,7 @@ from pathlib import Path
 from pipeline.errors import StorageError
 from pipeline.job import Job, load_jobs
 from pipeline.settings import Settings
+from web.scans import Scans
 
 SETTINGS = "SCANMILL_WEB"  # the settings of this server, as JSON, in its own environment
 CONFIG = "SCANMILL_WEB_CONFIG"  # and the file that they came from

@@ -1,0 +1,175 @@
+// A page with boxes on it: wheel or pinch zooms, dragging moves, a click on a box chooses it.
+// sheet = openSheet(element, {onChoose}); sheet.show({src, width, height, boxes}); sheet.light(path)
+// A box is {path, x, y, width, height, label, mark}; mark is "", "doubt", "bad" or "done". Boxes are in source pixels,
+// and so are width and height; where those are not given, the header X-Source-Size of the answer says them.
+
+const NS = "http://www.w3.org/2000/svg"
+
+function openSheet(host, { onChoose = () => {} } = {}) {
+  host.classList.add("sheet")
+  host.innerHTML = `<svg role="img" aria-label="The page"><g class="turned"><image></image><g class="boxes"></g></g></svg>
+    <p class="told" role="status"></p>
+    <div class="tools"><button type="button" data-do="out" title="Smaller (−)">−</button><button type="button" data-do="in"
+    title="Larger (+)">+</button><button type="button" data-do="fit" title="Whole page (0)">⤢</button><button type="button"
+    data-do="turn" title="Turn the page">⟳</button></div>`
+  const svg = host.querySelector("svg"), turned = host.querySelector(".turned"), picture = host.querySelector("image")
+  const group = host.querySelector(".boxes"), told = host.querySelector(".told")
+  const state = { src: null, width: 1, height: 1, turn: 0, view: null, boxes: [], lit: null, blob: null, asked: 0 }
+  const pointers = new Map()
+
+  const size = () => (state.turn % 2 ? [state.height, state.width] : [state.width, state.height])
+  const room = () => { const box = svg.getBoundingClientRect(); return [Math.max(1, box.width), Math.max(1, box.height)] }
+
+  function fit() {
+    const [width, height] = size(), [wide, high] = room()
+    const scale = Math.min(wide / width, high / height)
+    state.view = { x: (width - wide / scale) / 2, y: (height - high / scale) / 2, scale }
+    state.fitted = true
+    draw()
+  }
+
+  function draw() {
+    if (!state.view) return
+    const [wide, high] = room(), { x, y, scale } = state.view
+    svg.setAttribute("viewBox", `${x} ${y} ${wide / scale} ${high / scale}`)
+    const { width, height } = state
+    const turns = ["", `translate(${height} 0) rotate(90)`, `translate(${width} ${height}) rotate(180)`, `translate(0 ${width}) rotate(270)`]
+    turned.setAttribute("transform", turns[state.turn])
+  }
+
+  function zoom(factor, at) {
+    if (!state.view) return
+    const [wide, high] = room(), point = at || [wide / 2, high / 2], view = state.view
+    const [width, height] = size(), least = Math.min(wide / width, high / height) * 0.5
+    const scale = Math.min(8, Math.max(least, view.scale * factor))
+    state.view = { x: view.x + point[0] / view.scale - point[0] / scale, y: view.y + point[1] / view.scale - point[1] / scale, scale }
+    state.fitted = false
+    draw()
+  }
+
+  function move(dx, dy) {
+    if (!state.view) return
+    state.view = { ...state.view, x: state.view.x - dx / state.view.scale, y: state.view.y - dy / state.view.scale }
+    state.fitted = false
+    draw()
+  }
+
+  function drawBoxes() {
+    group.replaceChildren(...state.boxes.map(box => {
+      const rect = document.createElementNS(NS, "rect"), title = document.createElementNS(NS, "title")
+      const pad = 4
+      for (const [name, value] of [["x", box.x - pad], ["y", box.y - pad], ["width", box.width + 2 * pad], ["height", box.height + 2 * pad], ["rx", 3]])
+        rect.setAttribute(name, value)
+      rect.setAttribute("class", `box ${box.mark || ""}${box.path === state.lit ? " lit" : ""}`)
+      rect.dataset.path = box.path
+      title.textContent = box.label || box.path
+      rect.append(title)
+      return rect
+    }))
+  }
+
+  function reveal(box) {
+    if (!state.view) return
+    const corners = [[box.x, box.y], [box.x + box.width, box.y + box.height]].map(([x, y]) =>
+      [[x, y], [state.height - y, x], [state.width - x, state.height - y], [y, state.width - x]][state.turn])
+    const xs = corners.map(each => each[0]), ys = corners.map(each => each[1])
+    const [wide, high] = room(), { x, y, scale } = state.view
+    const out = Math.min(...xs) < x || Math.max(...xs) > x + wide / scale || Math.min(...ys) < y || Math.max(...ys) > y + high / scale
+    if (!out) return
+    state.view = { x: (xs[0] + xs[1]) / 2 - wide / scale / 2, y: (ys[0] + ys[1]) / 2 - high / scale / 2, scale }
+    draw()
+  }
+
+  function light(path) {
+    state.lit = path
+    for (const rect of group.children) rect.classList.toggle("lit", rect.dataset.path === path)
+    const box = state.boxes.find(each => each.path === path)
+    if (box) {
+      const rect = [...group.children].find(each => each.dataset.path === path)
+      group.append(rect) // above the others
+      reveal(box)
+    }
+  }
+
+  async function show({ src, width, height, boxes = [] }) {
+    state.boxes = boxes
+    drawBoxes()
+    if (src === state.src) return state.pages
+    state.src = src
+    state.turn = 0
+    const asked = ++state.asked
+    told.textContent = src ? "…" : ""
+    picture.style.opacity = 0.25
+    if (!src) return
+    try {
+      const answer = await fetch(src)
+      const blob = await answer.blob()
+      if (asked !== state.asked) return
+      if (!answer.ok) throw new Error(await blob.text())
+      const said = (answer.headers.get("X-Source-Size") || "").split("x").map(Number)
+      if (state.blob) URL.revokeObjectURL(state.blob)
+      state.blob = URL.createObjectURL(blob)
+      if (!width && said.length < 2) {
+        const bitmap = await createImageBitmap(blob)
+        ;[width, height] = [bitmap.width, bitmap.height]
+      }
+      state.width = width || said[0]
+      state.height = height || said[1]
+      state.pages = Number(answer.headers.get("X-Pages")) || undefined
+      picture.setAttribute("href", state.blob)
+      picture.setAttribute("width", state.width)
+      picture.setAttribute("height", state.height)
+      picture.setAttribute("preserveAspectRatio", "none")
+      picture.style.opacity = 1
+      told.textContent = ""
+      host.dataset.shown = src
+      fit()
+      if (state.lit) light(state.lit)
+    } catch (error) {
+      if (asked !== state.asked) return
+      picture.removeAttribute("href")
+      told.textContent = error.message || "The picture cannot be shown."
+    }
+    return state.pages
+  }
+
+  const place = event => { const box = svg.getBoundingClientRect(); return [event.clientX - box.left, event.clientY - box.top] }
+  svg.addEventListener("wheel", event => { event.preventDefault(); zoom(Math.exp(-event.deltaY * 0.0015), place(event)) }, { passive: false })
+  svg.addEventListener("pointerdown", event => { pointers.set(event.pointerId, [...place(event), 0]) })
+  svg.addEventListener("pointermove", event => {
+    const before = pointers.get(event.pointerId)
+    if (!before) return
+    const now = place(event), moved = before[2] + Math.abs(now[0] - before[0]) + Math.abs(now[1] - before[1])
+    const other = [...pointers].find(([id]) => id !== event.pointerId)?.[1]
+    if (moved > 4 && !svg.hasPointerCapture(event.pointerId)) svg.setPointerCapture(event.pointerId)
+    if (other) {
+      const apart = point => Math.hypot(point[0] - other[0], point[1] - other[1])
+      zoom(apart(now) / Math.max(1, apart(before)), [(now[0] + other[0]) / 2, (now[1] + other[1]) / 2])
+    } else if (moved > 4) move(now[0] - before[0], now[1] - before[1])
+    pointers.set(event.pointerId, [...now, moved])
+  })
+  const lift = event => {
+    const before = pointers.get(event.pointerId)
+    pointers.delete(event.pointerId)
+    if (event.type === "pointerup" && before && before[2] <= 4) {
+      const path = event.target.closest?.(".box")?.dataset.path
+      if (path !== undefined) onChoose(path)
+    }
+  }
+  svg.addEventListener("pointerup", lift)
+  svg.addEventListener("pointercancel", lift)
+  svg.addEventListener("dblclick", event => zoom(2, place(event)))
+  host.querySelector(".tools").addEventListener("click", event => {
+    const what = event.target.closest("button")?.dataset.do
+    if (what === "in") zoom(1.35)
+    if (what === "out") zoom(1 / 1.35)
+    if (what === "fit") fit()
+    if (what === "turn") { state.turn = (state.turn + 1) % 4; fit() }
+  })
+  const watcher = new ResizeObserver(() => { if (state.view) state.fitted ? fit() : draw() })
+  watcher.observe(svg)
+  return {
+    show, light, fit, zoom,
+    close() { watcher.disconnect(); if (state.blob) URL.revokeObjectURL(state.blob) },
+  }
+}

@@ -1,0 +1,149 @@
+"""Pictures of pages for the eye: decoded in guarded processes, never in the server, and kept small.
+
+Bytes that people dropped are hostile until they are pixels. Here only their finished JPEG meets the server.
+"""
+
+import functools
+import hashlib
+import io
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline import documents
+from pipeline.boxes import ERROR_SUFFIX
+from pipeline.errors import DocumentError
+from pipeline.pages import warm_up
+from pipeline.settings import Settings
+from pipeline.types import Document
+from pipeline.worker import WorkerError
+from pipeline.workers import Pool, WorkerOutOfMemory, WorkerTooSlow
+
+SIDE_PX = 2200  # small print of an A4 page is still sharp when it is zoomed
+KEPT = 64  # pictures that one server keeps: about 30 MB
+DECODERS = 2
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A page as a JPEG. `width` and `height` are the page's source pixels, in which records give their boxes."""
+
+    jpeg: bytes
+    width: int
+    height: int
+    pages: int
+
+
+class Scans:
+    """Decodes pages for one server. Safe to be called from any thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        limits = settings.limits
+        self._limits = limits
+        self._bounds = documents.Bounds(limits.file_mib, limits.pages, limits.megapixels, tuple(settings.passwords))
+        # A worker dies with the thread that started it, so each pool has a thread of its own for good.
+        self._threads = ThreadPoolExecutor(DECODERS, thread_name_prefix="decoder")
+        self._own = threading.local()
+        self._kept = functools.lru_cache(maxsize=KEPT)(self._decoded)
+
+    def page(self, path: Path, number: int = 1, side_px: int = SIDE_PX) -> Picture:
+        """Page `number` (from 1), at most `side_px` on its longer side. Raises DocumentError with the reason."""
+        try:
+            found = path.stat()
+        except OSError:
+            raise DocumentError("vanished") from None
+        return self._kept(path, found.st_mtime_ns, found.st_size, number, side_px)
+
+    def _decoded(self, path: Path, changed: int, size: int, number: int, side_px: int) -> Picture:
+        return self._threads.submit(self._ask, path, number, side_px).result()
+
+    def _ask(self, path: Path, number: int, side_px: int) -> Picture:
+        pool: Pool | None = getattr(self._own, "pool", None)
+        if pool is None:
+            limits = self._limits
+            pool = self._own.pool = Pool(1, seconds=limits.seconds, memory_mib=limits.memory_mib, start=warm_up)
+        task = pool.submit(render, path, self._bounds, number, side_px)
+        while not task.finished:
+            pool.wait()
+        try:
+            return Picture(*task.result())
+        except DocumentError:
+            raise
+        except WorkerTooSlow as error:
+            raise DocumentError("too_slow", str(error)) from None
+        except WorkerOutOfMemory as error:
+            raise DocumentError("too_much_memory", str(error)) from None
+        except WorkerError as error:
+            raise DocumentError("crashed", str(error)) from None
+        except (
+            Exception
+        ) as error:  # on hostile bytes a decoder may raise anything: it is the file's fault, in its words
+            raise DocumentError("broken", f"{type(error).__name__}: {error}") from error
+
+    def close(self) -> None:
+        """Ends the decoders."""
+        for _ in range(DECODERS):
+            self._threads.submit(self._close_own)
+        self._threads.shutdown()
+
+    def _close_own(self) -> None:
+        if (pool := getattr(self._own, "pool", None)) is not None:
+            pool.close()
+
+
+def render(path: Path, bounds: documents.Bounds, number: int, side_px: int) -> tuple[bytes, int, int, int]:
+    """One task of a worker: a page as JPEG, its size in source pixels, and how many pages there are."""
+    from PIL import Image
+
+    def need(width: int, height: int) -> tuple[int, int]:
+        scale = min(1.0, side_px / max(width, height, 1))
+        return max(1, round(width * scale)), max(1, round(height * scale))
+
+    with documents.opened(path, bounds) as document:
+        total = document.total
+        sheet = next(documents.sheets(document, bounds, number, 1, need), None)
+    if sheet is None or sheet.image is None:
+        raise DocumentError("broken", sheet.fault if sheet and sheet.fault else f"there is no page {number}")
+    corner = sheet.to_source.point(sheet.width, sheet.height)
+    picture = Image.fromarray(sheet.image)
+    picture.thumbnail((side_px, side_px), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=82)
+    return buffer.getvalue(), round(abs(corner[0])), round(abs(corner[1])), total
+
+
+def original(root: Path, document: Document) -> Path | None:
+    """Where the file of a record lies now, known by its bytes; None where it is gone."""
+    for place in _places(root, document):
+        try:
+            if place.stat().st_size == document.size_bytes and _same(place, document.id):
+                return place
+        except OSError:
+            continue
+    return None
+
+
+def _same(place: Path, document_id: str) -> bool:
+    with open(place, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == document_id
+
+
+def _places(root: Path, document: Document) -> Iterator[Path]:
+    """Where a file of this name may lie, the likeliest first: under done/ by day, with " (2)" where the name was taken."""
+    *inner, name = document.name.split("/")
+    if ".." in inner or "" in inner:
+        return
+    stem, suffix = Path(name).stem, Path(name).suffix
+    folders = sorted((root / "done" / document.inbox).glob("*/"), reverse=True)
+    for end in ("failed", "duplicate", "inbox"):
+        folders.append(root / end / document.inbox)
+    folders += sorted((root / "working").glob(f"*/{document.inbox}"))
+    for folder in folders:
+        place = folder.joinpath(*inner)
+        yield place / name
+        if place.is_dir():
+            for each in sorted(place.iterdir()):
+                if each.name.startswith(f"{stem[:200]} (") and each.suffix == suffix and ERROR_SUFFIX not in each.name:
+                    yield each
