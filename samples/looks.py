@@ -118,6 +118,19 @@ def picture() -> Sample:
     )
 
 
+def question() -> Sample:
+    return Sample(
+        "ask/blocked_exit.jpg",
+        "ask",
+        "the loading bay once more, with a question in a text beside it",
+        "the answer is nowhere printed",
+        (),
+        {"answer": Seen("No. Three cartons on a pallet stand in front of the fire exit.")},
+        mentions=("No", "cartons", "pallet"),
+        question="Can people leave through the fire exit? If not, what is in the way?",
+    )
+
+
 def figure() -> Sample:
     caption = (
         "Figure 3. Axial CT of the chest in the lung window, without contrast medium. A solid nodule of 14 mm with a "

@@ -86,6 +86,7 @@ SAMPLES: tuple[Callable[[], Sample], ...] = (
     looks.solder,
     papers.french_letter,
     papers.agreement,
+    looks.question,
 )
 
 

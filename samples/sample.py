@@ -12,7 +12,7 @@ from sheet import BLACK, Align, Ink, Sheet
 @dataclass(frozen=True)
 class Sample:
     """`file`: below samples/. `fields` follow the job's fields; None is "not on the paper". `mentions`: what any right
-    description, translation or code must say, where there is more than one right answer."""
+    description, translation or code must say, where there is more than one right answer. `question`: written to a text beside the picture."""
 
     file: str
     job: str
@@ -22,6 +22,7 @@ class Sample:
     fields: Mapping[str, Tree]
     expected: Literal["ok", "failed", "blank"] = "ok"
     mentions: tuple[str, ...] = ()
+    question: str = ""
 
 
 @dataclass(frozen=True)

@@ -203,6 +203,11 @@ def loading_bay(sample: Sample, path: Path, rng: Rng) -> None:
     scenes.loading_bay(path, rng)
 
 
+def blocked_exit(sample: Sample, path: Path, rng: Rng) -> None:
+    scenes.loading_bay(path, rng)
+    path.with_name(f"{path.name}.txt").write_text(f"{sample.question}\n", encoding="utf-8")
+
+
 def ct_chest(sample: Sample, path: Path, rng: Rng) -> None:
     figures.ct_figure(path, rng)
 
@@ -264,6 +269,7 @@ WAYS: Mapping[str, Callable[[Sample, Path, Rng], None]] = {
         pressure_gauge,
         solder_faults,
         loading_bay,
+        blocked_exit,
         ct_chest,
         device_form,
         pump_table,

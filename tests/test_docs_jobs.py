@@ -2,18 +2,23 @@
 
 import json
 import re
-from datetime import date, time
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipeline import prompt, records
+from pipeline.extract import extract
 from pipeline.fields import FIELD_TYPES
 from pipeline.fields.names import BOOKKEEPING
-from pipeline.job import Job, parse_job
+from pipeline.job import Job, load_jobs, parse_job
+from pipeline.types import Affine, Document, Page, Reply
 
-DOC = (Path(__file__).parents[1] / "docs" / "jobs.md").read_text(encoding="utf-8")
+PROJECT = Path(__file__).parents[1]
+DOC = (PROJECT / "docs" / "jobs.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^### `(\w+)`\n(.*?)(?=^##)", DOC, re.MULTILINE | re.DOTALL))
 EXAMPLE = re.compile(r"```yaml\n(.*?)```\n\n\| printed \| value \|\n\|---\|---\|\n((?:\|[^\n]*\|\n)+)", re.DOTALL)
 ROW = re.compile(r"^\| `(.*)` \| (?:`(.*)`|(null)) \|$", re.MULTILINE)
@@ -74,3 +79,56 @@ def test_every_key_is_explained() -> None:
 def test_the_names_that_are_taken_are_listed() -> None:
     listed = DOC.partition("so these names are taken:")[2].partition(".\n")[0]
     assert tuple(re.findall(r"`(\w+)`", listed)) == BOOKKEEPING
+
+
+# --- the shipped jobs
+
+SHIPPED = {job.name: job for job in load_jobs(PROJECT / "jobs")}
+TRUTH = [json.loads(line) for line in (PROJECT / "samples" / "truth.jsonl").read_text("utf-8").splitlines()]
+ABOUT = dict(re.findall(r"^### (\w+)\n(.*?)(?=^##)", DOC.partition("## The shipped jobs")[2], re.MULTILINE | re.DOTALL))
+
+
+def known_answers(job: Job, file: str) -> dict[str, Any]:
+    """What the JSON record of a sample says where the engine reads it without a mistake."""
+    (line,) = [line for line in TRUTH if line["job"] == job.name and line["file"] == file]
+    said = line["fields"] | line["norm"]
+    document = Document("ab" * 32, file, Path(file), job.inbox, datetime(2025, 6, 1, tzinfo=UTC), 1)
+    page = Page(document, 1, 4000, 4000, Affine())
+    only = next(iter(said.values()))
+    text = only if len(said) == 1 and isinstance(only, str) else json.dumps(said)
+    number = 1 if job.per == "page" else None
+    record = extract(job, document, number, [Reply(prompt.ask(job, document, [page]), text, "stop")])
+    return dict(json.loads(records.to_json(record))["data"])
+
+
+def strings(value: Any) -> Iterator[str]:
+    for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]:
+        yield from [each] if isinstance(each, str) else strings(each) if isinstance(each, dict | list) else []
+
+
+def test_every_shipped_job_is_listed_with_its_inbox_and_has_a_section() -> None:
+    rows = re.findall(
+        r"^\| `(\w+)` \| [^|]+ \| `(\w+)` \| (CPU|GPU) \|$", DOC.partition("## The shipped jobs")[2], re.MULTILINE
+    )
+    assert {name: inbox for name, inbox, _ in rows} == {job.name: job.inbox for job in SHIPPED.values()}
+    looks = {name for name, job in SHIPPED.items() for field in job.fields.values() for _, leaf in field.leaves()
+             if not leaf.readable}  # fmt: skip
+    assert {name for name, _, engine in rows if engine == "GPU"} == looks
+    assert set(ABOUT) == set(SHIPPED)
+
+
+@pytest.mark.parametrize("name", sorted(SHIPPED))
+def test_what_the_page_prints_of_a_sample_is_its_known_answer(name: str) -> None:
+    text = ABOUT[name]
+    assert f"(../jobs/{name}.yaml)" in text
+    (sample, *_) = re.findall(r"\(\.\./samples/([^)]+)\)", text)
+    known = known_answers(SHIPPED[name], sample)
+    shown = re.findall(r"^```(\w+)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert shown
+    for kind, block in shown:
+        if kind == "json":
+            said = json.loads(block)
+            assert said == {key: known[key] for key in said}
+        else:
+            whole = " ".join(" ".join(strings(known)).split())
+            assert " ".join(block.split()) in whole

@@ -54,7 +54,8 @@ def text_of(path: Path) -> str:
 
 def test_every_file_has_its_line_and_every_line_its_file() -> None:
     lying = {path.relative_to(SAMPLES).as_posix() for path in SAMPLES.glob("[!._]*/*")}
-    assert lying == {line["file"] for line in LINES}
+    questions = {f"{line['file']}.txt" for line in LINES if line["job"] == "ask"}
+    assert lying == {line["file"] for line in LINES} | questions
     assert len(LINES) >= 14
     assert sum((SAMPLES / line["file"]).stat().st_size for line in LINES) < 6 * 2**20
 
