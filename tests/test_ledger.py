@@ -38,7 +38,7 @@ class Root:
         found = [path.relative_to(self.place) for path in self.place.rglob("*") if path.is_file()]
         day = datetime.now().date().isoformat()
         return sorted(
-            str(path).replace(day, "DAY") for path in found if path.parts[0] not in ("records", "results", ".tmp")
+            str(path).replace(day, "DAY") for path in found if path.parts[0] not in ("records", "results", ".locks")
         )
 
     def recover(self, jobs: Sequence[Job] = (NOTE, PLACE)) -> tuple[int, int]:

@@ -11,7 +11,6 @@ whole run every document has one end, and records, tables and notes are those of
 import argparse
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,7 +22,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from trials import launch
-from trials.night import Night, lay_out
+from trials.night import Night, copied, lay_out
 from trials.outcome import contents, differences, outcome, unsettled
 
 OK_CODES = (0, 1)  # 1: some documents failed, as they should
@@ -94,15 +93,8 @@ class Trials:
     def _fresh(self, template: Night | None = None) -> Night:
         if template:
             self.template = template
-        night = Night(self.place / "root", self.template.config)
-        shutil.rmtree(night.root, ignore_errors=True)
-        _copy(self.template.root, night.root)
-        return night
-
-
-def _copy(source: Path, target: Path) -> None:
-    """As `cp -a`, pipes and links included."""
-    subprocess.run(["cp", "-a", str(source), str(target)], check=True)
+        shutil.rmtree(self.place / "root", ignore_errors=True)
+        return copied(self.template, self.place / "root")
 
 
 def _changes(every: int) -> Iterator[int]:

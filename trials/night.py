@@ -5,6 +5,7 @@ What the documents say is scripted (the echo engine), so a night takes a second 
 
 import json
 import os
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,13 @@ class Night:
     @property
     def words(self) -> list[str]:
         return ["--root", str(self.root), "--config", str(self.config), "--jobs", str(self.config.parent / "jobs")]
+
+
+def copied(night: Night, root: Path) -> Night:
+    """The same files and times at another root, which may be there but empty; pipes and links are copied as such."""
+    root.mkdir(exist_ok=True)
+    subprocess.run(["cp", "-a", f"{night.root}/.", str(root)], check=True)
+    return Night(root, night.config)
 
 
 def lay_out(place: Path, documents: int = 60, workers: int = 2, settle_s: float = 0) -> Night:

@@ -22,7 +22,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from trials import launch
-from trials.night import Night, lay_out
+from trials.night import Night, copied, lay_out
 from trials.outcome import contents, differences, outcome, unsettled
 from trials.verdict import Skipped, exit_code, held
 
@@ -46,9 +46,7 @@ class Stage:
         self.expected = outcome(left_alone.root)
 
     def fresh(self, root: Path) -> Night:
-        root.mkdir(exist_ok=True)
-        subprocess.run(["cp", "-a", f"{self.template.root}/.", str(root)], check=True)
-        return Night(root, self.template.config)
+        return copied(self.template, root)
 
     def run(self, night: Night, before: Callable[[], None] = lambda: None) -> tuple[int, str]:
         """The exit code and what was said."""
