@@ -11,8 +11,11 @@ from sheet import BLACK, Align, Ink, Sheet
 
 @dataclass(frozen=True)
 class Sample:
-    """`file`: below samples/. `fields` follow the job's fields; None is "not on the paper". `mentions`: what any right
-    description, translation or code must say, where there is more than one right answer. `question`: written to a text beside the picture."""
+    """`file`: below samples/. `fields` follow the job's fields; None is "not on the paper".
+
+    `mentions`: what any right description, translation or code must say, where more than one answer is right.
+    `question`: written to a text beside the picture.
+    """
 
     file: str
     job: str
