@@ -15,24 +15,34 @@ CARDS, ROWS, SLOWEST, PLOT_BINS = 100, 2000, 8, 60  # what the page shows; the J
 def write(account: Account, root: Path) -> tuple[Path, Path]:
     """Writes the JSON and the page below `root`/runs, and returns both paths; `account.written` is then the page.
 
-    Raises StorageError. The name is the local time at which the run began. One run at a time holds a root, so a name
-    that is free stays free.
+    Raises StorageError. The name is the local time at which the run began, with a number where two began together.
     """
     folder = disk.folder(root, "runs")
-    time = account.started_at.astimezone().strftime("%Y-%m-%d_%H-%M-%S")
-    stems = (time if count == 1 else f"{time}_{count}" for count in range(1, 1_000_000))
-    stem = (
-        account.written.stem
-        if account.written
-        else next(s for s in stems if not any((folder / f"{s}{end}").exists() for end in (".json", ".html")))
-    )
-    as_json, as_html = folder / f"{stem}.json", folder / f"{stem}.html"
+    page = account.written
+    if page:
+        disk.write_whole(root, page, report(account, root, f"{page.stem}.json").encode())
+    else:  # before the JSON: a run that is killed here leaves no JSON without its page
+        page = account.written = _reserved(account, root, folder)
+    as_json = page.with_suffix(".json")
     # A lone surrogate (a byte of a name that is not UTF-8) becomes \udcff: in JSON that is the very same string.
     told = json.dumps(account.to_dict(), ensure_ascii=False, indent=1).encode("utf-8", "backslashreplace")
-    disk.write_whole(root, as_html, report(account, root, as_json.name).encode())  # first: no JSON without its page
     disk.write_whole(root, as_json, told + b"\n")
-    account.written = as_html
-    return as_json, as_html
+    return as_json, page
+
+
+def _reserved(account: Account, root: Path, folder: Path) -> Path:
+    """The name of the page, with the page in it: two machines may look for a free name in the same second."""
+    time = account.started_at.astimezone().strftime("%Y-%m-%d_%H-%M-%S")
+    for stem in (time, *(f"{time}_{count}" for count in range(2, 1_000_000))):
+        page = folder / f"{stem}.html"
+        if page.exists() or page.with_suffix(".json").exists():
+            continue
+        place = disk.write_scratch(root, "html", report(account, root, f"{stem}.json").encode())
+        with disk.storing(page):
+            if disk.move(place, page):
+                return page
+            place.unlink()
+    raise AssertionError("there is always a next number")
 
 
 def pace(account: Account, bins: int | None = None) -> list[float]:
@@ -42,7 +52,7 @@ def pace(account: Account, bins: int | None = None) -> list[float]:
     width, pages = seconds / bins, [0.0] * bins
     for entry in account.entries if seconds > 0 else ():
         end = min(max((entry.settled_at - account.started_at).total_seconds(), 1e-9), seconds)
-        begin = min(max(0.0, end - entry.seconds), end - 1e-9)
+        begin = min(max(0.0, end - entry.seconds), end * (1 - 1e-9))
         for place in range(max(0, int(begin / width)), min(bins, int(end / width) + 1)):
             inside = min(end, (place + 1) * width) - max(begin, place * width)
             pages[place] += entry.pages * max(0.0, inside) / (end - begin) / width
