@@ -23,7 +23,7 @@ def load(settings: "Settings") -> tuple["Model", str]:
         return _qwen_vl(settings), f"The GPU engine qwen_vl reads, as the config asks; weights: {settings.weights}."
     if settings.engine == "ocr":
         return _ocr(settings), f"The CPU engine reads, as the config asks, in {_processes(settings)}."
-    reason = _no_gpu(settings)
+    reason = no_gpu(settings)
     if not reason:
         try:
             return _qwen_vl(
@@ -82,7 +82,7 @@ def _watched(make: "Start", settings: "Settings") -> "Supervised":
     return Supervised(make, step_s=settings.engine_step_s, start_s=settings.engine_start_s)
 
 
-def _no_gpu(settings: "Settings") -> str:
+def no_gpu(settings: "Settings") -> str:
     """Why the GPU engine cannot run here, as far as can be told without torch; "" when it may."""
     if not (settings.weights / "config.json").is_file():
         return f"there are no weights at {settings.weights}"

@@ -17,9 +17,10 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from operations.install import LOCK, PROJECT, WEIGHTS, WHEELS
-from operations.manifest import BundleError, Machine, Manifest, digest
+from operations.manifest import BundleError, Machine, Manifest
 from operations.steps import Steps
 from pipeline import disk
+from pipeline.disk import sha256_of
 from pipeline.errors import ConfigError, Fault
 
 FILES = ("run_batch.py", "pyproject.toml", "Makefile", "LICENSE", *(
@@ -184,7 +185,7 @@ def _lock(partial: Path) -> dict[str, str]:
         name, version, *_ = wheel.name.split("-")
         name = re.sub(r"[-_.]+", "-", name).lower()
         packages[name] = version
-        lines.append(f"{name}=={version} --hash=sha256:{digest(wheel)}\n")
+        lines.append(f"{name}=={version} --hash=sha256:{sha256_of(wheel)}\n")
     (partial / LOCK).write_text("".join(lines))
     return packages
 
@@ -224,6 +225,6 @@ def _digests(partial: Path, steps: Steps) -> dict[str, tuple[int, str]]:
     sizes = [place.stat().st_size for place in places]
     advance = steps.step("reading it all back", sum(sizes))
     return {
-        place.relative_to(partial).as_posix(): (size, digest(place, advance))
+        place.relative_to(partial).as_posix(): (size, sha256_of(place, advance))
         for place, size in zip(places, sizes, strict=True)
     }

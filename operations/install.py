@@ -10,7 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from operations.manifest import NAME, BundleError, Machine, Manifest, digest
+from operations.manifest import NAME, BundleError, Machine, Manifest
+from pipeline.disk import sha256_of
 from pipeline.errors import CANNOT_RUN
 
 PROJECT, WHEELS, WEIGHTS, LOCK = "scanmill", "wheels", "weights", "requirements.lock"  # what lies in a bundle
@@ -27,7 +28,7 @@ def install(bundle: Path, target: Path) -> None:
     if faults := list(manifest.faults(bundle)):
         listed = "\n".join(f"  - {fault}" for fault in faults)
         raise BundleError(f"The bundle is not whole:\n{listed}\nCopy it again.")
-    say(f"every byte is as it was made; SHA-256 of {NAME}: {digest(bundle / NAME)}")
+    say(f"every byte is as it was made; SHA-256 of {NAME}: {sha256_of(bundle / NAME)}")
     before = _earlier(bundle, target)
     kept = _copy(bundle, target, manifest, before)
     say("making .venv and installing the packages from the bundle")
@@ -59,7 +60,7 @@ def _copy(bundle: Path, target: Path, manifest: Manifest, before: dict[str, tupl
         if inside is None:
             continue
         place = target / inside
-        if place.is_file() and digest(place) not in (sha256, before.get(path, (0, ""))[1]):
+        if place.is_file() and sha256_of(place) not in (sha256, before.get(path, (0, ""))[1]):
             kept.append(inside)
             place = place.with_name(place.name + ".new")
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +70,7 @@ def _copy(bundle: Path, target: Path, manifest: Manifest, before: dict[str, tupl
     for path in before.keys() - manifest.files.keys():  # a module that is no more must not be found by an import
         inside = _inside(path)
         place = target / (inside or ".")
-        if inside and path.startswith(f"{PROJECT}/") and place.is_file() and digest(place) == before[path][1]:
+        if inside and path.startswith(f"{PROJECT}/") and place.is_file() and sha256_of(place) == before[path][1]:
             place.unlink()
     return kept
 

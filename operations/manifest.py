@@ -13,10 +13,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.disk import sha256_of
 from pipeline.errors import ScanmillError
 
 NAME = "manifest.json"
-BLOCK = 1 << 20
 
 Progress = Callable[[int], None]  # bytes that were just done
 
@@ -103,17 +103,7 @@ class Manifest:
                     yield f"{path} is missing"
                 elif there != size:
                     yield f"{path} has {there:,} bytes where {size:,} belong"
-                elif digest(place, progress) != sha256:
+                elif sha256_of(place, progress) != sha256:
                     yield f"{path} has other bytes than it was made with"
             except OSError as error:
                 yield f"{path} cannot be read ({error.strerror})"
-
-
-def digest(place: Path, progress: Progress = lambda done: None) -> str:
-    """The file's SHA-256."""
-    total = hashlib.sha256()
-    with place.open("rb") as file:
-        while block := file.read(BLOCK):
-            total.update(block)
-            progress(len(block))
-    return total.hexdigest()

@@ -5,11 +5,12 @@ reader of results/ or records/ ever meets one.
 """
 
 import errno
+import hashlib
 import itertools
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -129,6 +130,16 @@ def write_whole(root: Path, target: Path, data: bytes) -> None:
     with storing(target):
         os.replace(place, target)
         sync(target.parent)
+
+
+def sha256_of(place: Path, advance: Callable[[int], None] = lambda done: None) -> str:
+    """Of every byte of a file; `advance` hears how many were just read. Raises OSError."""
+    total = hashlib.sha256()
+    with place.open("rb") as file:
+        while block := file.read(1 << 22):
+            total.update(block)
+            advance(len(block))
+    return total.hexdigest()
 
 
 def sweep(root: Path, older_s: float) -> int:

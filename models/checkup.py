@@ -1,0 +1,235 @@
+"""What the doctor wants to know of the engines: which will read, and are card, kernels and weights well.
+
+Works without torch and without a driver's program; what cannot be known without them is said to be unknown.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from models import no_gpu
+from models.qwen_vl import folder as weights_folder
+from pipeline.disk import sha256_of
+from pipeline.errors import ModelError
+from pipeline.finding import Finding
+
+if TYPE_CHECKING:
+    from pipeline.job import Job
+    from pipeline.settings import Settings
+
+GIB = 1 << 30
+BESIDE_GIB = 2.6  # context, graphs, margin, pictures and a step's work beside the 7B's weights; 18 GiB in all
+ASK_S = 30.0  # a driver that does not answer by then hangs
+
+Begin = Callable[[str, int], Callable[[int], None]]  # what is read now and its bytes -> what counts them
+
+
+class Card(NamedTuple):
+    """A GPU as its driver tells it; sizes in GiB."""
+
+    name: str
+    driver: str
+    total: float
+    free: float
+
+
+def engine_of(settings: "Settings") -> tuple[str, str]:
+    """The name of the engine that a run would take, and why, without starting it."""
+    if settings.engine != "auto":
+        return settings.engine, "the config asks for it"
+    reason = no_gpu(settings)
+    return ("ocr", reason) if reason else ("qwen_vl", "a GPU and weights are here")
+
+
+def refusal_of(engine: str) -> "Callable[[Job], str | None]":
+    """Why the engine cannot answer a job, as far as that is known without starting it."""
+    if engine != "ocr":
+        return lambda job: None
+    from models.ocr.engine import refusal
+
+    return refusal
+
+
+def checkup(settings: "Settings", published: Mapping[str, str], begin: Begin) -> Iterator[Finding]:
+    """`published`: SHA-256 of weights files by name, as the bundle had them. `begin` tells of long readings."""
+    engine, why = engine_of(settings)
+    yield Finding("engine", "ok", f"{engine}: {why}")
+    on_gpu = engine == "qwen_vl"
+    card = _card()
+    yield _gpu(card, on_gpu)
+    if engine == "ocr":
+        yield _ocr()
+    if on_gpu or settings.weights.is_dir():
+        faults = weights_folder.faults(settings.weights)
+        yield _weights(settings.weights, faults, on_gpu, published, begin)
+        if not faults and on_gpu:
+            yield _memory(settings, card)
+    if on_gpu:
+        yield _attention(settings.weights)
+
+
+def _card() -> Card | str:
+    """The first card that this process may use, or why there is none."""
+    if program := shutil.which("nvidia-smi"):
+        wanted = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0] or "0"
+        query = "--query-gpu=name,driver_version,memory.total,memory.free"
+        command = [program, f"--id={wanted}", query, "--format=csv,noheader,nounits"]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=ASK_S, check=False)
+        except subprocess.TimeoutExpired:
+            return "the driver does not answer; restart the machine"
+        try:
+            name, driver, total, free = (each.strip() for each in done.stdout.splitlines()[0].split(","))
+            return Card(name, driver, float(total) / 1024, float(free) / 1024)
+        except (ValueError, IndexError):
+            said = (done.stdout + done.stderr).strip().split("\n")[0]
+            return f"nvidia-smi says: {said or 'nothing'}"
+    if not Path("/dev/nvidia0").exists() or find_spec("torch") is None:
+        return "no GPU is seen here (no nvidia-smi, no /dev/nvidia0)"
+    import torch
+
+    if not torch.cuda.is_available():
+        return "torch sees no GPU"
+    free_bytes, total_bytes = torch.cuda.mem_get_info()
+    return Card(torch.cuda.get_device_name(), "of unknown version", total_bytes / GIB, free_bytes / GIB)
+
+
+def _gpu(card: Card | str, needed: bool) -> Finding:
+    if isinstance(card, Card):
+        seen = f"{card.name}, {card.total:.1f} GiB, {card.free:.1f} GiB free; driver {card.driver}"
+        if not needed:
+            return Finding("GPU", "ok", f"{seen}; the engine does not use it")
+        if find_spec("torch") is None:
+            return Finding("GPU", "fault", f"{seen}; torch is not installed", "pip install -e '.[gpu]'")
+        import torch
+
+        if not torch.cuda.is_available():
+            cure = "Install a torch built for CUDA, or a driver that is new enough for it."
+            return Finding("GPU", "fault", f"{seen}; torch {torch.__version__} cannot use it", cure)
+        return Finding("GPU", "ok", seen)
+    if needed:
+        return Finding("GPU", "fault", card, "Without a GPU that torch can use, set `engine: ocr` in the config.")
+    return Finding("GPU", "ok", f"{card}; none is needed")
+
+
+def _memory(settings: "Settings", card: Card | str) -> Finding:
+    """The engine plans for itself at its start, by measuring; this says beforehand whether that can succeed."""
+    weights = sum((settings.weights / name).stat().st_size for name in weights_folder.shards(settings.weights)) / GIB
+    needed = weights + BESIDE_GIB
+    plan = f"the plan needs about {needed:.1f} GiB (weights {weights:.1f})"
+    if settings.vram_gib is not None and settings.vram_gib < needed:
+        cure = f"Raise vram_gib to {needed:.1f} or more, or use a smaller model."
+        return Finding("VRAM", "fault", f"{plan}, and the config allows {settings.vram_gib:g}", cure)
+    if not isinstance(card, Card):
+        return Finding("VRAM", "warning", f"{plan}; what is free is not known")
+    if card.free < needed:
+        cure = "End what else uses the card (nvidia-smi names it), or see configs/low_memory.yaml."
+        return Finding("VRAM", "fault", f"{plan}, and {card.free:.1f} are free", cure)
+    room = min(card.free, settings.vram_gib or card.free) - needed
+    asked = f"of the {settings.vram_gib:g} that the config allows" if settings.vram_gib else "of what is free"
+    if settings.vram_gib and settings.vram_gib > card.free:
+        cure = "End what else uses the card, or lower vram_gib. It runs, with fewer pages at once."
+        return Finding(
+            "VRAM", "warning", f"{plan}; the config allows {settings.vram_gib:g}, {card.free:.1f} are free", cure
+        )
+    return Finding("VRAM", "ok", f"{plan}; {room:.1f} GiB {asked} are left for pages at once")
+
+
+def _attention(weights: Path) -> Finding:
+    """Runs the engine's own probe: every kernel beside its reference on a small problem."""
+    if find_spec("torch") is None:
+        return Finding("attention", "warning", "unknown: torch is not installed", "pip install -e '.[gpu]'")
+    import torch
+
+    if not torch.cuda.is_available():
+        return Finding("attention", "warning", "not probed: torch sees no GPU")
+    from models.qwen_vl.probe import pick
+
+    config = weights_folder.read_json(weights / "config.json")
+    if isinstance(config, str):
+        return Finding("attention", "warning", f"not probed: {config}")
+    try:
+        vision, text = config["vision_config"], config.get("text_config", config)
+        heads = vision["hidden_size"] // vision["num_heads"], text["hidden_size"] // text["num_attention_heads"]
+    except (KeyError, TypeError):
+        return Finding("attention", "warning", "not probed: config.json does not tell the size of its heads")
+    _, line = pick(torch.device("cuda"), torch.bfloat16, *heads)
+    if "sdpa" in line.split("(")[0]:
+        return Finding("attention", "warning", line, "It works, slowly. pip install -e '.[flash]' may help.")
+    return Finding("attention", "ok", line)
+
+
+def _ocr() -> Finding:
+    from models.ocr.reader import Reader, model_files
+
+    try:
+        files = model_files()
+        Reader()
+    except ModelError as error:
+        return Finding("OCR models", "fault", str(error), "pip install --force-reinstall rapidocr onnxruntime")
+    digests = " and ".join(f"{path.stem} {sha256_of(path)[:12]}" for path in files)
+    return Finding("OCR models", "ok", f"they load: {digests} (rapidocr {version('rapidocr')})")
+
+
+def _weights(place: Path, faults: list[str], needed: bool, published: Mapping[str, str], begin: Begin) -> Finding:
+    if faults:
+        cure = (
+            f"{weights_folder.how_to_fetch(place)}" if needed else "They are not used; fetch them again, or move them."
+        )
+        return Finding("weights", "fault" if needed else "warning", f"{place}: {'; '.join(faults)}", cure)
+    names = sorted({*weights_folder.NEEDED, *weights_folder.shards(place)})
+    digests = _digests([place / name for name in names], begin)
+    known = {name: sha256 for name in names if (sha256 := published.get(name) or _downloaded(place, name))}
+    wrong = [name for name, sha256 in known.items() if digests[place / name] != sha256]
+    if wrong:
+        cure = f"The disk or a copy damaged them. {weights_folder.how_to_fetch(place)}"
+        return Finding("weights", "fault", f"{place}: other bytes than were published: {', '.join(wrong)}", cure)
+    size = sum((place / name).stat().st_size for name in names) / GIB
+    whole = hashlib.sha256("".join(f"{name} {digests[place / name]}\n" for name in names).encode()).hexdigest()
+    compared = f"{len(known)} of them as published" if known else "there is no published digest here to compare with"
+    return Finding(
+        "weights", "ok", f"{place}: {len(names)} files, {size:.1f} GiB, whole; {compared}; SHA-256 {whole[:16]}"
+    )
+
+
+def _downloaded(place: Path, name: str) -> str:
+    """The SHA-256 that `hf download --local-dir` noted for a large file: the second line of its metadata."""
+    try:
+        lines = (place / ".cache/huggingface/download" / f"{name}.metadata").read_text("utf-8").splitlines()
+    except (OSError, ValueError):
+        return ""
+    etag = lines[1].strip() if len(lines) > 1 else ""
+    return etag if len(etag) == 64 else ""  # small files have a git digest there, of 40 characters
+
+
+def _digests(files: list[Path], begin: Begin) -> dict[Path, str]:
+    """Of every byte; remembered for files whose size and time of change are as they were, so that it is read once."""
+    memory = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scanmill" / "digests.json"
+    try:
+        known: dict[str, list[object]] = json.loads(memory.read_text("utf-8"))
+    except (OSError, ValueError):
+        known = {}
+    marks = {path: [path.stat().st_size, path.stat().st_mtime_ns] for path in files}
+    found = {
+        path: str(entry[2])
+        for path in files
+        if isinstance(entry := known.get(str(path.resolve())), list) and entry[:2] == marks[path] and len(entry) == 3
+    }
+    unread = [path for path in files if path not in found]
+    if unread:
+        advance = begin("reading the weights", sum(path.stat().st_size for path in unread))
+        found |= {path: sha256_of(path, advance) for path in unread}
+        known |= {str(path.resolve()): [*marks[path], found[path]] for path in unread}
+        try:
+            memory.parent.mkdir(parents=True, exist_ok=True)
+            memory.write_text(json.dumps(known), "utf-8")
+        except OSError:
+            begin(f"{memory} cannot be written: the weights will be read again next time", 0)
+    return found
