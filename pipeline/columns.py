@@ -50,6 +50,7 @@ def schema(job: "Job") -> "pa.Schema":
             ("evidence", _mirror(job.fields, place)),
             ("issues", pa.list_(pa.struct([("code", text), ("path", text), ("message", text)]))),
             ("error", pa.struct([("code", text), ("detail", text)])),
+            ("files", pa.list_(text)),
             ("engine", text),
             ("job_digest", text),
             ("run", text),
@@ -81,6 +82,7 @@ def rows(job: "Job", columns: "pa.Schema") -> Callable[[Record], dict[str, Any]]
             "confidence": _mirrored(fields, record.data, record.confidence, ""),
             "evidence": _mirrored(fields, record.data, evidence, ""),
             "issues": [{"code": issue.code, "path": issue.path, "message": issue.message} for issue in record.issues],
+            "files": record.files,
             "error": record.error and {"code": record.error[0], "detail": record.error[1]},
             **{name: record.provenance.get(name) for name in ("engine", "job_digest", "run")},
         }

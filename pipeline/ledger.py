@@ -8,8 +8,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
+from types import MappingProxyType
 
-from pipeline import disk
+from pipeline import besides, disk
+from pipeline.besides import Beside
 from pipeline.errors import DocumentError
 from pipeline.inbox import Inbox, Where
 from pipeline.job import Job
@@ -18,25 +20,37 @@ from pipeline.table import Table
 from pipeline.types import Document, Record
 
 Moved = Callable[[Path], None]
+NOTHING: Mapping[tuple[str, int], Path] = MappingProxyType({})
 _NUMBERS = re.compile(r" \((\d{1,9})\)")
 
 
 class Ledger:
-    """Writes what was answered, for one run. `tables` holds one Table a job, by name."""
+    """Writes what was answered, for one run. `tables` holds one Table a job, by name.
 
-    def __init__(self, inbox: Inbox, store: Store, tables: Mapping[str, Table]) -> None:
-        self._inbox, self._store, self._tables = inbox, store, tables
+    `check` is asked before every write and raises StorageError where the root is not what it was.
+    """
+
+    def __init__(
+        self, inbox: Inbox, store: Store, tables: Mapping[str, Table], check: Callable[[], None] = lambda: None
+    ) -> None:
+        self._inbox, self._store, self._tables, self._check = inbox, store, tables, check
         self._moves: list[tuple[Document, Where, DocumentError | None, Moved]] = []
 
     def missing(self, document: Document, jobs: Sequence[Job]) -> list[Job]:
         """The jobs that have not yet answered these bytes as they are now asked. None: the document is a duplicate."""
         return [job for job in jobs if not self._store.answered(job, document.id)]
 
-    def write(self, records: Sequence[Record]) -> list[Record]:
-        """Commits all records of one document; returns them as they were written. Raises StorageError."""
+    def write(self, records: Sequence[Record], drawn: Mapping[tuple[str, int], Path] = NOTHING) -> list[Record]:
+        """Commits all records of one document; returns them as they were written. Raises StorageError.
+
+        `drawn` holds the temporary files of pictures with boxes, by job and page.
+        """
+        self._check()
         written = []
         for job, its_records in groupby(sorted(records, key=lambda record: record.job), lambda record: record.job):
-            committed = self._store.commit(list(its_records))
+            some = list(its_records)
+            files = {each.page: _beside(self._tables[job].job, each, drawn) for each in some}
+            committed = self._store.commit(some, files)
             self._tables[job].add(committed)
             written += committed
         return written
@@ -52,6 +66,7 @@ class Ledger:
 
     def flush(self) -> None:
         """Records to the disk, rows, then moves. Raises StorageError; the next run finishes what was not moved yet."""
+        self._check()
         self._store.sync()
         for table in self._tables.values():
             table.flush()
@@ -68,6 +83,8 @@ class Ledger:
         finished, back = 0, []
         for claim in self._inbox.recover(alive):
             document, jobs = claim.document, boxes.get(claim.document.inbox, ())
+            for job in jobs:
+                self._store.tidy(job.name, document.id)
             written = [record for job in jobs for record in self._store.written_by(claim.run, job, document.id)]
             for job in jobs:  # also where others are missing: what is answered is not asked again
                 self._tables[job.name].add([record for record in written if record.job == job.name])
@@ -83,6 +100,17 @@ class Ledger:
         for document in back:  # not before their rows are safe
             self._inbox.give_back(document)
         return finished, len(back)
+
+
+def _beside(job: Job, record: Record, drawn: Mapping[tuple[str, int], Path]) -> list[Beside]:
+    """What is to lie beside a record."""
+    pages = 1 if record.page else len(record.pages)  # the name says which page only where there are several
+    pictures = [
+        besides.picture(page, pages, path)
+        for (name, page), path in drawn.items()
+        if name == job.name and page in record.pages
+    ]
+    return [*besides.texts(job, record), *pictures]
 
 
 def _same(written: Document, claimed: Document) -> bool:

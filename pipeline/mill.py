@@ -11,6 +11,8 @@ from typing import Self
 
 from pipeline import disk, report
 from pipeline.account import Account
+from pipeline.documents import Bounds
+from pipeline.drawing import Drawings
 from pipeline.errors import ConfigError, Fault, ModelError
 from pipeline.gpuload import GpuLoad
 from pipeline.inbox import Inbox
@@ -61,6 +63,8 @@ class Mill:
             self._recover()
             self._listener = self._told(run, stack)
             self._pool = stack.enter_context(decoders(settings))
+            self._drawings = _drawings(settings)
+            stack.callback(self._drawings.close)
             self._open = stack.pop_all()
         for line in self._left():
             self._listener.note(line)
@@ -129,7 +133,9 @@ class Mill:
         account.notes.extend(self._left())
         ledger = Ledger(self._inbox, self._store, self._tables, self._lock.check)
         pages = Pages(self._pool, self._settings.limits, self._settings.passwords)
-        batch = Batch(self._boxes, self._model, self._inbox, ledger, pages, account, self._listener, limit, stop)
+        batch = Batch(
+            self._boxes, self._model, self._inbox, ledger, pages, self._drawings, account, self._listener, limit, stop
+        )
         heard = _ToAccount(account)
         logging.getLogger("scanmill").addHandler(heard)
         try:
@@ -163,6 +169,14 @@ class _ToAccount(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self._account.notes.append(record.getMessage())
+
+
+def _drawings(settings: Settings) -> Drawings:
+    """One process for eight decoders: boxes are drawn while the engine looks at the next pages."""
+    limits = settings.limits
+    bounds = Bounds(limits.file_mib, limits.pages, limits.megapixels, tuple(settings.passwords))
+    size = max(1, (settings.workers or os.cpu_count() or 1) // 8)
+    return Drawings(settings.root, size, limits.seconds, limits.memory_mib, bounds)
 
 
 def decoders(settings: Settings) -> Pool:

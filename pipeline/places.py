@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pipeline.fields import Field, Problem
+from pipeline.fields import Field, Problem, column
 from pipeline.types import Box, Page
 
 LEAST_PX = 1.0  # what sticks out of the picture by all but this is outside
@@ -37,6 +37,15 @@ def source_boxes(fields: Mapping[str, Field], data: dict[str, Any]) -> Iterator[
         if isinstance(value, Mapping) and value.get("page") is not None:
             sides = (value["x"], value["y"], value["width"], value["height"])
             yield path, int(value["page"]), Box(*map(float, sides))
+
+
+def labelled(fields: Mapping[str, Field], data: dict[str, Any]) -> Iterator[tuple[int, Box, str]]:
+    """Every box of a record with its page and what to call it: the first text in its row, else the field's name."""
+    rows = {path: holder for path, holder, _ in _boxes(fields, data, "")}
+    for path, page, box in source_boxes(fields, data):
+        holder = rows[path]
+        texts = holder.values() if isinstance(holder, dict) and "]" in path else ()
+        yield page, box, next((text for text in texts if isinstance(text, str) and text), column(path))
 
 
 def has_boxes(fields: Mapping[str, Field]) -> bool:

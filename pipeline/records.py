@@ -38,6 +38,7 @@ def to_json(record: Record) -> str:
         "day": record.day,  # near the top: `Store` looks for it there
         "status": record.status,
         "processed_at": record.processed_at,
+        "files": record.files,
         "document": {
             "id": document.id,
             "name": document.name,
@@ -83,6 +84,7 @@ def from_json(text: str, job: "Job | None" = None) -> Record:
         corrections=tuple(
             Correction(**each | {"at": datetime.fromisoformat(each["at"])}) for each in content.get("corrections", ())
         ),
+        files=tuple(content.get("files", ())),
         approved=(seen := content.get("approved")) and Approval(datetime.fromisoformat(seen["at"]), seen["by"]),
     )
 

@@ -6,18 +6,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pipeline import extract
+from pipeline import extract, places
 from pipeline.account import Account, Entry, thumbnail
+from pipeline.drawing import Drawings, Mark
 from pipeline.errors import DocumentError, ModelError
 from pipeline.flow import Finished, Flow
 from pipeline.inbox import Claim, Inbox, Where
 from pipeline.job import Job
-from pipeline.ledger import Ledger
+from pipeline.ledger import NOTHING, Ledger
 from pipeline.listeners import Listener
 from pipeline.pages import Pages
 from pipeline.store import record_file
-from pipeline.types import Document, Model, Page, Record
+from pipeline.types import Document, Issue, Model, Page, Record
 
+DRAWN_AHEAD = 64  # documents that wait for their pictures at most: all that is kept of them are records
 LINKS = 20  # records that the account names for one document
 PATIENCE = 5  # a run waits this many times `settle_s` for files that were just dropped; what still grows then is left
 
@@ -67,6 +69,7 @@ class Batch:
     inbox: Inbox
     ledger: Ledger
     pages: Pages
+    drawings: Drawings
     account: Account
     listener: Listener
     limit: int | None = None
@@ -74,6 +77,7 @@ class Batch:
     _asked: dict[str, list[Job]] = field(default_factory=dict)  # what each document in hand is asked, by document id
     _records: dict[str, list[Record]] = field(default_factory=dict)
     _twins: deque[Claim] = field(default_factory=deque)
+    _drawn: dict[str, tuple[Finished, list[Record]]] = field(default_factory=dict)  # answered, while boxes are drawn
 
     def drain(self) -> None:
         """Raises ModelError, once what was finished is committed and the rest is back in the inbox; and StorageError:
@@ -86,6 +90,7 @@ class Batch:
                     self._records.setdefault(item.document.id, []).append(item)
                 else:
                     self._finish(item)
+                self._commit_drawn(0)
                 if self.ledger.due:
                     self.ledger.flush()
         except ModelError:
@@ -96,6 +101,8 @@ class Batch:
         self._end()
 
     def _end(self) -> None:
+        while self._drawn:
+            self._commit_drawn(None)
         for claim in self._twins:
             self._give_back(claim.document)
         self.ledger.flush()
@@ -108,6 +115,7 @@ class Batch:
         """Claimed documents that somebody still asks about. A twin of one in hand waits until that one is answered."""
         claims, ended = self._claims(), False
         while True:
+            self._commit_drawn(0)
             if self._twins and self._twins[0].document.id not in self._asked:
                 claim: Claim | None = self._twins.popleft()
             elif not ended:
@@ -158,12 +166,39 @@ class Batch:
     def _finish(self, item: Finished) -> None:
         document = item.document
         records = self._records.pop(document.id, [])
-        del self._asked[document.id]
         if item.returned:
+            del self._asked[document.id]
             self._give_back(document)
-            return
+        elif marks := self._marks(document, records):
+            while len(self._drawn) >= DRAWN_AHEAD:
+                self._commit_drawn(None)
+            self._drawn[document.id] = item, records
+            self.drawings.begin(document, marks)
+        else:
+            self._commit(item, records)
+
+    def _marks(self, document: Document, records: Sequence[Record]) -> dict[tuple[str, int], list[Mark]]:
+        """The boxes to draw, by job and page."""
+        jobs = {job.name: job for job in self._asked[document.id]}
+        marks: dict[tuple[str, int], list[Mark]] = {}
+        for record in records:
+            for page, box, label in places.labelled(jobs[record.job].fields, dict(record.data)):
+                marks.setdefault((record.job, page), []).append(Mark(box, label))
+        return marks
+
+    def _commit_drawn(self, timeout_s: float | None) -> None:
+        """Commits the documents whose pictures are drawn by now; waits for one up to `timeout_s`."""
+        for drawing in self.drawings.finished(timeout_s):
+            item, records = self._drawn.pop(drawing.document.id)
+            self._commit(item, [_lacking(record, drawing.faults) for record in records], drawing.pictures)
+
+    def _commit(
+        self, item: Finished, records: Sequence[Record], drawn: Mapping[tuple[str, int], Path] = NOTHING
+    ) -> None:
+        document = item.document
+        del self._asked[document.id]
         where: Where = "failed" if item.error else "done"
-        records = self.ledger.write(records)
+        records = self.ledger.write(records, drawn)
         look = item.error is not None or any(record.status != "ok" for record in records)
         entry = Entry.of(
             document,
@@ -200,3 +235,13 @@ class Batch:
         if cover is None or cover.image is None or not self.account.wants_thumbnails:
             return None
         return thumbnail(cover.image)
+
+
+def _lacking(record: Record, faults: Mapping[tuple[str, int], str]) -> Record:
+    """The record, which says where a picture of its boxes is missing."""
+    told = [
+        Issue("unreadable", "", f"the boxes could not be drawn into page {page}: {fault}")
+        for (job, page), fault in faults.items()
+        if job == record.job and page in record.pages
+    ]
+    return replace(record, issues=(*record.issues, *told)) if told else record

@@ -5,7 +5,7 @@ records of a document and a job are committed together, page 1 last: where page 
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -14,9 +14,11 @@ from itertools import groupby
 from os import replace as rename
 from os import scandir
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from pipeline import disk
+from pipeline import besides, disk
+from pipeline.besides import Beside
 from pipeline.errors import StorageError
 from pipeline.lock import writing
 from pipeline.records import from_json, to_json
@@ -57,8 +59,13 @@ class Store:
         self._now = now
         self._unsynced: list[Path] = []
 
-    def commit(self, records: Sequence[Record]) -> list[Record]:
-        """Writes all records of one document and one job; returns them with `day` and `processed_at`.
+    def commit(
+        self, records: Sequence[Record], files: Mapping[int | None, Sequence[Beside]] = MappingProxyType({})
+    ) -> list[Record]:
+        """Writes all records of one document and one job; returns them with `day`, `processed_at` and `files`.
+
+        `files` are what is to lie beside each record, by its page. They are put in place before the record that names
+        them, and those that no record of the document names any more go last.
 
         They replace what an earlier run wrote about the document, and keep its day. Records are either one without a
         page, or pages from 1 on. Raises StorageError; earlier pages may then be partly replaced, but page 1 still names
@@ -74,7 +81,9 @@ class Store:
         with writing(self.root, first.job):
             old = self._lying(first.job, first.document.id)
             day, now = self._day(old) or self._now().date(), self._now()
+            stale = self._files_of(old)
             written = [replace(each, day=day, processed_at=each.processed_at or now) for each in records]
+            written = [replace(each, files=self._lay(each, files.get(each.page, ()))) for each in written]
             moves = [(self._write(each), self._path(each.job, each.document.id, each.page)) for each in written]
             moves.sort(key=lambda move: move[1] == self._path(first.job, first.document.id, first.page))
             with disk.storing(place):
@@ -85,7 +94,56 @@ class Store:
                     self._unsynced.append(target)
                 for path in sorted(set(old) - {target for _, target in moves}, reverse=True):
                     path.unlink(missing_ok=True)
+            self._drop(stale - {name for each in written for name in each.files})
         return written
+
+    def _lay(self, record: Record, files: Sequence[Beside]) -> tuple[str, ...]:
+        """Puts the files of a record in place, each whole at once; their names from the root."""
+        names = []
+        for one in files:
+            source = one.content
+            if isinstance(source, bytes):
+                source = disk.write_scratch(self.root, "beside", source)
+            target = besides.folder(self.root, record) / besides.file_name(record, one.suffix)
+            with disk.storing(target):
+                rename(source, target)
+            self._unsynced.append(target)
+            names.append(target.relative_to(self.root).as_posix())
+        return tuple(names)
+
+    def _files_of(self, paths: Sequence[Path]) -> set[str]:
+        """The files that the records name. What a damaged record named is found by nobody."""
+        named: set[str] = set()
+        for path in paths:
+            with suppress(_Damaged):
+                named.update(_read(path, None).files)
+        return named
+
+    def _drop(self, names: Iterable[str]) -> None:
+        for name in names:
+            with suppress(ValueError):  # a record that people wrote may name anything
+                path = besides.inside(self.root, name)
+                with disk.storing(path):
+                    path.unlink(missing_ok=True)
+
+    def tidy(self, job: str, document_id: str) -> None:
+        """Removes the files of a document that no record names: a run that died put them there just before.
+
+        They lie in the folder of the document's day or in one of the last two: a run may go over midnight.
+        """
+        place = self.root / besides.FOLDER / disk.child(job)
+        old = self._lying(job, document_id)
+        named, day = self._files_of(old), self._day(old)
+        with disk.storing(place):
+            folders = sorted(place.iterdir())[-2:] if place.is_dir() else []
+            if day and (folder := place / day.isoformat()).is_dir():
+                folders.append(folder)
+            lying = {
+                path.relative_to(self.root).as_posix()
+                for folder in folders
+                for path in folder.glob(f"*-{document_id[: besides.ID_DIGITS]}.*")
+            }
+        self._drop(lying - named)
 
     def sync(self) -> None:
         """Waits until every commit would outlive a power cut: to be done before a document leaves working/."""

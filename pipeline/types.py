@@ -335,6 +335,7 @@ class Record:
     `other_look` is the answer that does not count, where a job looked twice; provenance's `look` (1 or 2) says which
     does.
     `corrections` are those that hold, one a path; with `approved` the status is ok whatever the issues say.
+    `files` lie beside the record, named from the root: code, Markdown, pictures with boxes; the store writes them.
     """
 
     document: Document
@@ -352,6 +353,7 @@ class Record:
     other_look: "Record | None" = None
     corrections: tuple[Correction, ...] = ()
     approved: Approval | None = None
+    files: tuple[str, ...] = ()
 
     @property
     def status(self) -> Status:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 BOOKKEEPING = (
     "document_id", "source", "page", "pages", "status", "received_at", "processed_at",
-    "confidence", "evidence", "issues", "error", "engine", "job_digest", "run",
+    "confidence", "evidence", "issues", "error", "files", "engine", "job_digest", "run",
 )  # fmt: skip
 RULE_WORDS = ("today",)
 
