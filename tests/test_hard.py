@@ -1,6 +1,5 @@
 """Damaged, encrypted, huge, odd and hostile files: each gives pages or a reason, and none takes the others down."""
 
-import csv
 from datetime import datetime
 from pathlib import Path
 
@@ -11,19 +10,8 @@ from pipeline.pages import Pages, Plan, warm_up
 from pipeline.settings import Limits
 from pipeline.types import Document, Wants
 from pipeline.workers import Pool
+from trials.hostile import READ_ALL_THE_SAME, REFUSED_ALL_THE_SAME, listed
 
-# Where we differ from the expectation written beside the file, and why.
-READ_ALL_THE_SAME = {
-    "client-lib-test-data__receipt.heic": "HEIC is read",
-    "exif-samples__HMD_Nokia_8.3_5G_hdr.heif": "HEIC is read",
-    "unstructured__DA-1p.heic": "HEIC is read",
-    "unstructured__bmp_24.bmp": "BMP is read",
-}
-REFUSED_ALL_THE_SAME = {
-    "derived_jpg_flipped_bytes.jpg": "damage in the middle: values could be wrong with nobody told",
-    "format-corpus__T02-03_002_page-object-wrong-type.pdf": "its only page is no page",
-    "qpdf__bad34.pdf": "its only page cannot be loaded",
-}
 BATCHES = 4
 
 
@@ -53,8 +41,7 @@ def outcomes(files: list[Path]) -> dict[str, str]:
 
 @pytest.mark.parametrize("batch", range(BATCHES))
 def test_hard_files_give_pages_or_a_reason(shared: Path, batch: int) -> None:
-    with (shared / "hard" / "manifest.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))[batch::BATCHES]
+    rows = listed(shared / "hard")[batch::BATCHES]
     found = outcomes([shared / "hard" / "files" / row["file"] for row in rows])
     surprises = []
     for row in rows:

@@ -81,6 +81,8 @@ def _machine(name: str) -> None:
 
 def two_machines(place: Path) -> Found:
     alone = lay_out(place / "alone", DOCUMENTS)
+    for twin in (alone.root / "inbox").rglob("twin*"):  # which of two is the duplicate is chance here
+        twin.unlink()
     dropped = contents(alone.root / "inbox")
     night = copied(alone, place / "two_machines")
     launch.start(alone.words, place / "alone.txt").wait()
@@ -92,16 +94,10 @@ def two_machines(place: Path) -> Found:
     for path in (night.root / "runs").glob("*.json"):
         taken.update(f"{each['inbox']}/{each['name']}" for each in json.loads(path.read_bytes())["documents"])
     faults += [f"{name} was taken {count} times" for name, count in taken.items() if count > 1]
-    faults += unsettled(night.root, dropped) + differences(_once(alone), _once(night))
+    faults += unsettled(night.root, dropped) + differences(outcome(alone.root), outcome(night.root))
     if len(accounts) != 2:
         faults.append(f"{len(accounts)} accounts of two runs")
     return " and ".join(f"{counts['taken']} documents" for counts in accounts), faults
-
-
-def _once(night: Night) -> dict[str, object]:
-    """The outcome, whichever of two twins was met first: then the other is the duplicate."""
-    found = outcome(night.root)
-    return {name: said for name, said in found.items() if "twin" not in name and not name.startswith("duplicate")}
 
 
 def stop(place: Path, number: signal.Signals) -> Found:
