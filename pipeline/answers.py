@@ -26,13 +26,13 @@ def plain(reply: Reply, name: str) -> Answer:
     """The whole reply as the one value of a job that is asked in free text. What was cut off is kept."""
     text = reply.text
     wrapped = re.fullmatch(
-        r'\s*(?:```json\s*\n)?\s*(\{\s*"(?:[^"\\]|\\.)*"\s*:\s*".*"\s*\})\s*(?:```)?\s*', text, re.DOTALL
+        r'\s*(?:```json\s*\n)?\s*(\{\s*"(?:[^"\\]|\\.)*"\s*:\s*(?:".*"|null)\s*\})\s*(?:```)?\s*', text, re.DOTALL
     )
     if wrapped:
         with suppress(ValueError, RecursionError):
             told = json.loads(wrapped[1], strict=False)
             if list(told) == [name]:
-                text = told[name]
+                text = told[name] or ""
     cut = reply.finish == "length"
     issue = Issue("truncated", "", f"the answer ends in the middle: {_glimpse(text[-50:])}")
     return Answer({name: text}, (issue,) if cut else ())

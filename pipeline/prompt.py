@@ -67,9 +67,12 @@ def question(job: Job, pages: Sequence[Page], window: int = 0, windows: int = 1,
             f"You see {span([page.number for page in pages])} of a longer document (part {window + 1} of {windows}). "
             "Read only what stands on them; what stands elsewhere is null here."
         )
+    text = lone_text(job.fields)
+    if asked is not None and text and text.type == "prose":
+        return "\n\n".join([*parts, asked])
     if asked is not None:
         parts.append(f"The question:\n{asked}")
-    if text := lone_text(job.fields):
+    if text:
         parts.append(text.said_alone() + " Where there is nothing of the kind, answer null.")
         return "\n\n".join(parts)
     boxed = has_boxes(job.fields)

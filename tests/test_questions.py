@@ -6,18 +6,28 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image, ImageDraw, ImageFont
 
+from models.echo import Echo
 from pipeline import sets
+from pipeline.account import Account, Entry
 from pipeline.boxes import GRACE
-from pipeline.errors import DocumentError
+from pipeline.errors import ConfigError, DocumentError
 from pipeline.inbox import Claim, Inbox, Where
+from pipeline.job import Job, load_jobs, parse_job
+from pipeline.mill import Mill
 from pipeline.questions import text_of
+from pipeline.settings import Limits, Settings, load_settings
+from pipeline.status import status
+from pipeline.types import Issue, Model, Reply, Request
 
 BOX = "ask"
 
@@ -377,6 +387,193 @@ def test_killed_at_every_change_a_set_stays_whole(tmp_path: Path, dropped: dict[
             assert change > 3
             return
     raise AssertionError("the work never came to its end")
+
+
+# ---- a whole run
+ASK = load_jobs(Path(__file__).parents[1] / "jobs", ["ask"])[0]
+
+
+def settings_of(root: Path) -> Settings:
+    (root / "inbox" / BOX).mkdir(parents=True)
+    return load_settings(None, root=root, workers=1, settle_s=0)
+
+
+def batch(settings: Settings, model: Model, *jobs: Job) -> Account:
+    with Mill(settings, jobs or [ASK], model, "echo", Ear()) as mill:
+        return mill.batch()
+
+
+class Ear:
+    def note(self, text: str) -> None: ...
+    def started(self, waiting: int) -> None: ...
+    def finished(self, entry: Entry) -> None: ...
+    def ended(self, account: Account) -> None: ...
+
+
+def picture(root: Path, name: str, colour: int = 0) -> Path:
+    path = drop(root, name)
+    Image.new("RGB", (60, 40), (colour, 99, 7)).save(path)
+    return path
+
+
+def test_questions_are_answered_and_stand_in_record_and_table(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+    picture(tmp_path, "dial.png")
+    drop(tmp_path, "dial.png.txt", "What does it show?")
+    drop(tmp_path, "frage.txt", "Was ist ein Manometer?")
+    for number in (10, 9, 1):
+        picture(tmp_path, f"trip/{number}.png", number)
+    (tmp_path / "inbox" / BOX / "trip" / "2.jpg").write_bytes(b"\xff\xd8\xff broken")
+    drop(tmp_path, "trip/question.txt", "Where was this?")
+    drop(tmp_path, "trip/earlier.json", '[{"question": "Who?", "answer": "Two people."}]')
+    picture(tmp_path, "lonely.png", 77)
+    asked: list[Request] = []
+
+    def script(request: Request) -> str:
+        asked.append(request)
+        return f"Answer to {request.document.question}"
+
+    account = batch(settings, Echo(script))
+    assert account.faults() == []
+    assert account.summary()["records"] == {"ok": 2, "review": 1, "failed": 1}
+    table = pd.read_parquet(tmp_path / "results" / "ask").set_index("source")
+    assert table["question"].dropna().to_dict() == {
+        "dial": "What does it show?",
+        "frage": "Was ist ein Manometer?",
+        "trip": "Where was this?",
+    }
+    assert table.loc["frage", "answer"] == "Answer to Was ist ein Manometer?"
+    assert list(table.loc["trip", "pages"]) == [1, 2, 3, 4]
+    assert list(table.loc["frage", "pages"]) == []
+    trip = next(request for request in asked if request.document.name == "trip")
+    assert trip.question.endswith("\n\nWhere was this?")
+    assert trip.earlier == (("Who?", "Two people."),)
+    colours = [None if page.image is None else int(page.image[9, 9, 0]) for page in trip.pages]
+    assert colours == [1, None, 9, 10]
+    record = json.loads(next((tmp_path / "records" / "ask").glob(f"{trip.document.id}.json")).read_text("utf-8"))
+    assert record["document"]["question"] == "Where was this?"
+    assert record["document"]["pictures"] == ["1.png", "2.jpg", "9.png", "10.png"]
+    assert record["issues"][0]["code"] == "unreadable"
+    assert record["issues"][0]["message"].startswith("page 2 could not be read: 2.jpg: ")
+    note = json.loads((tmp_path / "failed" / BOX / "lonely.error.json").read_text("utf-8"))
+    assert note["code"] == "no_question"
+    assert "photo.jpg.txt" in note["what_to_do"]
+    report = account_page(tmp_path)
+    assert "Where was this?" in report
+    assert "Answer to Where was this?" in report
+    boxes = status(tmp_path, [ASK])["boxes"]
+    assert [(box["inbox"], box["waiting"], box["done"], box["failed"]) for box in boxes] == [(BOX, 0, 3, 1)]
+
+
+def account_page(root: Path) -> str:
+    return next((root / "runs").glob("*.html")).read_text("utf-8")
+
+
+def test_the_same_question_about_the_same_picture_is_a_duplicate_and_another_is_not(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+    for number, question in enumerate(["What?", "What?", "Why?"]):
+        picture(tmp_path, f"{number}.png")
+        drop(tmp_path, f"{number}.png.txt", question)
+    first = batch(settings, Echo({"*": "So."})).summary()
+    assert (first["done"], first["duplicate"]) == (2, 1)
+    assert files(tmp_path, "duplicate") == [f"{BOX}/1/1.png", f"{BOX}/1/1.png.txt"]
+
+
+def test_what_was_only_read_is_asked_again(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+
+    class OnlyReads(Echo):
+        def _reply(self, request: Request) -> Reply:
+            return replace(super()._reply(request), issues=(Issue("only_read", "answer", "only read"),))
+
+    for model, done in ((OnlyReads({"*": "12 bar"}), 1), (Echo({"*": "It shows 12 bar."}), 1), (Echo({}), 0)):
+        picture(tmp_path, "a.png")
+        drop(tmp_path, "a.png.txt", "What?")
+        assert batch(settings, model).summary()["done"] == done
+    table = pd.read_parquet(tmp_path / "results" / "ask")
+    assert table[["status", "answer"]].to_numpy().tolist() == [["ok", "It shows 12 bar."]]
+
+
+def test_every_picture_broken_fails_with_its_name(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+    for name in ("1.jpg", "2.jpg"):
+        drop(tmp_path, f"f/{name}", b"\xff\xd8\xff broken")
+    drop(tmp_path, "f/q.txt", "?")
+    batch(settings, Echo({}))
+    note = json.loads((tmp_path / "failed" / BOX / "f.error.json").read_text("utf-8"))
+    assert note["code"] == "broken"
+    assert note["detail"].startswith("1.jpg: ")
+
+
+def test_limits_hold_for_the_sum(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path).model_copy(update={"limits": Limits(pages=3)})
+    for number in range(4):
+        picture(tmp_path, f"f/{number}.png")
+    drop(tmp_path, "f/q.txt", "?")
+    batch(settings, Echo({}))
+    note = json.loads((tmp_path / "failed" / BOX / "f.error.json").read_text("utf-8"))
+    assert note["code"] == "too_many_pages"
+
+
+def test_page_numbers_run_through_all_files_and_their_pages(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+    pages = [Image.new("RGB", (60, 40), (number, 9, 9)) for number in (1, 2, 3)]
+    drop(tmp_path, "f/b.tiff", b"")
+    pages[0].save(tmp_path / "inbox/ask/f/b.tiff", save_all=True, append_images=pages[1:])
+    picture(tmp_path, "f/a.png", 50)
+    picture(tmp_path, "f/c.png", 60)
+    drop(tmp_path, "f/q.txt", "?")
+    seen: list[tuple[int, int]] = []
+
+    def script(request: Request) -> str:
+        seen.extend((page.number, int(page.image[9, 9, 0])) for page in request.pages if page.image is not None)
+        return "So."
+
+    small = ASK.model_copy(update={"window": 2})
+    batch(settings, Echo(script), small)
+    assert sorted(seen) == [(1, 50), (2, 1), (3, 2), (4, 3), (5, 60)]
+
+
+def test_jobs_of_one_inbox_agree_on_questions(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("name: a\ninbox: x\nquestions: true\nfields: {n: {type: text}}\n")
+    (tmp_path / "b.yaml").write_text("name: b\ninbox: x\nfields: {n: {type: text}}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_jobs(tmp_path)
+    assert [str(fault).removeprefix(f"{tmp_path}/") for fault in caught.value.faults] == [
+        "b.yaml:1: questions: false, but a reads questions with their pictures from the same inbox/x; "
+        "give one of them another inbox"
+    ]
+    with pytest.raises(ConfigError, match="per: document"):
+        parse_job(b"name: a\nquestions: true\nper: page\nfields: {n: {type: text}}\n")
+    with pytest.raises(ConfigError, match='column "question"'):
+        parse_job(b"name: a\nquestions: true\nfields: {question: {type: text}}\n")
+
+
+def test_the_cpu_engine_reads_what_it_cannot_answer(tmp_path: Path) -> None:
+    from models.ocr.engine import Ocr
+
+    settings = settings_of(tmp_path)
+    page = Image.new("RGB", (700, 200), "white")
+    ImageDraw.Draw(page).text((40, 60), "Pressure 1.2 MPa", fill="black", font=ImageFont.load_default(48))
+    drop(tmp_path, "dial.png")
+    page.save(tmp_path / "inbox/ask/dial.png")
+    drop(tmp_path, "dial.png.txt", "Is that much?")
+    picture(tmp_path, "blank.png")
+    drop(tmp_path, "blank.png.txt", "What is here?")
+    drop(tmp_path, "frage.txt", "Was ist ein Manometer?")
+    model = Ocr(workers=1)
+    try:
+        assert model.refuses(ASK) is None
+        batch(settings, model)
+    finally:
+        model.close()
+    table = pd.read_parquet(tmp_path / "results" / "ask").set_index("source")
+    assert table["status"].to_dict() == {"dial": "review", "blank": "review", "frage": "failed"}
+    assert "1.2 MPa" in table.loc["dial", "answer"]
+    assert [issue["code"] for issue in table.loc["dial", "issues"]] == ["only_read"]
+    assert pd.isna(table.loc["blank", "answer"])
+    assert table.loc["frage", "error"]["code"] == "only_reads"
+    assert Inbox(tmp_path, "retry").retry() == [f"{BOX}/frage"]
 
 
 def test_a_folder_that_came_with_one_rename_is_taken_at_once(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from models.ocr.reading import Line, read, reader
 from pipeline.errors import ModelError
 from pipeline.fields import leaves
-from pipeline.types import Page, Reply, Request, Wants
+from pipeline.types import Issue, Page, Reply, Request, Wants
 from pipeline.workers import Pool, Task
 
 if TYPE_CHECKING:
@@ -82,7 +82,11 @@ class Ocr:
         return {"engine": self.name, "rapidocr": version("rapidocr"), **digests}
 
     def close(self) -> None:
+        """End the processes. The next question starts new ones."""
         self._pool.close()
+        self._reading.clear()
+        self._answering.clear()
+        self._pages = 0
         self._awake = False
 
     def answer(self, requests: Iterable[Request | None]) -> Iterator[Reply]:
@@ -100,6 +104,11 @@ class Ocr:
                 except StopIteration:
                     request, more = None, False
                 idle = request is None
+                if request is not None and not request.pages:  # a question without pictures: nothing to read
+                    yield Reply(
+                        request, "", "error", error="no picture came with the question", error_code="only_reads"
+                    )
+                    continue
                 if held and (request is None or request.pages != held[0].pages):
                     self._begin(held)
                     held = []
@@ -159,7 +168,13 @@ class Ocr:
         seconds = time.monotonic() - question.began
         for request, answer in zip(question.requests, answers, strict=True):
             yield Reply(
-                request, answer.text, "stop", evidence=answer.evidence, confidence=answer.confidence, seconds=seconds
+                request,
+                answer.text,
+                "stop",
+                evidence=answer.evidence,
+                confidence=answer.confidence,
+                seconds=seconds,
+                issues=_only_read(request.job),
             )
 
     def _fail(self, question: _Question, error: Exception) -> Iterator[Reply]:
@@ -171,11 +186,21 @@ class Ocr:
 
 
 def refusal(job: "Job") -> str | None:
-    """Why not, when a field asks for what only a model that looks at the picture can tell."""
+    """Why not, when a field asks for what only a model that looks at the picture can tell.
+
+    In a job of questions, prose is answered with the text that the pictures hold, and the record says so.
+    """
     for _, leaf in leaves(job.fields):
-        if not leaf.readable:
+        if not leaf.readable and not (job.questions and leaf.type == "prose"):
             return "only the GPU engine, which looks at pictures, can answer"
     return None
+
+
+def _only_read(job: "Job") -> tuple[Issue, ...]:
+    """What a person must know of the answers to a question: nobody understood it."""
+    said = "the CPU engine cannot answer a question; this is the text that it read"
+    written = [path for path, leaf in leaves(job.fields) if not leaf.readable]
+    return tuple(Issue("only_read", path, said) for path in written) if job.questions else ()
 
 
 def warm_up() -> None:
