@@ -153,7 +153,7 @@ def test_the_columns_are_those_of_the_design() -> None:
         f"lines: list<item: struct<text: {place}, amount: {place}>>, serials: list<item: {place}>>",
         "issues": "list<item: struct<code: string, path: string, message: string>>",
         "error": "struct<code: string, detail: string>",
-        "files": "list<element: string>",
+        "files": "list<item: string>",
         "engine": "string",
         "job_digest": "string",
         "run": "string",
