@@ -65,7 +65,7 @@ def run(root: Path, engine: str) -> dict[str, Any]:
     words = ["--root", str(root), "--config", str(config), "--job", "invoice", "--json"]
     words = [sys.executable, str(PROJECT / "run_batch.py"), *words]
     done = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True, check=False)
-    if done.returncode not in (0, 1):
+    if done.returncode not in (0, 1) or not done.stdout:
         raise SystemExit(f"the run ended with {done.returncode}: {done.stderr}")
     account: dict[str, Any] = json.loads(done.stdout)
     return account
