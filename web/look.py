@@ -1,5 +1,6 @@
 """How the pages look and speak: the style over Streamlit's, and errors as sentences."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,3 +50,12 @@ def plain(text: object) -> str:
     """Text from documents and file names, for Streamlit's Markdown: every sign stands for itself."""
     said = printable(str(text))
     return "".join(f"\\{sign}" if sign in r"\`*_{}[]<>()#+-.!|~$:" else sign for sign in said)
+
+
+def mishap(error: Exception) -> bool:
+    """What a visitor reads when a page fails in a way that nobody foresaw; the terminal has the whole of it."""
+    logging.getLogger("scanmill.web").error("a page failed", exc_info=error)
+    st.error(
+        "Something went wrong on this page. Nothing was lost; load it again. The terminal of the server says more."
+    )
+    return True

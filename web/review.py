@@ -1,14 +1,226 @@
-"""Review: what was read, the doubtful first."""
+"""Review: the list of records, the doubtful first, and one record with its page beside its form."""
+
+import time
+from typing import Any
 
 import streamlit as st
 
-from web import look
-from web.place import here
+from pipeline.corrections import Checked, Draft, Overtaken, check, open_draft, save
+from pipeline.errors import BusyError
+from web import export, look
+from web.form import form
+from web.overview import Filter, chosen, overview
+from web.picture import source
+from web.place import here, person
+
+ROWS = 50  # on one page of the list
+_NONE = (
+    "Nothing has been read yet.",
+    "Drop scans into a folder of inbox/ and run Scanmill; what it reads stands here.",
+)
+_DONE = ("Nothing waits for review.", "Every record is ok. Choose “all states” to see them.")
+_NO_MATCH = ("No record is like that.", "Search for less, or choose another job, state or day.")
 
 
 def page() -> None:
-    """The page."""
-    root = here().root
-    jobs = here().jobs()
-    st.subheader("Review")
-    look.nothing("Nothing waits for review.", f"{root} holds {len(jobs)} jobs.")
+    """The page: a record where the address names one, else the list."""
+    _body()
+
+
+@st.fragment
+def _body() -> None:
+    key = st.query_params.get("record")
+    with look.errors_told():
+        if key:
+            _record(key)
+        else:
+            _list()
+
+
+# ---- the list
+def _list() -> None:
+    table = overview(here().root)
+    only = Filter(**{name: st.query_params.get(name, "") for name in ("job", "status", "day", "text")})
+    rows = chosen(table, only)
+    at = min(int(st.session_state.get("review_page", 0)), max(0, (rows.num_rows - 1) // ROWS))
+    part = st.components.v2.component(
+        "scanmill_list", html='<div id="list"></div>', css=source("listing.css"), js=source("listing.js")
+    )
+    none = _NONE if not table.num_rows else _DONE if only == Filter(status="review") else _NO_MATCH
+    data = {
+        "rows": [_line(row) for row in rows.slice(at * ROWS, ROWS).to_pylist()],
+        "total": rows.num_rows,
+        "page": at,
+        "pages": -(-rows.num_rows // ROWS),
+        "filter": {"job": only.job, "status": only.status, "day": only.day, "text": only.text},
+        "options": {
+            "job": sorted(set(table["job"].to_pylist())) if table.num_rows else [],
+            "status": ["review", "failed", "ok"],
+            "day": sorted(set(table["day"].to_pylist()), reverse=True) if table.num_rows else [],
+        },
+        "none": list(none),
+    }
+    said = part(key="list", data=data, on_said_change=lambda: None).said
+    if said:
+        _hear_list(said)
+    if rows.num_rows:
+        export.offer(here().root, here().jobs(), rows, only)
+
+
+def _line(row: dict[str, Any]) -> dict[str, Any]:
+    from pipeline.webpage import words
+
+    return {
+        "key": _key(row),
+        "name": words(row["source"]) + (f" · page {row['page']}" if row["page"] else ""),
+        "job": row["job"],
+        "day": row["day"],
+        "status": row["status"],
+        "sure": row["sure"],
+        "issues": row["issues"],
+        "issue": words(row["issue"])[:200],
+        "said": words(row["said"])[:200],
+    }
+
+
+def _key(row: dict[str, Any]) -> str:
+    return f"{row['job']}/{row['document_id']}/{row['page'] or 0}"
+
+
+def _hear_list(said: dict[str, Any]) -> None:
+    match said["do"]:
+        case "open":
+            st.query_params["record"] = said["key"]
+        case "turn":
+            st.session_state["review_page"] = int(said["page"])
+        case "filter":
+            st.session_state["review_page"] = 0
+            for name in ("job", "status", "day", "text"):
+                if said[name]:
+                    st.query_params[name] = said[name]
+                elif name in st.query_params:
+                    del st.query_params[name]
+    st.rerun(scope="fragment")
+
+
+# ---- one record
+def _record(key: str) -> None:
+    """Raises ConfigError and StorageError, which the shell tells in words."""
+    job_name, document_id, number = (*key.split("/"), "", "")[:3]
+    job = here().jobs().get(job_name)
+    told: list[dict[str, str]] = list(st.session_state.pop("review_told", ()))
+    if job is None or not number.isdigit():
+        st.error(f"There is no job named {job_name} now, so its records cannot be opened.")
+        if st.button("Back to the list"):
+            _go(None)
+        return
+    draft = open_draft(here().root, job, document_id, int(number) or None)
+    checked = _typed(key, draft)
+    part = st.components.v2.component(
+        "scanmill_review",
+        html='<div id="review"></div>',
+        css=source("picture.css") + source("review.css"),
+        js=source("picture.js") + source("review.js"),
+    )
+    order = _order()
+    place = f"{order.index(key) + 1} of {len(order)}" if key in order else ""
+    data = {
+        "form": form(draft, checked),
+        "told": told,
+        "pictures": f"scan/{key}/",
+        "place": place,
+        "round": time.time(),
+    }
+    said = part(key="review", data=data, on_said_change=lambda: None).said
+    if said:
+        _hear_record(said, key, draft, order)
+
+
+def _typed(key: str, draft: Draft) -> Checked | None:
+    """What was changed in the form and is not saved yet, judged; None where nothing was."""
+    kept = st.session_state.get("review_typed")
+    if not kept or kept["id"] != key or kept["version"] != draft.version:
+        return None
+    return check(draft, kept["changes"], _rows(kept))
+
+
+def _rows(said: dict[str, Any]) -> dict[str, list[int | None]]:
+    return {name: [None if each is None else int(each) for each in order] for name, order in said["rows"].items()}
+
+
+def _order() -> list[str]:
+    """The records as the list shows them, taken when a record is opened from it, so that "next" stays predictable."""
+    only = Filter(**{name: st.query_params.get(name, "") for name in ("job", "status", "day", "text")})
+    if st.session_state.get("review_order_of") != only:
+        rows = chosen(overview(here().root), only).select(["job", "document_id", "page"]).to_pylist()
+        st.session_state["review_order_of"], st.session_state["review_order"] = only, [_key(row) for row in rows]
+    order: list[str] = st.session_state["review_order"]
+    return order
+
+
+def _hear_record(said: dict[str, Any], key: str, draft: Draft, order: list[str]) -> None:
+    if said["id"] != key:
+        return
+    match said["do"]:
+        case "check":
+            st.session_state["review_typed"] = said
+        case "back":
+            _go(None)
+        case "next" | "previous":
+            _go(_neighbour(order, key, 1 if said["do"] == "next" else -1))
+        case "save" | "approve":
+            _save(said, key, draft, order)
+    st.rerun(scope="fragment")
+
+
+def _save(said: dict[str, Any], key: str, draft: Draft, order: list[str]) -> None:
+    approve = said["do"] == "approve"
+    told: list[dict[str, str]] = []
+    if said["version"] != draft.version:
+        told.append(_overtaken(draft, said))
+        st.session_state["review_typed"] = None
+    elif (problems := check(draft, said["changes"], _rows(said)).problems) != {}:
+        told.append(
+            {
+                "level": "bad",
+                "text": f"Not saved: {len(problems)} value{'s' * (len(problems) > 1)} cannot be read as written.",
+            }
+        )
+        st.session_state["review_typed"] = said
+    else:
+        try:
+            save(here().root, draft, said["changes"], _rows(said), approve=approve, by=person())
+        except Overtaken as error:
+            told.append(_overtaken(error.theirs, said))
+            st.session_state["review_typed"] = None
+        except BusyError as error:
+            told.append({"level": "doubt", "text": str(error)})
+            st.session_state["review_typed"] = said
+        else:
+            st.session_state["review_typed"] = None
+            following = _neighbour(order, key, 1) if approve else key
+            told.append(
+                {"level": "good", "text": "Saved." if following == key else f"Saved: {draft.record.document.name}"}
+            )
+            _go(following)
+    st.session_state["review_told"] = told
+
+
+def _overtaken(theirs: Draft, said: dict[str, Any]) -> dict[str, str]:
+    mine = "; ".join(f"{path}: {value or 'nothing'}" for path, value in said["changes"].items())
+    kept = f" You had written {mine}." if mine else ""
+    return {"level": "bad", "text": f"{Overtaken(theirs)} These are the values as they are now.{kept}"}
+
+
+def _neighbour(order: list[str], key: str, step: int) -> str:
+    if key not in order:
+        return order[0] if order else key
+    return order[min(max(order.index(key) + step, 0), len(order) - 1)]
+
+
+def _go(key: str | None) -> None:
+    if key is None:
+        st.session_state.pop("review_order_of", None)
+        st.query_params.pop("record", None)
+    else:
+        st.query_params["record"] = key

@@ -11,15 +11,21 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline import documents
 from pipeline.boxes import ERROR_SUFFIX
-from pipeline.errors import DocumentError
+from pipeline.errors import DocumentError, StorageError
 from pipeline.pages import warm_up
+from pipeline.records import from_json
 from pipeline.settings import Settings
 from pipeline.types import Document
 from pipeline.worker import WorkerError
 from pipeline.workers import Pool, WorkerOutOfMemory, WorkerTooSlow
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
 
 SIDE_PX = 2200  # small print of an A4 page is still sharp when it is zoomed
 KEPT = 64  # pictures that one server keeps: about 30 MB
@@ -131,7 +137,7 @@ def _same(place: Path, document_id: str) -> bool:
 
 
 def _places(root: Path, document: Document) -> Iterator[Path]:
-    """Where a file of this name may lie, the likeliest first: under done/ by day, with " (2)" where the name was taken."""
+    """Where a file of this name may lie, the likeliest first; " (2)" stands where the name was taken."""
     *inner, name = document.name.split("/")
     if ".." in inner or "" in inner:
         return
@@ -147,3 +153,27 @@ def _places(root: Path, document: Document) -> Iterator[Path]:
             for each in sorted(place.iterdir()):
                 if each.name.startswith(f"{stem[:200]} (") and each.suffix == suffix and ERROR_SUFFIX not in each.name:
                     yield each
+
+
+def answer(request: "Request") -> "Response":
+    """The route of a record's pages: a JPEG, its size in source pixels and the number of pages in the headers."""
+    from starlette.responses import PlainTextResponse, Response
+
+    from pipeline.errors import DOCUMENT_ERRORS
+    from pipeline.store import record_file
+    from web.place import here
+
+    asked, place = request.path_params, here()
+    try:
+        path = place.root / record_file(asked["job"], asked["document_id"], asked["record_page"] or None)
+        found = original(place.root, from_json(path.read_text("utf-8")).document)
+    except (OSError, ValueError, KeyError, TypeError, StorageError):
+        return PlainTextResponse("There is no such record any more.", 404)
+    if found is None:
+        return PlainTextResponse("The original is no longer here: it was moved or deleted since it was read.", 404)
+    try:
+        picture = place.scans.page(found, asked["page"])
+    except DocumentError as error:
+        return PlainTextResponse(DOCUMENT_ERRORS[error.code].cause, 422)
+    size = {"X-Source-Size": f"{picture.width}x{picture.height}", "X-Pages": str(picture.pages)}
+    return Response(picture.jpeg, 200, {"cache-control": "private, max-age=3600", **size}, "image/jpeg")

@@ -64,12 +64,17 @@ def _run(settings: Settings, listener: socket.socket, local: bool, behind_proxy:
     import streamlit as st
     import uvicorn
     from starlette.middleware import Middleware
+    from starlette.routing import Route
     from streamlit.web.bootstrap import load_config_options
 
     from web.gate import Gate, Rules
+    from web.look import mishap
+    from web.scans import answer
 
     rules = Rules(settings.web.password, LOCAL if local else None, PERSON_HEADER if behind_proxy else None)
-    app = st.App(APP, middleware=[Middleware(Gate, rules=rules)])  # now Streamlit finds the config beside the script
+    scan = Route("/scan/{job}/{document_id}/{record_page:int}/{page:int}", answer)
+    # Made before the options are read: from then on Streamlit knows the config beside the script.
+    app = st.App(APP, routes=[scan], middleware=[Middleware(Gate, rules=rules)], on_script_error=mishap)
     load_config_options(_FIXED | {"server.maxUploadSize": max(1, round(settings.web.upload_mib))})
     config = uvicorn.Config(
         app, log_level="warning", server_header=False, proxy_headers=behind_proxy, ws="websockets-sansio"

@@ -1,0 +1,173 @@
+"""A record as a form: every single value with its place on the page, and in words what is doubtful about it."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from pipeline.corrections import Checked, Draft
+from pipeline.errors import DOCUMENT_ERRORS
+from pipeline.fields import Field
+from pipeline.types import Record
+from pipeline.webpage import words
+
+BAD = ("missing", "rule_failed", "wrong_type", "not_allowed")
+_LONG = ("prose", "markdown", "code")
+
+
+def form(draft: Draft, checked: Checked | None = None) -> dict[str, Any]:
+    """Plain JSON for review.js. With `checked`, what a person has changed and not yet saved is judged too."""
+    record = checked.record if checked else draft.record
+    problems = dict(checked.problems) if checked else {}
+    return {
+        "id": f"{record.job}/{record.document.id}/{record.page or 0}",
+        "version": draft.version,
+        "name": words(record.document.name),
+        "job": record.job,
+        "page": record.page,
+        "status": record.status,
+        "notes": _notes(record),
+        "approved": _signed(record.approved.at, record.approved.by) if record.approved else None,
+        "editable": record.error is None,
+        "pages": list(record.pages),
+        "reasons": _reasons(record, problems),
+        "boxes": _boxes(record, problems),
+        "fields": [_entry(name, each, record.data.get(name), name, record) for name, each in draft.job.fields.items()],
+    }
+
+
+def _entry(name: str, field: Field, value: Any, path: str, record: Record) -> dict[str, Any]:
+    """A leaf {path, name, kind, value, …}, a group {path, name, group: […]}, or a list {path, name, columns, rows}."""
+    inner: Mapping[str, Field] = getattr(field, "fields", None) or {}
+    entry: dict[str, Any] = {
+        "path": path,
+        "name": name.replace("_", " "),
+        "required": field.required,
+        "hint": field.hint,
+    }
+    if field.type == "list":
+        columns = inner or {"": getattr(field, "item", field)}
+        heads = [_head(key, each) for key, each in columns.items()]
+        rows = []
+        for index, row in enumerate(value or ()):
+            place = f"{path}[{index}]"
+            cells = [
+                (f"{place}.{key}" if key else place, each, (row or {}).get(key) if key else row)
+                for key, each in columns.items()
+            ]
+            rows.append([_leaf(where, each, cell, record) for where, each, cell in cells])
+        return entry | {"columns": heads, "rows": rows}
+    if inner:
+        value = value if isinstance(value, Mapping) else {}
+        group = [_entry(key, each, value.get(key), f"{path}.{key}", record) for key, each in inner.items()]
+        return entry | {"group": group}
+    return entry | _leaf(path, field, value, record) | _kind(field)
+
+
+def _head(name: str, field: Field) -> dict[str, Any]:
+    return {"key": name, "name": name.replace("_", " "), "required": field.required} | _kind(field)
+
+
+def _kind(field: Field) -> dict[str, Any]:
+    """What the browser needs to draw the control: its kind, the options, the unit."""
+    options = list(getattr(field, "options", ()))
+    if field.type == "choice" and not getattr(field, "many", False):
+        return {"kind": "choice", "options": options}
+    if field.type == "yesno":
+        return {"kind": "choice", "options": ["yes", "no"]}
+    if field.type == "box":
+        return {"kind": "fixed"}
+    if field.type in _LONG or getattr(field, "max_length", 0) > 1000:
+        return {"kind": "long"}
+    kind = "number" if field.type in ("integer", "number", "money", "measure") else "line"
+    return {"kind": kind, "unit": getattr(field, "unit", ""), "type": field.type}
+
+
+def _leaf(path: str, field: Field, value: Any, record: Record) -> dict[str, Any]:
+    seen = record.evidence.get(path)
+    changed = next((each for each in record.corrections if each.path == path), None)
+    return {
+        "path": path,
+        "value": printed(field, value),
+        "sure": record.confidence.get(path),
+        "printed": words(seen.text) if seen and seen.text else None,
+        "page": seen.page if seen else None,
+        "corrected": _signed(changed.at, changed.by) if changed else None,
+        "machine": printed(field, changed.machine) if changed else None,
+    }
+
+
+def printed(field: Field, value: Any) -> str:
+    """A value as a person may write it and the field reads it back."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(str(each) for each in value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {each}" for key, each in value.items() if each is not None)
+    text = value.isoformat() if hasattr(value, "isoformat") else str(value)
+    if getattr(field, "decimal", None) == "," and not isinstance(value, str):
+        text = text.replace(".", ",")
+    return text
+
+
+def _signed(at: datetime, by: str | None) -> str:
+    said = at.astimezone().strftime("%d %b %Y, %H:%M")
+    return f"{by}, {said}" if by else said
+
+
+def _notes(record: Record) -> list[dict[str, str]]:
+    """What concerns the whole record."""
+    notes = []
+    if record.error is not None:
+        code, detail = record.error
+        known = DOCUMENT_ERRORS.get(code)
+        said = f"{known.cause} {known.cure}" if known else code
+        notes.append({"level": "bad", "text": words(f"{said} ({detail})" if detail else said)})
+    for issue in record.issues:
+        if not issue.path:
+            notes.append({"level": _level(issue.code), "text": _sentence(issue.message)})
+    return notes
+
+
+def _reasons(record: Record, problems: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """By path: how bad it is, and why, in sentences."""
+    found: dict[str, dict[str, Any]] = {}
+    for issue in record.issues:
+        if issue.path:
+            each = found.setdefault(issue.path, {"level": "doubt", "words": []})
+            each["level"] = "bad" if "bad" in (each["level"], _level(issue.code)) else "doubt"
+            each["words"].append(_sentence(issue.message))
+    for path, said in problems.items():
+        found.setdefault(path, {"words": []})
+        found[path] |= {"level": "bad", "words": [_sentence(said)], "refused": True}
+    return found
+
+
+def _level(code: str) -> str:
+    return "bad" if code in BAD else "doubt"
+
+
+def _sentence(text: str) -> str:
+    said = words(text).replace(" (review_below)", "").strip()
+    return said[:1].upper() + said[1:] + ("" if said.endswith((".", "…", "!")) else ".")
+
+
+def _boxes(record: Record, problems: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Where values stand, in source pixels, with how sound they are."""
+    reasons, changed = _reasons(record, problems), {each.path for each in record.corrections}
+    return [
+        {
+            "path": path,
+            "page": seen.page,
+            "label": f"{path}: {words(seen.text)}" if seen.text else path,
+            "mark": reasons[path]["level"] if path in reasons else "done" if path in changed else "",
+            "x": seen.box.x,
+            "y": seen.box.y,
+            "width": seen.box.width,
+            "height": seen.box.height,
+        }
+        for path, seen in record.evidence.items()
+        if seen.box is not None
+    ]

@@ -1,0 +1,166 @@
+"""All records of a root as one flat table, read from the Parquet files: what the list shows, filters and exports.
+
+A file is read again only when it has changed, so that a page over 20,000 records opens at once.
+"""
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.types import Status
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FILES_KEPT = 2000
+SAID = 3  # values that stand for a record in the list
+_FIRST: dict[Status, int] = {"failed": 0, "review": 1, "ok": 2}
+
+
+@dataclass(frozen=True)
+class Filter:
+    """What is to be seen. Empty: everything. `text` is looked for in names, values and issues."""
+
+    job: str = ""
+    status: str = ""
+    day: str = ""
+    text: str = ""
+
+
+def overview(root: Path) -> "pa.Table":
+    """A row a record: job, day, document_id, page, source, status, sure, issues, issue, said, text, order.
+
+    `sure` is the lowest confidence, `issue` the first issue's words, `said` the first values.
+    """
+    import pyarrow as pa
+
+    parts = []
+    for path in sorted((root / "results").glob("*/*.parquet")):
+        try:
+            found = path.stat()
+            parts.append(_flat(path, found.st_mtime_ns, found.st_size))
+        except (OSError, pa.ArrowInvalid):
+            continue  # it was just replaced, or is no table: the next look sees it whole
+    return pa.concat_tables(parts) if parts else pa.table({})
+
+
+def chosen(table: "pa.Table", only: Filter) -> "pa.Table":
+    """The rows of the filter: failed first, then the least sure of those for review, then the newest."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not table.num_rows:
+        return table
+    masks = [pc.equal(table[name], value) for name, value in (("job", only.job), ("status", only.status)) if value]
+    if only.day:
+        masks.append(pc.equal(table["day"], only.day))
+    for word in only.text.lower().split():
+        masks.append(pc.match_substring(table["text"], word))
+    if masks:
+        table = table.filter(functools.reduce(pc.and_, masks))
+    rank = pc.index_in(table["status"], pa.array(sorted(_FIRST, key=lambda status: _FIRST[status])))
+    table = table.append_column("rank", rank)
+    order = [("rank", "ascending"), ("sure", "ascending"), ("day", "descending"), ("source", "ascending")]
+    return table.sort_by(order).drop_columns("rank")
+
+
+@functools.lru_cache(maxsize=FILES_KEPT)
+def _flat(path: Path, changed: int, size: int) -> "pa.Table":
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    with open(path, "rb") as file:
+        table = pq.read_table(file)
+    count = table.num_rows
+    names = table.column_names
+    fields = names[names.index("processed_at") + 1 : names.index("confidence")]
+    words = [_words(table[name].combine_chunks()) for name in fields]
+    words = [each for each in words if each is not None]
+    first = [pc.utf8_slice_codeunits(each, 0, 60) for each in words[:SAID]]
+    issues = table["issues"].combine_chunks()
+    counts = pc.fill_null(pc.list_value_length(issues), 0)
+    told = pc.struct_field(pc.list_flatten(issues), "message")
+    one = _firsts(told, pc.list_parent_indices(issues), count)
+    error = pc.struct_field(table["error"].combine_chunks(), "code")
+    issue = pc.coalesce(one, error, pa.scalar(""))
+    everything = [table["source"].combine_chunks(), issue, *words]
+    return pa.table(
+        {
+            "job": pa.array([path.parent.name] * count, pa.string()),
+            "day": pa.array([path.stem] * count, pa.string()),
+            **{name: table[name].combine_chunks() for name in ("document_id", "page", "source", "status")},
+            "sure": _lowest(table["confidence"].combine_chunks(), count),
+            "issues": pc.cast(counts, pa.int32()),
+            "issue": issue,
+            "said": _joined(first, " · ", count),
+            "text": pc.utf8_lower(_joined(everything, " ", count)),
+            "processed_at": table["processed_at"].combine_chunks(),
+        }
+    )
+
+
+def _joined(parts: list[Any], between: str, count: int) -> Any:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not parts:
+        return pa.array([""] * count, pa.string())
+    return pc.binary_join_element_wise(*parts, between, null_handling="skip")
+
+
+def _words(column: Any) -> Any | None:
+    """A column of single values as text; a group's first; None for lists."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = column.type
+    if pa.types.is_struct(kind):
+        inner = [
+            each for index in range(kind.num_fields) if (each := _words(pc.struct_field(column, index))) is not None
+        ]
+        return _joined(inner, " ", len(column)) if inner else None
+    if pa.types.is_list(kind):
+        return None
+    return pc.cast(column, pa.string())
+
+
+def _firsts(values: Any, parents: Any, count: int) -> Any:
+    """The first of the values of each parent, null where it has none."""
+    import numpy as np
+    import pyarrow as pa
+
+    rows, at = np.unique(parents.to_numpy(zero_copy_only=False), return_index=True)
+    places: list[int | None] = [None] * count
+    for row, place in zip(rows, at, strict=True):
+        places[int(row)] = int(place)
+    return values.take(pa.array(places, pa.int64()))
+
+
+def _lowest(confidence: Any, count: int) -> Any:
+    """The lowest of all numbers inside each row; null where it has none."""
+    import numpy as np
+    import pyarrow as pa
+
+    low = np.full(count, np.inf)
+    for parents, values in _numbers(confidence, np.arange(count)):
+        np.minimum.at(low, parents, values)
+    return pa.array(low, mask=np.isinf(low))
+
+
+def _numbers(array: Any, rows: Any) -> Iterator[tuple[Any, Any]]:
+    """Every number inside, with the row that it belongs to."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_struct(array.type):
+        for index in range(array.type.num_fields):
+            yield from _numbers(pc.struct_field(array, index), rows)
+    elif pa.types.is_list(array.type):
+        inner = rows[pc.list_parent_indices(array).to_numpy(zero_copy_only=False)]
+        yield from _numbers(pc.list_flatten(array), inner)
+    else:
+        known = pc.is_valid(array).to_numpy(zero_copy_only=False)
+        yield rows[known], pc.drop_null(array).to_numpy(zero_copy_only=False)
