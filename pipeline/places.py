@@ -58,6 +58,8 @@ def _boxes(fields: Mapping[str, Field], data: Any, prefix: str) -> Iterator[tupl
         return
     for name, field in fields.items():
         path, inner = prefix + name, getattr(field, "fields", {})
+        if name not in data:  # a failed record has no values
+            continue
         if field.type == "box":
             yield path, data, name
         elif field.type == "group":
