@@ -25,6 +25,7 @@ app.command()(jobs.table)
 app.command("eval")(jobs.evaluate)
 app.command()(work.demo)
 app.command()(jobs.new)
+app.command()(nights.doctor)
 app.command()(nights.bundle)
 app.command()(web.web)
 

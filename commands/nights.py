@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
-from commands.wiring import HERE, Json, errors_told, print_json
+from commands.wiring import HERE, Config, Jobs, Json, Root, errors_told, print_json, settings_of
+from pipeline.errors import OK, SOME_FAILED, ConfigError
+from pipeline.settings import Settings
 
 PIP = "What follows -- goes to pip wheel: --index-url, --constraint, …"
 
@@ -42,3 +44,42 @@ def bundle(
             sys.stdout.write(f"{folder}: {len(made.files)} files, {size}, {count} packages\n")
             sys.stdout.write(f"SHA-256 of its manifest.json: {own}\n")
         sys.stderr.write(f"On the other machine: sh {folder.name}/install.sh /srv/scanmill\n")
+
+
+def doctor(
+    root: Root = None,
+    config: Config = None,
+    jobs: Jobs = None,
+    bundle: Annotated[
+        Path | None, typer.Option("--bundle", metavar="DIR", help="Verify this bundle too, every byte of it.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say whether all is well for tonight, what to do where not, and what a run would do. Exits 1 on any fault."""
+    with errors_told(as_json):
+        from operations.doctor import examine, good_jobs
+        from operations.shown import show_findings, show_tonight
+        from operations.steps import Steps
+        from operations.tonight import tonight
+
+        settings: Settings | ConfigError
+        try:
+            settings = settings_of(config, root=root, jobs=jobs)
+        except ConfigError as error:
+            settings = error
+        with Steps() as steps:
+            findings = list(examine(HERE, settings, bundle, steps))
+        boxes, pace = ([], None) if isinstance(settings, ConfigError) else tonight(settings, good_jobs(settings))
+        if as_json:
+            print_json(
+                {
+                    "scanmill": 1,
+                    "findings": [each.to_dict() for each in findings],
+                    "tonight": [each.to_dict() for each in boxes],
+                    "pace": pace and {"run": pace.run, "pages_per_second": pace.pages_per_second},
+                }
+            )
+        else:
+            show_findings(findings)
+            show_tonight(boxes, pace)
+        raise typer.Exit(SOME_FAILED if any(each.state == "fault" for each in findings) else OK)

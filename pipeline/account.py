@@ -3,12 +3,12 @@
 `Account` gathers entries while the run goes on; report.py writes it below runs/ at its end. What was *taken* is counted
 when a document is claimed, and what became of it when it is settled: so the sum can fail.
 
-The JSON object (`to_dict`), version 1: `scanmill` (1), `kind` ("run"), `engine`, `started_at`, `finished_at` (local
-time with its offset), `counts` (as `summary`), `jobs` (records of each job by status), `faults`, `notes` (sentences),
-`documents`, each with `document_id` (SHA-256), `name`, `inbox`, `outcome`, `jobs`, `pages`, `seconds`, `settled_at`,
-`error` ({code, detail, cause, cure} or null), `issues` ([{job, code, path, message}], at most 20) and `issues_total`,
-`confidence` (the lowest of its values, or null), `records` and `moved_to` (paths as given, meant to be below the root),
-`question` and `answer` (how they begin, where a question came with it);
+The JSON object (`to_dict`), version 1: `scanmill` (1), `kind` ("run"), `engine` (a sentence), `model` (its name),
+`started_at`, `finished_at` (local time with its offset), `counts` (as `summary`), `jobs` (records of each job by
+status), `faults`, `notes` (sentences), `documents`, each with `document_id` (SHA-256), `name`, `inbox`, `outcome`,
+`jobs`, `pages`, `seconds`, `settled_at`, `error` ({code, detail, cause, cure} or null), `issues` ([{job, code, path,
+message}], at most 20) and `issues_total`, `confidence` (the lowest of its values, or null), `records` and `moved_to`
+(paths as given, meant to be below the root), `question` and `answer` (how they begin, where a question came with it);
 `gpu_busy`: null, or `mean` (0 to 1) and `samples` ([seconds since the start, 0 to 1]), from the driver.
 """
 
@@ -157,11 +157,13 @@ def _answer(records: Sequence[Record]) -> str | None:
 class Account:
     """What happened in one run. `take` at every claim, `add` when its document is settled, `finish` at the end.
 
-    `engine` is the line that says which engine reads and why; `notes` are sentences for the reader of the report.
+    `engine` is the line that says which engine reads and why, `model` its name; `notes` are sentences for the reader of
+    the report.
     """
 
     engine: str
     jobs: tuple[str, ...] = ()
+    model: str = ""
     started_at: datetime = field(default_factory=_now)
     finished_at: datetime | None = None
     notes: list[str] = field(default_factory=list)
@@ -260,6 +262,7 @@ class Account:
             "scanmill": VERSION,
             "kind": "run",
             "engine": self.engine,
+            "model": self.model,
             "started_at": self.started_at.astimezone().isoformat(timespec="milliseconds"),
             "finished_at": (self.finished_at or _now()).astimezone().isoformat(timespec="milliseconds"),
             "counts": self.summary(),

@@ -78,7 +78,7 @@ class RootLock:
     @property
     def alone(self) -> bool:
         """Whether nobody else can be at work on this root: the lock is held, and no other machine reaches the disk."""
-        return self.exclusive and not _on_share(self.root)
+        return self.exclusive and not on_share(self.root)
 
     def alive(self, run: str) -> bool:
         """Whether another run may still be at work, seen from inside this lock.
@@ -89,7 +89,7 @@ class RootLock:
         """
         if run == self.run or not self.exclusive:
             return True
-        if f"-{_host()}-" in run or not _on_share(self.root):
+        if f"-{_host()}-" in run or not on_share(self.root):
             return False
         try:
             places = [place for place, _, _ in os.walk(self.root / "working" / run)]
@@ -182,7 +182,7 @@ def _busy(root: Path, note: dict[str, Any]) -> str:
     return f"{root} is being worked on by {who}. Wait until it is done, or stop it there first."
 
 
-def _on_share(root: Path) -> bool:
+def on_share(root: Path) -> bool:
     """Whether the root lies on a disk that other machines may write to; True where the system does not say."""
     place = str(root.resolve())
     best, kind = "", "unknown"

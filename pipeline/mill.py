@@ -129,7 +129,8 @@ class Mill:
 
         Raises ModelError when the engine gave up; the account is written then too. Raises StorageError.
         """
-        account = Account(self._engine_line, tuple(job.name for jobs in self._boxes.values() for job in jobs))
+        jobs = tuple(job.name for jobs in self._boxes.values() for job in jobs)
+        account = Account(self._engine_line, jobs, self._model.name)
         account.notes.extend(self._left())
         ledger = Ledger(self._inbox, self._store, self._tables, self._lock.check)
         pages = Pages(self._pool, self._settings.limits, self._settings.passwords)

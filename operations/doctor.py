@@ -1,0 +1,254 @@
+"""Is all well for tonight? Machine, packages, settings, folders, disk, clock and engine, a line each; changes nothing.
+
+A fault would stop a run or make it lose its sense; a warning is worth a look in daylight. What is well is said, too.
+"""
+
+import os
+import re
+import shutil
+import time
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+from models import checkup
+from operations import offline
+from operations.install import KEPT, WEIGHTS
+from operations.manifest import NAME, BundleError, Machine, Manifest
+from operations.steps import Steps
+from pipeline.boxes import ignored
+from pipeline.errors import ConfigError
+from pipeline.finding import Finding
+from pipeline.job import Job, load_jobs
+from pipeline.lock import holder, on_share
+from pipeline.settings import Settings
+
+MIB = 1 << 20
+LEAST_MIB, SPARE_MIB = 100, 1024  # free: below the first nothing can be written for long; the second is room to breathe
+FILES_A_DOCUMENT = 8  # records, the file itself in two places for a moment, pictures: more than there ever are
+BORN, LAST = 2026, 2100  # no clock shows a year outside of these
+LONG_HELD_S = 24 * 3600.0
+WORKING_FOLDERS = ("inbox", "working", "done", "failed", "duplicate", "records", "results", "files", "runs")
+
+
+def examine(project: Path, settings: Settings | ConfigError, bundle: Path | None, steps: Steps) -> Iterator[Finding]:
+    """Every finding, in the order of the table. `settings` may be what was wrong with them."""
+    if bundle is not None:
+        yield _bundle(bundle, steps)
+    told = tomllib.loads((project / "pyproject.toml").read_text("utf-8"))["project"]
+    yield _python(told["requires-python"])
+    yield from packages(told, settings)
+    missing = offline.not_set()
+    switches = f"{len(offline.SWITCHES)} switches keep libraries from calling out"
+    yield (
+        Finding("offline", "warning", f"not set: {', '.join(missing)}", "Start it with run_batch.py, which sets them.")
+        if missing
+        else Finding("offline", "ok", switches)
+    )
+    if isinstance(settings, ConfigError):
+        for fault in settings.faults:
+            yield Finding("settings", "fault", str(fault), "Correct the config; docs/operations.md names its keys.")
+        return
+    yield Finding("settings", "ok", f"root {settings.root.absolute()}, jobs {settings.jobs.absolute()}")
+    yield from _jobs(settings)
+    yield from _folders(settings)
+    yield _clock(settings.root)
+    yield _fonts()
+    yield from checkup.checkup(settings, _published(project), steps.step)
+
+
+def good_jobs(settings: Settings | ConfigError) -> list[Job]:
+    """The jobs, or none where they have faults, which `examine` tells."""
+    try:
+        return [] if isinstance(settings, ConfigError) else load_jobs(settings.jobs)
+    except ConfigError:
+        return []
+
+
+def _bundle(bundle: Path, steps: Steps) -> Finding:
+    cure = "Copy the bundle again, or make a new one on a machine like this."
+    try:
+        manifest = Manifest.read(bundle / NAME)
+    except BundleError as error:
+        return Finding("bundle", "fault", str(error), cure)
+    steps.step("reading the bundle", manifest.bytes)
+    faults = [*Machine.here().faults(manifest.machine), *manifest.faults(bundle, steps.advance)]
+    if faults:
+        return Finding("bundle", "fault", "; ".join(faults), cure)
+    size = f"{len(manifest.files)} files, {manifest.bytes / 1e6:,.0f} MB"
+    return Finding("bundle", "ok", f"{size}, whole; version {manifest.version} of {manifest.made_at}; fits here")
+
+
+def _python(supported: str) -> Finding:
+    here = Machine.here()
+    seen = f"{here.python} on {here.platform}"
+    if here.python in SpecifierSet(supported):
+        return Finding("Python", "ok", seen)
+    return Finding("Python", "fault", f"{seen}; supported is {supported}", "Install one of those, and make .venv anew.")
+
+
+def packages(told: Mapping[str, object], settings: Settings | ConfigError) -> Iterator[Finding]:
+    """The base, and each extra: whole, in part, or not here. `told` is [project] of pyproject.toml."""
+    base, extras = told["dependencies"], told["optional-dependencies"]
+    assert isinstance(base, list)
+    assert isinstance(extras, dict)
+    needed = set()
+    if not isinstance(settings, ConfigError) and checkup.engine_of(settings)[0] == "qwen_vl":
+        needed.add("gpu")
+    for name, wanted in (("base", base), *extras.items()):
+        if name.startswith("test"):
+            continue
+        faults, there = _lacking(wanted)
+        if not faults:
+            yield Finding("packages", "ok", f"{name}: all {len(wanted)} are here")
+        elif name == "base" or name in needed:
+            extra = "" if name == "base" else f"[{name}]"
+            cure = f"pip install -e '.{extra}', or install.sh of a bundle"
+            yield Finding("packages", "fault", f"{name}: {', '.join(faults)}", cure)
+        elif there:
+            yield Finding("packages", "warning", f"{name}, in part: {', '.join(faults)}", f"pip install -e '.[{name}]'")
+        else:
+            yield Finding("packages", "ok", f"{name}: not installed, and not needed for this")
+
+
+def _lacking(wanted: Sequence[str]) -> tuple[list[str], int]:
+    """What is missing or too old or new, and how many are there."""
+    faults, there = [], 0
+    for line in wanted:
+        need = Requirement(line)
+        if need.marker is not None and not need.marker.evaluate():
+            continue
+        try:
+            found = version(need.name)
+        except PackageNotFoundError:
+            faults.append(f"{need.name} is missing")
+            continue
+        there += 1
+        if not need.specifier.contains(found, prereleases=True):
+            faults.append(f"{need.name} {found} where {need.specifier} is needed")
+    return faults, there
+
+
+def _jobs(settings: Settings) -> Iterator[Finding]:
+    try:
+        jobs = load_jobs(settings.jobs)
+    except ConfigError as error:
+        for fault in error.faults:
+            yield Finding("jobs", "fault", str(fault), "Correct the job; run_batch.py check names every fault.")
+        return
+    yield Finding("jobs", "ok", f"{len(jobs)} valid")
+
+
+def _folders(settings: Settings) -> Iterator[Finding]:
+    root = settings.root
+    if not (root / "inbox").is_dir():
+        cure = f"mkdir -p {root / 'inbox'}, or connect the share, or name another root."
+        yield Finding("folders", "fault", f"there is no {root / 'inbox'}", cure)
+        return
+    yield _rights(root)
+    yield _room(root)
+    if on_share(root) and not settings.poll:
+        cure = "Set `poll: true`: a share does not tell of files that other machines drop."
+        yield Finding("share", "warning", f"{root} lies on a share", cure)
+    held = holder(root)
+    if not held:
+        left = [place for place in _entries(root / "working") if any(_files(place))]
+        seen = f"nobody; {len(left)} cut-off runs, which the next run puts in order" if left else "nobody"
+        yield Finding("at work", "ok", seen)
+        return
+    seen = f"run {held.get('run')}, process {held.get('pid')} on {held.get('host')}, since {held.get('since')}"
+    since = datetime.fromisoformat(str(held.get("since") or datetime.now().astimezone().isoformat()))
+    if time.time() - since.timestamp() > LONG_HELD_S:
+        cure = "If it is no `watch`, look at what it does: run_batch.py status."
+        yield Finding("at work", "warning", seen, cure)
+    else:
+        yield Finding("at work", "ok", seen)
+
+
+def _rights(root: Path) -> Finding:
+    there = [root, *(root / name for name in WORKING_FOLDERS if (root / name).exists()), *_entries(root / "inbox")]
+    closed = [str(place) for place in there if place.is_dir() and not os.access(place, os.R_OK | os.W_OK | os.X_OK)]
+    if closed:
+        cure = f"Give the user that runs Scanmill all rights: chown -R {os.environ.get('USER', 'USER')} {root}"
+        return Finding("folders", "fault", f"no right to read and write: {', '.join(closed)}", cure)
+    others = [str(place) for place in there if place.stat().st_dev != root.stat().st_dev]
+    if others:
+        cure = "Keep all folders of a root on one disk: files move between them by renaming."
+        return Finding("folders", "fault", f"on another disk than {root}: {', '.join(others)}", cure)
+    open_ = [str(place) for place in there if place.stat().st_mode & 0o002 and place.parts[-2:-1] != ("inbox",)]
+    if open_:
+        cure = "Only boxes of the inbox need to be open: chmod o-w"
+        return Finding("folders", "warning", f"every user may write to {', '.join(open_)}", cure)
+    return Finding("folders", "ok", f"{root}: all can be read and written")
+
+
+def _room(root: Path) -> Finding:
+    """Files move by renaming, so that only what is made of them needs room: at most as much again."""
+    waiting = [path for path in _files(root / "inbox") if not ignored(os.path.basename(path))]
+    inbox_mib = sum(_size(path) for path in waiting) / MIB
+    free_mib = shutil.disk_usage(root).free / MIB
+    disk = os.statvfs(root)
+    seen = f"{free_mib / 1024:,.1f} GiB free; {len(waiting)} files of {inbox_mib:,.0f} MiB wait"
+    cure = "Free some space, or move done/ of past months to another disk."
+    if free_mib < LEAST_MIB:
+        return Finding("disk", "fault", seen, cure)
+    if free_mib < SPARE_MIB + inbox_mib:
+        return Finding("disk", "warning", f"{seen}; it may not be enough", cure)
+    if disk.f_files and disk.f_favail < FILES_A_DOCUMENT * len(waiting) + 1000:
+        return Finding("disk", "warning", f"{seen}, but room for {disk.f_favail:,} more files only", cure)
+    return Finding("disk", "ok", seen)
+
+
+def _clock(root: Path) -> Finding:
+    now = datetime.now().astimezone()
+    seen = f"{now:%Y-%m-%d %H:%M} {now.tzname()}"
+    cure = "Set the clock (timedatectl): records, tables and `--until` go by it."
+    if not BORN <= now.year <= LAST:
+        return Finding("clock", "fault", f"{seen}: no such year can be", cure)
+    stamps = (re.match(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d", path.name) for path in (root / "runs").glob("*.json"))
+    newest = max((found[0] for found in stamps if found), default="")
+    if newest > f"{now:%Y-%m-%d_%H-%M-%S}":
+        return Finding("clock", "fault", f"{seen}, but a run began at {newest.replace('_', ' ')}", cure)
+    return Finding("clock", "ok", seen)
+
+
+def _fonts() -> Finding:
+    """Marked pictures are lettered with the font inside Pillow, which needs FreeType; no font of the system is used."""
+    from PIL import features
+
+    if features.check("freetype2"):
+        return Finding("fonts", "ok", f"Pillow {version('pillow')} brings its own; none of the system is needed")
+    cure = "pip install --force-reinstall pillow: its wheels have FreeType."
+    return Finding("fonts", "warning", "this Pillow has no FreeType: marked pictures have coarse letters", cure)
+
+
+def _published(project: Path) -> dict[str, str]:
+    """The SHA-256 of weights files by name, where this was installed from a bundle that had them."""
+    if not (project / KEPT).is_file():
+        return {}
+    files = Manifest.read(project / KEPT).files
+    return {path.rsplit("/", 1)[1]: sha256 for path, (_, sha256) in files.items() if path.startswith(f"{WEIGHTS}/")}
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())
+    except OSError:
+        return []
+
+
+def _files(folder: Path) -> Iterator[str]:
+    for place, _, names in os.walk(folder):
+        yield from (os.path.join(place, name) for name in names)
+
+
+def _size(path: str) -> int:
+    try:
+        return os.lstat(path).st_size
+    except FileNotFoundError:
+        return 0
