@@ -143,6 +143,35 @@ def test_a_process_that_dies_costs_one_document(engine: Ocr) -> None:
     assert replies["good"].finish == replies["after"].finish == "stop"
 
 
+def test_once_closed_it_holds_no_process_and_the_next_question_starts_new_ones() -> None:
+    engine = Ocr(1, seconds=60)
+    asked = [request(NOTE, page("a", picture("Invoice No 4711")))]
+    try:
+        engine.close()
+        assert engine._pool.pids == ()
+        assert "4711" in next(iter(engine.answer(asked))).text
+    finally:
+        engine.close()
+
+
+def test_a_process_that_was_stopped_costs_one_document_and_the_next_is_read() -> None:
+    engine = Ocr(1, seconds=3)
+    try:
+        list(engine.answer([request(NOTE, page("warm", picture("Invoice No 1")))]))
+
+        def source() -> Iterator[Request | None]:
+            os.kill(engine._pool.pids[0], signal.SIGSTOP)
+            yield request(NOTE, page("bad", picture("Invoice No 1")))
+            yield None
+            yield request(NOTE, page("good", picture("Invoice No 4242")))
+
+        replies = {reply.request.document.name: reply for reply in engine.answer(source())}
+        assert "took longer" in str(replies["bad"].error)
+        assert "4242" in replies["good"].text
+    finally:
+        engine.close()
+
+
 def test_a_page_that_takes_too_long_is_an_error_of_its_own() -> None:
     engine = Ocr(1, seconds=0.01)
     try:

@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
 from models.ocr.reading import Line, read, reader
+from models.ocr.ruling import Mesh, meshes
 from pipeline.errors import ModelError
 from pipeline.fields import leaves
 from pipeline.types import Issue, Page, Reply, Request, Wants
@@ -22,17 +23,23 @@ if TYPE_CHECKING:
     from models.ocr.answer import Answer
     from pipeline.job import Job
 
+SHOWS_TABLES = frozenset({"markdown", "list"})  # a list may be the rows of any table
 PAGES_PER_WORKER = 8  # in flight, so that windows of many pages do not fill the memory
 
 
 class Work(NamedTuple):
-    """What a task sends: a page to read or lines that were read, and the size of the page."""
+    """What a task sends: a page to read or lines that were read, and the size of the page.
+
+    `tables`: whether a job wants tables of any kind, so that drawn lines are looked for; `meshes` are those found.
+    """
 
     number: int
     width: int
     height: int
     lines: list[Line] | None
     page: Page | None
+    tables: bool = False
+    meshes: tuple[Mesh, ...] = ()
 
 
 @dataclass(eq=False)
@@ -124,15 +131,17 @@ class Ocr:
     def _begin(self, requests: list[Request]) -> None:
         question = _Question(requests, time.monotonic())
         self._pages += len(question.pages)
+        tables = any(leaf.type in SHOWS_TABLES for request in requests for _, leaf in leaves(request.job.fields))
         for page in question.pages:
-            question.works.append(Work(page.number, page.width, page.height, None if page.fault is None else [], page))
+            lines: list[Line] | None = None if page.fault is None else []
+            question.works.append(Work(page.number, page.width, page.height, lines, page, tables))
         pictures = [i for i, page in enumerate(question.pages) if page.image is not None and not page.words]
         if len(pictures) <= 1:  # read where it is answered: one way less
             self._ask(question)
             return
         question.unread = len(pictures)
         for i in pictures:
-            self._reading[self._pool.submit(read, question.pages[i])] = question, i
+            self._reading[self._pool.submit(seen, question.works[i])] = question, i
 
     def _ask(self, question: _Question) -> None:
         jobs = [request.job for request in question.requests]
@@ -144,14 +153,13 @@ class Ocr:
             if not question.unread:  # another page of it failed before
                 return
             try:
-                lines = task.result()
+                question.works[index] = task.result()
             except ModelError:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever went wrong belongs to this question alone
                 question.unread = 0
                 yield from self._fail(question, error)
                 return
-            question.works[index] = question.works[index]._replace(lines=lines, page=None)
             question.unread -= 1
             if not question.unread:
                 self._ask(question)
@@ -212,13 +220,20 @@ def warm_up() -> None:
     reader()
 
 
+def seen(work: Work) -> Work:
+    """In a process: the work with its lines, and without its page."""
+    if work.lines is not None or work.page is None:
+        return work._replace(page=None)
+    image = work.page.image if work.tables else None
+    found = () if image is None else meshes(image)
+    return work._replace(lines=read(work.page), page=None, meshes=found)
+
+
 def answer_all(works: Sequence[Work], jobs: Sequence["Job"]) -> "list[Answer]":
     """In a process: read the pages that are not read yet, and answer each job about them."""
     from models.ocr.answer import answer
     from models.ocr.layout import sheet
 
-    sheets = []
-    for work in works:
-        lines = work.lines if work.lines is not None else read(work.page) if work.page else []
-        sheets.append((work.number, sheet(lines, work.width, work.height)))
+    read_works = [seen(work) for work in works]
+    sheets = [(one.number, sheet(one.lines or [], one.width, one.height, meshes=one.meshes)) for one in read_works]
     return [answer(sheets, job) for job in jobs]
