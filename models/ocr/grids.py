@@ -4,12 +4,14 @@ Where a job names the columns of its list, tables.py reads it; here nothing is k
 """
 
 import re
+from bisect import bisect
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from models.ocr.cells import Piece, join, pieces
 from models.ocr.layout import Sheet, Span, around, median
+from models.ocr.ruling import Mesh
 from pipeline.types import Box
 
 ROW_GAP = 3.0  # line heights without print end a table
@@ -36,33 +38,100 @@ class Entry:
 class Grid:
     """A table: rows `first` … `last` of the sheet, as cells. Every row has one cell a column; the headings come first.
 
-    `score` is the reader's, 0..1, on the average of the print.
+    `score` is the reader's, 0..1, on the average of the print. `beside` is print on those rows that is not in the
+    table.
     """
 
     first: int
     last: int
     rows: tuple[tuple[Entry, ...], ...]
     score: float
-
-    @property
-    def box(self) -> Box:
-        return around([cell.box for row in self.rows for cell in row if cell.box is not None])
+    beside: tuple[Span, ...] = ()
 
 
 def grids(sheet: Sheet) -> list[Grid]:
-    """The tables of a page from top to bottom."""
-    found: list[Grid] = []
+    """The tables of a page from top to bottom: first those in drawn lines, then what is aligned between them."""
     # what the layout joins to phrases may be two cells that stand close
     lines = [[part for span in row for part in (span.parts or (span,))] for row in sheet.rows]
+    ruled: list[Grid] = []
+    for mesh in sheet.meshes:
+        grid = _ruled(lines, mesh)
+        if grid is not None and (not ruled or grid.first > ruled[-1].last):
+            ruled.append(grid)
+    found: list[Grid] = []
     at = 0
-    while at < len(lines):
-        numbers = _grown(lines, at, sheet.height) if len(lines[at]) > 1 else []
-        bounds = _columns([lines[number] for number in numbers], sheet.height)
-        if not _is_table([lines[number] for number in numbers], bounds, sheet.height):
+    for grid in ruled:
+        found += [*_aligned(lines, at, grid.first, sheet.height), grid]
+        at = grid.last + 1
+    return found + _aligned(lines, at, len(lines), sheet.height)
+
+
+# ---- in drawn lines
+def _ruled(lines: Sequence[Sequence[Span]], mesh: Mesh) -> Grid | None:
+    """The table in a mesh; None where hardly anything is printed in it."""
+    box = mesh.box
+    cells: dict[int, list[Piece]] = {}
+    numbers, inside, beside = [], [], []
+    for number, row in enumerate(lines):
+        middles = [(span, span.box.x + span.box.width / 2, span.box.y + span.box.height / 2) for span in row]
+        mine = [span for span, x, y in middles if box.x < x < box.right and box.y < y < box.bottom]
+        if not mine:
+            continue
+        numbers.append(number)
+        inside += mine
+        beside += [span for span in row if span not in mine]
+        for span in mine:
+            for piece in _parted(span, mesh.xs):
+                x, y = piece.box.x + piece.box.width / 2, piece.box.y + piece.box.height / 2
+                across = min(max(bisect(mesh.xs, x) - 1, 0), len(mesh.xs) - 2)
+                down = min(max(bisect(mesh.ys, y) - 1, 0), len(mesh.ys) - 2)
+                cells.setdefault(mesh.owner[down][across], []).append(piece)
+    if len(cells) < 3:
+        return None
+    told = {cell: _entry(parts) for cell, parts in cells.items()}
+    rows = [tuple(told.get(cell, Entry()) for cell in row) for row in mesh.owner]
+    score = sum(span.score * len(span.text) for span in inside) / max(1, sum(len(span.text) for span in inside))
+    return Grid(numbers[0], numbers[-1], tuple(row for row in rows if any(cell.text for cell in row)), score,
+                tuple(beside))  # fmt: skip
+
+
+def _parted(span: Span, xs: Sequence[float]) -> list[Piece]:
+    """The print of a span, cut where it runs through an upright line."""
+    rim = 0.5 * span.box.height
+    through = [x for x in xs if span.box.x + rim < x < span.box.right - rim]
+    if not through:
+        return [Piece(span.text, span.box, span.x0, span.x1, span.y0, span.y1, span.score)]
+    words = pieces(span)
+    if len(words) == 1:
+        words = [
+            Piece(char, box := span.part(at, at + 1), box.x, box.right, span.y0, span.y1, span.score)
+            for at, char in enumerate(span.text)
+        ]
+    sides: dict[int, list[Piece]] = {}
+    for word in words:
+        sides.setdefault(bisect(through, word.box.x + word.box.width / 2), []).append(word)
+    glue = " " if " " in span.text else ""
+    return [
+        Piece(glue.join(word.text for word in side), around([word.box for word in side]), side[0].x0, side[-1].x1,
+              span.y0, span.y1, span.score)
+        for side in sides.values()
+    ]  # fmt: skip
+
+
+# ---- by alignment
+def _aligned(lines: Sequence[Sequence[Span]], start: int, end: int, height: float) -> list[Grid]:
+    """The tables among the rows from `start` to before `end`."""
+    lines = lines[:end]
+    found: list[Grid] = []
+    at = start
+    while at < end:
+        numbers = _grown(lines, at, height) if len(lines[at]) > 1 else []
+        bounds = _columns([lines[number] for number in numbers], height)
+        if not _is_table([lines[number] for number in numbers], bounds, height):
             at += 1
             continue
-        floor = found[-1].last + 1 if found else 0
-        while numbers[0] - 1 >= floor and _heads(lines, numbers[0] - 1, bounds, sheet.height):
+        floor = found[-1].last + 1 if found else start
+        while numbers[0] - 1 >= floor and _heads(lines, numbers[0] - 1, bounds, height):
             numbers.insert(0, numbers[0] - 1)
         found.append(_grid(lines, numbers, bounds))
         at = numbers[-1] + 1

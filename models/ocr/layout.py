@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from models.ocr.reading import Line
+from models.ocr.ruling import Mesh
 from pipeline.types import Box
 from pipeline.values.texts import unaccented
 
@@ -83,7 +84,8 @@ class Sheet:
     """One page as rows of segments, as phrases, and who stands under whom.
 
     `down[i]` is the index of the phrase that continues phrase i's column block below, or None; `up` the other way
-    round. `height` is the usual height of a line in pixels; x0..x1, y0..y1 the deskewed bounds of all print.
+    round. `height` is the usual height of a line in pixels; x0..x1, y0..y1 the deskewed bounds of all print. `meshes`
+    are the tables in drawn lines, where somebody looked for them.
     """
 
     width: float
@@ -98,6 +100,7 @@ class Sheet:
     y0: float = 0.0
     x1: float = 1.0
     y1: float = 1.0
+    meshes: tuple[Mesh, ...] = ()
 
     def row_text(self, row: int) -> str:
         """The text of a row, left to right; "" outside the sheet."""
@@ -266,7 +269,9 @@ def _below(phrases: list[Span], height: float) -> tuple[list[int | None], list[i
     return down, up
 
 
-def sheet(lines: Sequence[Line], width: float, depth: float, least_score: float = 0.5) -> Sheet:
+def sheet(
+    lines: Sequence[Line], width: float, depth: float, least_score: float = 0.5, meshes: tuple[Mesh, ...] = ()
+) -> Sheet:
     """A page of `width` × `depth` pixels as rows and phrases; lines read with less than `least_score` are left out."""
     rows = [_joined(row, WORD_GAP) for row in _rows(_spans(lines, least_score))]
     phrases: list[Span] = []

@@ -152,7 +152,7 @@ def _marked(sheet: Sheet, tables_only: bool) -> list[_Part]:
     at = 0
     for grid in grids(sheet):
         if not tables_only:
-            found += _text(sheet.rows[at : grid.first], sheet.height)
+            found += _text([*sheet.rows[at : grid.first], *([grid.beside] if grid.beside else [])], sheet.height)
         spans = [span for row in sheet.rows[grid.first : grid.last + 1] for span in row]
         found.append(_Part(table(grid), spans))
         at = grid.last + 1
