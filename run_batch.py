@@ -26,6 +26,7 @@ app.command("eval")(jobs.evaluate)
 app.command()(work.demo)
 app.command()(jobs.new)
 app.command()(nights.doctor)
+app.command()(nights.schedule)
 app.command()(nights.bundle)
 app.command()(web.web)
 

@@ -1,12 +1,13 @@
 """Commands that keep Scanmill running on a machine of its own: bundle, doctor, schedule."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from commands.wiring import HERE, Config, Jobs, Json, Root, errors_told, print_json, settings_of
+from commands.wiring import HERE, Config, Jobs, Json, Root, Until, errors_told, print_json, settings_of
 from pipeline.errors import OK, SOME_FAILED, ConfigError
 from pipeline.settings import Settings
 
@@ -44,6 +45,54 @@ def bundle(
             sys.stdout.write(f"{folder}: {len(made.files)} files, {size}, {count} packages\n")
             sys.stdout.write(f"SHA-256 of its manifest.json: {own}\n")
         sys.stderr.write(f"On the other machine: sh {folder.name}/install.sh /srv/scanmill\n")
+
+
+def schedule(
+    at: Annotated[str, typer.Option("--at", metavar="HH:MM", help="When the run starts every night.")] = "02:00",
+    until: Until = None,
+    watching: Annotated[
+        bool, typer.Option("--watch", help="Not at a time: a watch that always runs, and starts with the machine.")
+    ] = False,
+    root: Root = None,
+    config: Config = None,
+    jobs: Jobs = None,
+    install: Annotated[bool, typer.Option("--install", help="Put it in place for this user.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Take it away again.")] = False,
+    name: Annotated[
+        str, typer.Option("--name", metavar="NAME", help="Tells several of them on one machine apart.")
+    ] = "scanmill",
+) -> None:
+    """Print the line for cron and the units for systemd that start a run every night, or put them in place."""
+    with errors_told():
+        from operations import planting
+        from operations.schedule import Plan, checked, cron_line, units
+
+        settings = settings_of(config, root=root, jobs=jobs)
+        options = [("--root", settings.root), ("--config", config), ("--jobs", jobs)]
+        words = [word for option, place in options if place for word in (option, str(place.absolute()))]
+        words += ["--until", until] if until else []
+        python = Path(sys.executable).absolute()  # the virtual environment's own name of it, never what it links to
+        start = (str(python), str(HERE / "run_batch.py"), "watch" if watching else "run")
+        plan = checked(
+            Plan(
+                name,
+                None if watching else at,
+                until,
+                (*start, *words),
+                Path.cwd(),
+                (settings.root.absolute(), *([settings.metrics.absolute().parent] if settings.metrics else [])),
+                settings.engine_start_s,
+                os.environ.get("TZ", "").removeprefix(":"),
+            )
+        )
+        if install or remove:
+            done = planting.install(plan) if install else planting.remove(name)
+            sys.stdout.write("".join(f"{line}\n" for line in done or ["nothing was there"]))
+            return
+        sys.stdout.write(f"# a line for cron (crontab -e)\n{cron_line(plan)}\n")
+        for file, text in units(plan).items():
+            sys.stdout.write(f"\n# ~/.config/systemd/user/{file}\n{text}")
+        sys.stderr.write("Nothing was changed; --install puts it in place.\n")
 
 
 def doctor(
