@@ -26,7 +26,7 @@ class LongField(Field):
     LONG: ClassVar[bool] = True
     JOINED: ClassVar[bool] = True  # the texts of several windows are one text, in the order of the pages
 
-    max_length: int = Key(default=20_000, ge=1, le=1_000_000)
+    max_length: int = Key(default=20_000, ge=1, le=100_000)
 
     @property
     def ending(self) -> str:
@@ -46,7 +46,7 @@ class LongField(Field):
         if isinstance(answer, bool | dict | list):
             return self.wrong(answer)
         text = self._text(_printable(str(answer)))
-        if not text or text.casefold() == "null":
+        if not text or text.strip().casefold() == "null":
             return self.nothing()
         if len(text) > self.max_length:
             return self.refused(text, f"is longer than {self.max_length} characters (max_length)")

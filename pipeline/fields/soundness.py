@@ -52,12 +52,23 @@ def headings(markdown: str) -> list[list[str]]:
 
 
 def _html(text: str) -> str | None:
+    if fault := _unclosed(text):
+        return fault
     tags = _Tags()
     tags.read(text)
     return tags.fault or (None if tags.seen else "it has no HTML element")
 
 
+def _unclosed(text: str) -> str | None:
+    """Many tags that never end would be read again and again: the parser's time grows with the square of them."""
+    if text.count("<") - text.count(">") > DEEPEST:
+        return f"it has over {DEEPEST} more < than >"
+    return None
+
+
 def _vue(text: str) -> str | None:
+    if fault := _unclosed(text):
+        return fault
     tags = _Tags(component=True)
     tags.read(text)
     missing = " and ".join(f"<{name}>" for name in ("template", "script") if name not in tags.top)
@@ -66,7 +77,7 @@ def _vue(text: str) -> str | None:
 
 def _python(text: str) -> str | None:
     if _depth(text) > DEEPEST:  # the parser of Python takes exponentially long for some texts with many brackets
-        return "it has more than 100 brackets inside each other"
+        return f"it has more than {DEEPEST} brackets inside each other"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # "\d" in a text is a warning, and none of ours
         try:
@@ -129,6 +140,8 @@ def _xml(text: str) -> str | None:
 def _yaml(text: str) -> str | None:
     import yaml
 
+    if _depth(text) > DEEPEST:
+        return f"it has more than {DEEPEST} brackets inside each other"
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         for _ in yaml.parse(text, Loader=loader):  # events only: no alias is followed, nothing is made

@@ -1,0 +1,121 @@
+"""Texts that parse and texts that do not, in every language that is checked; and what is made to break a parser."""
+
+import sys
+from time import perf_counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.fields import soundness
+
+VUE = """\
+<template>
+  <el-form :model="form" @submit.prevent="a > b && send()">
+    <el-input v-model="form.name" placeholder="姓名" />
+    <p v-if="n < 3">{{ n }}</p>
+    <img src="a.png">
+  </el-form>
+</template>
+
+<script setup lang="ts">
+import { ref } from 'vue'
+const form = ref<{ name: string }>({ name: '</p>' })
+for (let i = 0; i < 3; i++) console.log(i)
+</script>
+
+<style scoped>
+.a > .b { color: red }
+</style>"""
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("vue", VUE),
+        ("vue", "<script>\n</script>\n<template><router-view/></template>"),
+        ("html", "<!doctype html>\n<html><head><title>a < b</title></head><body><p>one<p>two<br><ul><li>x</ul>"),
+        ("html", "<table><tr><td>1<td>2</table><svg><path d='M0 0'/></svg>"),
+        ("html", "<script>if (a < b && b > c) { document.write('</div>') }</script>"),
+        ("python", 'def f(x):\n    """\\d"""\n    return x\n'),
+        ("python", "match x:\n    case [1, *rest]:\n        pass"),
+        ("json", '{"a": [1, 2.5, null], "b": "ü"}'),
+        ("json", "9" * 5000),
+        ("csv", 'a,b\n"x, y",2\n"line\nbreak",3\n'),
+        ("csv", "a;b;c\n1,5;2;3"),
+        ("csv", "one\ntwo"),
+        ("xml", '<?xml version="1.0"?><a b="c"><d/></a>'),
+        ("yaml", "a:\n  - 1\n  - {b: c}\n"),
+        ("javascript", "anything goes ((("),
+        ("text", "<<<"),
+    ],
+)
+def test_what_is_sound(language: str, text: str) -> None:
+    assert soundness.fault(language, text) is None
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "says"),
+    [
+        ("vue", "<template><p>x</p></template>", "needs a <script> block"),
+        ("vue", "just words", "needs a <template> and <script> block"),
+        ("vue", "<div><template></template></div><script></script>", "needs a <template> block"),
+        ("vue", "<template>\n<p>x\n</template><script></script>", "<p> of line 2 is not closed before </template> in"),
+        ("html", "The page shows a login.", "no HTML element"),
+        ("html", "<div>\n<span>x</div>", "<span> of line 2 is not closed before </div> in line 2"),
+        ("html", "<div><b>x</b>", "<div> of line 1 is not closed before the end"),
+        ("html", "x</div>", "</div> in line 1 closes nothing"),
+        ("html", "<div>" * 101 + "</div>" * 101, "more than 100 elements"),
+        ("python", "def f(:\n  pass", "does not read line 1"),
+        ("python", "a = 1\n  b = 2", "line 2: unexpected indent"),
+        ("python", "a = '\0'", "null"),
+        ("python", "(" * 200 + ")" * 200, "more than 100 brackets"),
+        ("json", '{"a": 1,}', "line 1"),
+        ("json", '{"a": NaN}', "NaN"),
+        ("csv", "a,b\n1,2,3", "line 2 has 3 values, the first line has 2"),
+        ("csv", 'a,b\n"x', "not CSV"),
+        ("xml", "<a><b></a>", "mismatched tag"),
+        ("xml", '<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>', "entities"),
+        ("yaml", "a: [1", "line"),
+        ("yaml", "a: \x01", "YAML"),
+    ],
+)
+def test_what_is_not_sound_says_where(language: str, text: str, says: str) -> None:
+    assert says in (soundness.fault(language, text) or "it is sound")
+
+
+HOSTILE = [
+    *("<p a=", "<a b='", "<!--", "<![x", "<b>", "</b>", "<a>", "&", "(", "[", "{", "{'a':", "f'{", "`"),
+    *("-", "not ", "a.b", "lambda:", "a,", '"', "'''", "*", "1+", "if 1:\n", "@a\n"),
+    *("|a", "|a|\n|-|\n", "- ", "? ", "&a ", "> ", "\t"),
+]
+
+
+@pytest.mark.parametrize("language", ["vue", "html", "python", "json", "csv", "xml", "yaml", "markdown"])
+def test_what_is_made_to_break_a_parser_costs_a_moment(language: str) -> None:
+    began = perf_counter()
+    limit = sys.getrecursionlimit()
+    for piece in HOSTILE:
+        text = (piece * 20_000)[:20_000]
+        if language == "markdown":
+            soundness.headings(text)
+        else:
+            soundness.fault(language, text)
+    assert perf_counter() - began < 10  # 0.5 s measured, all together
+    assert sys.getrecursionlimit() == limit
+
+
+@given(
+    language=st.sampled_from(["vue", "html", "python", "json", "csv", "xml", "yaml"]),
+    text=st.text()
+    | st.lists(st.sampled_from([*HOSTILE, "<template>", "</script>", "\n", " "]), max_size=40).map("".join),
+)
+def test_no_text_makes_a_check_raise(language: str, text: str) -> None:
+    told = soundness.fault(language, text)
+    assert told is None or told
+
+
+def test_headings_of_tables() -> None:
+    text = "# Parts\n\n| **Part** | No `x` |\n|:--|--:|\n| a | 1 |\n\nand\n\nA | B\n--|--\n1 | 2\n\n| no | table |"
+    assert soundness.headings(text) == [["**Part**", "No `x`"], ["A", "B"]]
+    assert soundness.headings("no | table") == []
