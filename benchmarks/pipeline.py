@@ -240,7 +240,7 @@ def start() -> dict[str, Any]:
         target = root / "inbox" / "receipts" / sample.name
         target.write_bytes(sample.read_bytes())
         os.utime(target, (1_700_000_000, 1_700_000_000))
-        command = [sys.executable, HERE.parent / "run_batch.py", "--root", root, "--job", "receipt"]
+        command = [sys.executable, str(HERE.parent / "run_batch.py"), "--root", str(root), "--job", "receipt"]
         seconds = []
         for _ in range(3):
             begun = time.perf_counter()

@@ -22,6 +22,15 @@ def trial(name: str, *words: str) -> str:
 
 
 def test_killed_anywhere_the_next_run_ends_as_if_nothing_had_been() -> None:
-    told = trial("crash.py", "--documents", "24", "--every", "13", "--kills", "8")
+    told = trial("crash.py", "--documents", "12", "--every", "11", "--kills", "5")
     assert "0 violations" in told
     assert "killed before: rename records" in told
+
+
+def test_a_lost_full_or_forbidden_disk_is_named_and_costs_nothing() -> None:
+    told = trial("storage.py", "full_disk", "read_only_folder", "folder_gone", "share_gone", "clock_jumps")
+    assert " 0 violations" in told
+
+
+def test_two_runs_two_machines_and_a_stop() -> None:
+    assert "5 trials, 0 violations" in trial("meetings.py")
