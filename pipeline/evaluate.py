@@ -2,10 +2,13 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pipeline import questions
 from pipeline.account import Entry, thumbnail
+from pipeline.errors import ConfigError, DocumentError, Fault
 from pipeline.flow import Flow
 from pipeline.job import Job
 from pipeline.listeners import Listener
@@ -31,7 +34,7 @@ def evaluate(
             twins = by_id.setdefault(document_id, [])
             twins.append(number)
             if len(twins) == 1:
-                yield document_of(label.file, document_id, job.inbox)
+                yield document_of(label.file, document_id, job)
 
     listener.started(len(labels))
     records: dict[tuple[str, int | None], Record] = {}
@@ -52,6 +55,18 @@ def evaluate(
     return compare(job, labels, answers), pictures
 
 
-def document_of(path: Path, document_id: str, inbox: str) -> Document:
-    """A file that lies outside of any inbox, as a Document."""
-    return Document(document_id, path.name, path, inbox, datetime.now(UTC), path.stat().st_size)
+def document_of(path: Path, document_id: str, job: Job) -> Document:
+    """A file that lies outside of any inbox, as a Document; for a job of questions with that in the text beside it.
+
+    Raises ConfigError where there is no such text.
+    """
+    document = Document(document_id, path.name, path, job.inbox, datetime.now(UTC), path.stat().st_size)
+    if not job.questions:
+        return document
+    try:
+        question = questions.beside(path)
+    except DocumentError as error:
+        raise ConfigError(
+            [Fault(str(path), None, "", f"{error.detail}; a labelled file of this job needs one")]
+        ) from None
+    return replace(document, question=question, parts=(path,), path=path.parent)

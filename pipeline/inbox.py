@@ -190,7 +190,7 @@ class Inbox:
         if (where == "failed") != (error is not None):
             raise ValueError("failed documents have an error, and no others have")
         day = [datetime.fromtimestamp(self._now()).date().isoformat()] if where == "done" else []
-        *inner, name = document.name.split("/")
+        *inner, name = _home(document).split("/")
         place = disk.folder(self.root, where, document.inbox, *day, *inner)
         if error is None:
             return self._move(document.path, place, name)
@@ -199,7 +199,7 @@ class Inbox:
 
     def give_back(self, document: Document) -> Path:
         """Moves a claimed document back into its box: nothing was decided about it. Raises StorageError."""
-        return self._put_back(document.path, document.inbox, document.name)
+        return self._put_back(document.path, document.inbox, _home(document))
 
     def retry(self, boxes: Iterable[str] | None = None) -> list[str]:
         """Moves what failed back into its box and drops the notes; returns "box/name" of each. None: every box."""
@@ -304,9 +304,14 @@ def _asked(path: Path, box: str, run: str) -> Claim | None:
     with suppress(ValueError, OverflowError, OSError):
         received = min(received, datetime.fromtimestamp(asked.changed_s, UTC))
     document = Document(
-        asked.id, path.name, path, box, received, asked.size_bytes, asked.question, asked.earlier, asked.parts
+        asked.id, asked.name, path, box, received, asked.size_bytes, asked.question, asked.earlier, asked.parts
     )
     return Claim(document, run, asked.error)
+
+
+def _home(document: Document) -> str:
+    """Its path below a box: a set is a folder, whatever the document in it is called."""
+    return document.path.name if document.path.parent.name.endswith(SETS) else document.name
 
 
 def _kind(mode: int) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pipeline.boxes import signature, tree
 from pipeline.errors import DocumentError
-from pipeline.sets import EARLIER, QUESTION, is_text, lacks, named_picture, natural
+from pipeline.sets import EARLIER, QUESTION, TEXT, is_text, lacks, named_picture, natural
 
 QUESTION_BYTES, EARLIER_BYTES = 64 * 1024, 1024 * 1024
 _BOMS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
@@ -23,9 +23,13 @@ _NOT_TEXT = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f]")
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a claimed folder asks. `error` says why it cannot be asked; the id is made from what there is."""
+    """What a claimed folder asks. `error` says why it cannot be asked; the id is made from what there is.
+
+    `name` is what a person dropped: the picture (or the lone text) that the folder was made for, or the folder.
+    """
 
     id: str
+    name: str
     parts: tuple[Path, ...]
     question: str | None
     earlier: tuple[tuple[str, str], ...]
@@ -58,6 +62,7 @@ def read(folder: Path) -> Asked | None:
     total.update(json.dumps([question, earlier], ensure_ascii=True).encode())
     return Asked(
         id=total.hexdigest(),
+        name=_name(folder.name, parts or texts),
         parts=tuple(folder / name for name in parts) if error is None else (),
         question=question,
         earlier=earlier,
@@ -65,6 +70,11 @@ def read(folder: Path) -> Asked | None:
         changed_s=max((seen.st_mtime for seen in found.values()), default=0.0),
         error=error,
     )
+
+
+def _name(folder: str, files: list[str]) -> str:
+    alone = files[0] if len(files) == 1 else ""
+    return alone if folder in (alone, os.path.splitext(alone)[0]) else folder
 
 
 def _question(folder: Path, names: list[str], asking: list[str]) -> tuple[str, tuple[tuple[str, str], ...]]:
@@ -80,6 +90,14 @@ def _question(folder: Path, names: list[str], asking: list[str]) -> tuple[str, t
     if not question:
         raise DocumentError("no_question", f"{asking[0]} is empty")
     return question, turns_of(_bytes(folder / EARLIER, EARLIER_BYTES)) if EARLIER in names else ()
+
+
+def beside(picture: Path) -> str:
+    """The question in the text beside a picture. Raises DocumentError(no_question)."""
+    text = picture.with_name(picture.name + TEXT)
+    if not (question := text_of(_bytes(text, QUESTION_BYTES), text.name)):
+        raise DocumentError("no_question", f"{text.name} is empty")
+    return question
 
 
 def text_of(raw: bytes, name: str) -> str:

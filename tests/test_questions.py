@@ -116,7 +116,7 @@ def test_a_picture_and_its_question_are_one_document(inbox: Inbox, tmp_path: Pat
     assert inbox.boxes.waiting([BOX]) == {BOX: 1}
     claim = only(inbox)
     document = claim.document
-    assert (document.name, document.question, claim.error) == ("dial", "What does the dial show?", None)
+    assert (document.name, document.question, claim.error) == ("dial.jpg", "What does the dial show?", None)
     assert [path.name for path in document.files] == ["dial.jpg"]
     assert files(tmp_path, "inbox") == []
     place = inbox.finish(document, "done")
@@ -140,7 +140,7 @@ def test_a_folder_is_one_document_with_its_pictures_in_natural_order(inbox: Inbo
 def test_a_question_alone_has_no_pictures(inbox: Inbox, tmp_path: Path) -> None:
     drop(tmp_path, "frage.txt", "Was ist ein Manometer?")
     document = only(inbox).document
-    assert (document.name, document.question, document.files) == ("frage", "Was ist ein Manometer?", ())
+    assert (document.name, document.question, document.files) == ("frage.txt", "Was ist ein Manometer?", ())
 
 
 def test_earlier_turns_of_a_conversation(inbox: Inbox, tmp_path: Path) -> None:
@@ -207,8 +207,8 @@ def test_links_are_never_followed(inbox: Inbox, tmp_path: Path) -> None:
     drop(tmp_path, "f/q.txt", "What?")
     (tmp_path / "inbox" / BOX / "f" / "more").symlink_to(tmp_path / "secrets")
     claims = {claim.document.name: claim for claim in inbox.claims([BOX])}
-    assert claims["a"].error is not None
-    assert claims["a"].error.code == "no_question"
+    assert claims["a.jpg"].error is not None
+    assert claims["a.jpg"].error.code == "no_question"
     assert [path.name for path in claims["f"].document.files] == ["more"]
     assert files(tmp_path, "secrets") == ["b.jpg"]
 
@@ -306,7 +306,7 @@ def test_two_machines_never_share_a_set(tmp_path: Path) -> None:
         drop(tmp_path, f"{number:02}.jpg.txt", str(number))
     pairs = list(zip(first.boxes.scan([BOX]), second.boxes.scan([BOX]), strict=True))
     claims = [claim for mine, theirs in pairs for claim in (second.claim(theirs), first.claim(mine)) if claim]
-    assert sorted(claim.document.name for claim in claims) == [f"{number:02}" for number in range(20)]
+    assert sorted(claim.document.name for claim in claims) == [f"{number:02}.jpg" for number in range(20)]
     assert all(len(claim.document.files) == 1 and claim.document.question for claim in claims)
 
 
@@ -438,13 +438,13 @@ def test_questions_are_answered_and_stand_in_record_and_table(tmp_path: Path) ->
     assert account.summary()["records"] == {"ok": 2, "review": 1, "failed": 1}
     table = pd.read_parquet(tmp_path / "results" / "ask").set_index("source")
     assert table["question"].dropna().to_dict() == {
-        "dial": "What does it show?",
-        "frage": "Was ist ein Manometer?",
+        "dial.png": "What does it show?",
+        "frage.txt": "Was ist ein Manometer?",
         "trip": "Where was this?",
     }
-    assert table.loc["frage", "answer"] == "Answer to Was ist ein Manometer?"
+    assert table.loc["frage.txt", "answer"] == "Answer to Was ist ein Manometer?"
     assert list(table.loc["trip", "pages"]) == [1, 2, 3, 4]
-    assert list(table.loc["frage", "pages"]) == []
+    assert list(table.loc["frage.txt", "pages"]) == []
     trip = next(request for request in asked if request.document.name == "trip")
     assert trip.question.endswith("\n\nWhere was this?")
     assert trip.earlier == (("Who?", "Two people."),)
@@ -568,11 +568,11 @@ def test_the_cpu_engine_reads_what_it_cannot_answer(tmp_path: Path) -> None:
     finally:
         model.close()
     table = pd.read_parquet(tmp_path / "results" / "ask").set_index("source")
-    assert table["status"].to_dict() == {"dial": "review", "blank": "review", "frage": "failed"}
-    assert "1.2 MPa" in table.loc["dial", "answer"]
-    assert [issue["code"] for issue in table.loc["dial", "issues"]] == ["only_read"]
-    assert pd.isna(table.loc["blank", "answer"])
-    assert table.loc["frage", "error"]["code"] == "only_reads"
+    assert table["status"].to_dict() == {"dial.png": "review", "blank.png": "review", "frage.txt": "failed"}
+    assert "1.2 MPa" in table.loc["dial.png", "answer"]
+    assert [issue["code"] for issue in table.loc["dial.png", "issues"]] == ["only_read"]
+    assert pd.isna(table.loc["blank.png", "answer"])
+    assert table.loc["frage.txt", "error"]["code"] == "only_reads"
     assert Inbox(tmp_path, "retry").retry() == [f"{BOX}/frage"]
 
 
