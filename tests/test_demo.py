@@ -1,37 +1,26 @@
 """The demo as a newcomer runs it, with the real engine and with the network refused."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from no_network import called, environment, held
 
 PROJECT = Path(__file__).parents[1]
-NO_NETWORK = """
-import socket
-
-def refuse(self, address, *rest):
-    if self.family in (socket.AF_INET, socket.AF_INET6):
-        raise AssertionError(f"nothing may be fetched, but {address} was called")
-    return connect(self, address, *rest)
-
-connect = socket.socket.connect
-socket.socket.connect = socket.socket.connect_ex = refuse
-"""
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, object]]:
     """Where the demo lies and what it printed with --json."""
     place = tmp_path_factory.mktemp("demo")
-    (place / "sitecustomize.py").write_text(NO_NETWORK)  # every Python below imports it, the workers too
+    (place / "net").mkdir()
     done = subprocess.run(
         [sys.executable, "run_batch.py", "demo", "--json", "--root", place / "root", "--config", "configs/cpu.yaml"],
         cwd=PROJECT,
-        env=os.environ | {"PYTHONPATH": str(place)},
+        env=environment(place / "net"),
         stdout=subprocess.PIPE,
         check=True,
     )
@@ -61,6 +50,18 @@ def test_what_needs_a_look_stays_in_the_inbox_and_one_line_says_so(demo: tuple[P
     assert not waiting & set(said["truth"])  # type: ignore[call-overload]
     for folder in ("gauges", "screens", "letters"):
         assert list((root / "inbox" / folder).iterdir())
+
+
+def test_nobody_called_out_and_internet_sockets_were_refused_in_every_process(
+    demo: tuple[Path, dict[str, object]], tmp_path: Path
+) -> None:
+    root, _ = demo
+    assert called(root.parent / "net") == []
+    assert held(root.parent / "net") >= 3  # the run, its decoders and its readers
+    grandchild = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import socket; socket.socket()'])"
+    done = subprocess.run([sys.executable, "-c", grandchild], env=environment(tmp_path), capture_output=True, text=True)
+    assert "no network here" in done.stderr
+    assert len(called(tmp_path)) == 1
 
 
 def test_most_of_what_it_reads_is_true_and_the_blank_page_is_empty(demo: tuple[Path, dict[str, object]]) -> None:
