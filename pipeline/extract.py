@@ -75,8 +75,13 @@ def extract(
         | {path: Evidence(number, box, "") for path, number, box in places.source_boxes(job.fields, data)},
         issues=tuple(dict.fromkeys(issues)),
         error=None,
-        provenance={"job_digest": job.digest, **(provenance or {})},
+        provenance={"job_digest": job.digest, **(provenance or {}), **_seen(job, pages)},
     )
+
+
+def _seen(job: Job, pages: Sequence[Page]) -> dict[str, Any]:
+    """For questions: the size of each page as the engine saw it, since an answer in words may speak of its pixels."""
+    return {"seen_px": [[page.width, page.height] for page in pages]} if job.questions else {}
 
 
 def fail(

@@ -16,6 +16,7 @@ from pipeline.job import Job
 from pipeline.ledger import NOTHING, Ledger
 from pipeline.listeners import Listener
 from pipeline.pages import Pages
+from pipeline.sets import COMPLETE
 from pipeline.store import record_file
 from pipeline.types import Document, Issue, Model, Page, Record
 
@@ -210,6 +211,9 @@ class Batch:
             record_paths=[record_file(each.job, document.id, each.page) for each in records[:LINKS]],
             thumbnail=self._picture(item.cover) if look else None,
         )
+        if document.question is not None and (document.path / COMPLETE).exists():
+            # a program asked and takes the answer itself; whoever deletes it there shall not find it here
+            entry = replace(entry, question=None, answer=None, thumbnail=None)
         self._close(document, where, entry, item.error)
 
     def _refuse(self, document: Document, jobs: Sequence[Job], error: DocumentError) -> None:

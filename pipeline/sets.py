@@ -1,7 +1,8 @@
 """Which loose files of a box belong together, where a question comes with each document.
 
 A set is `photo.jpg` with `photo.jpg.txt` (or `photo.txt`) beside it, a text alone, or a folder with its texts in it. A
-program that puts a whole folder there with one rename may say so with an empty `.complete` in it: it is taken at once.
+program that puts a whole folder there with one rename may say so with an empty `.complete` in it: it is taken at once,
+and the account of the run repeats neither question nor answer.
 """
 
 import os

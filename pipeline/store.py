@@ -145,6 +145,18 @@ class Store:
             }
         self._drop(lying - named)
 
+    def read(self, job: "Job", document_id: str) -> list[Record]:
+        """The document's records; none where nothing is known of it. Raises StorageError."""
+        return self._newest(self._lying(job.name, document_id), job)
+
+    def remove(self, job: "Job", document_id: str) -> None:
+        """Deletes the document's records and their files for good. Raises StorageError."""
+        paths = self._lying(job.name, document_id)
+        self._drop(self._files_of(paths))
+        for path in reversed(paths):
+            with disk.storing(path):
+                path.unlink(missing_ok=True)
+
     def sync(self) -> None:
         """Waits until every commit would outlive a power cut: to be done before a document leaves working/."""
         unsynced, self._unsynced = self._unsynced, []

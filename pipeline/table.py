@@ -114,6 +114,17 @@ class Table:
         new = pa.Table.from_pylist([self._row(record)], schema=self.schema)
         self._publish([(self._written(record.day, pa.concat_tables([old[:at], new, old[at + 1 :]])), path)])
 
+    def remove(self, record: Record) -> None:
+        """Takes the row of a record out; inside `writing`, and where it is `settled`."""
+        import pyarrow as pa
+
+        at = self._found(record)
+        if at is None or record.day is None:
+            return
+        path = self._path(record.day)
+        old = self._read(path)
+        self._publish([(self._written(record.day, pa.concat_tables([old[:at], old[at + 1 :]])), path)])
+
     def _found(self, record: Record) -> int | None:
         """The number of the record's row; -1 where the file has none of this answer, None where no file fits."""
         import pyarrow.compute as pc

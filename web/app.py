@@ -4,12 +4,15 @@ from pathlib import Path
 
 import streamlit as st
 
-from web import look, review
+from web import ask, look, review
 
 st.set_page_config(page_title="Scanmill", page_icon=Path(__file__).with_name("icon.svg"), layout="wide")
 look.dress()
 page = st.navigation(
-    [st.Page(review.page, title="Review", url_path="review", icon=":material/fact_check:", default=True)],
+    [
+        st.Page(review.page, title="Review", url_path="review", icon=":material/fact_check:", default=True),
+        st.Page(ask.page, title="Ask", url_path="ask", icon=":material/forum:"),
+    ],
     position="top",
 )
 with look.errors_told():

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -45,13 +45,18 @@ class Owner:
 class Desk:
     """Questions in, records out, for one root and the job that answers questions."""
 
-    def __init__(self, root: Path, job: Job, arguments: Sequence[str]) -> None:
-        """`arguments` are those that make `run_batch.py` work on this root: --root, --config, --jobs."""
-        self.root, self.job = root, job
+    def __init__(self, root: Path, jobs: Callable[[], Mapping[str, Job]], arguments: Sequence[str]) -> None:
+        """`jobs` gives the jobs as they are now; `arguments` make `run_batch.py` work on this root with them."""
+        self.root, self._jobs = root, jobs
         self._arguments = list(arguments)
         self._watch: subprocess.Popen[bytes] | None = None
         self._starting = threading.Lock()
         self._log = disk.folder(root, "asks") / "watch.log"
+
+    @property
+    def job(self) -> Job:
+        """The job that answers. Raises ConfigError."""
+        return job_of(self._jobs())
 
     def drop(self, name: str, pictures: Sequence[Path], question: str, earlier: Sequence[tuple[str, str]]) -> str:
         """Puts a question into the inbox as the folder `name`, with one rename; returns its document's id.
@@ -136,7 +141,7 @@ class Desk:
         return said or "The engine ended without a word."
 
 
-def job_of(jobs: dict[str, Job]) -> Job:
+def job_of(jobs: Mapping[str, Job]) -> Job:
     """The job that answers questions: the one called ask, else the first with `questions: true`. Raises ConfigError."""
     asking = [job for job in jobs.values() if job.questions]
     if not asking:

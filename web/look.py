@@ -11,6 +11,8 @@ from pipeline.disk import printable
 from pipeline.errors import DOCUMENT_ERRORS, ConfigError, DocumentError, ScanmillError
 
 _HERE = Path(__file__).parent
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+_LOADS_NOTHING = f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
 
 
 def dress() -> None:
@@ -59,3 +61,17 @@ def mishap(error: Exception) -> bool:
         "Something went wrong on this page. Nothing was lost; load it again. The terminal of the server says more."
     )
     return True
+
+
+def safe_preview(html: str, key: str, height_px: int = 480) -> None:
+    """A page that a model wrote, shown in a frame that may run nothing, load nothing and reach nothing."""
+    st.components.v2.component(
+        "scanmill_preview",
+        html='<iframe sandbox="" referrerpolicy="no-referrer" title="Preview"></iframe>',
+        css="iframe { width: 100%; height: 100%; border: 1px solid #8884; border-radius: 8px; background: white; }",
+        js="""export default function ({ data, parentElement }) {
+          const frame = parentElement.querySelector("iframe")
+          if (frame.dataset.shown !== data.html) { frame.srcdoc = data.html; frame.dataset.shown = data.html }
+          frame.style.height = `${data.height_px}px`
+        }""",
+    )(key=key, data={"html": _LOADS_NOTHING + html, "height_px": height_px})

@@ -27,6 +27,11 @@ class Place:
         config = ["--config", str(self.config)] if self.config else []
         return ["--root", str(self.settings.root), "--jobs", str(self.settings.jobs), *config]
 
+    @functools.cached_property
+    def scans(self) -> Scans:
+        """What decodes pages for the eye, in guarded processes."""
+        return Scans(self.settings)
+
     @property
     def root(self) -> Path:
         """Raises StorageError where the root is not there, so that a share that went away is told in words."""

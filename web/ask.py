@@ -1,0 +1,244 @@
+"""Ask: a conversation about pictures. The answers come from the pipeline's job for questions."""
+
+import functools
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+import streamlit as st
+
+from pipeline.errors import DOCUMENT_ERRORS, DocumentError
+from pipeline.forget import discard, forget
+from pipeline.webpage import visible
+from web import asking, look, replies
+from web.asking import Desk
+from web.history import History, Turn
+from web.picture import picture
+from web.place import here, visitor
+from web.uploads import KINDS, Attached, attach, attached, marked
+
+PRESETS = {
+    "Describe": "Describe what the picture shows.",
+    "As JSON": "Give everything that is printed here as one JSON object, with a key for each label.",
+    "As table": "Give the table as Markdown, with its headings.",
+    "Boxes": "Find every object. Give a JSON list with bbox_2d and label for each.",
+    "As HTML": "Write this screen as one HTML file with its styles.",
+    "Translate": "Translate all text on the picture into English.",
+}
+POLL_S = 1.0
+LANGUAGES = {"vue": "html", "js": "javascript", "ts": "typescript", "py": "python", "sh": "bash", "md": "markdown"}
+
+
+@functools.cache
+def _history(root: Path) -> History:
+    return History(root)
+
+
+@functools.cache
+def _desk(root: Path) -> Desk:
+    import atexit
+
+    place = here()
+    desk = Desk(root, place.jobs, place.arguments)
+    atexit.register(desk.close)
+    return desk
+
+
+def page() -> None:
+    """The page."""
+    place = here()
+    history, desk = _history(place.root), _desk(place.root)
+    owner = visitor()
+    name = st.query_params.get("c")
+    if name and history.mine(owner, name) is None:
+        name = None
+        st.query_params.clear()
+    with st.sidebar:
+        _sidebar(history, desk, owner, name)
+    st.subheader("Ask")
+    pictures = attached(history, name) if name else []
+    turns = history.turns(name) if name else []
+    if pictures:
+        _strip(pictures)
+    if not turns:
+        look.nothing(
+            "Ask about a picture.",
+            "Drag pictures or a PDF onto the field below and write a question, in any language. "
+            "A question without a picture works too.",
+        )
+    for turn in turns:
+        if not turn.open:
+            _turn(turn, pictures, desk)
+    waiting = [turn for turn in turns if turn.open]
+    for turn in waiting:
+        _waiting(turn, history, desk)
+    _who(desk, waiting)
+    _field(history, desk, owner, name, pictures, turns)
+
+
+def _sidebar(history: History, desk: Desk, owner: str, name: str | None) -> None:
+    if st.button("New conversation", icon=":material/add:", width="stretch", type="primary", disabled=name is None):
+        st.query_params.clear()
+        st.rerun()
+    search = st.text_input("Search", placeholder="Search questions and answers", label_visibility="collapsed")
+    found = history.conversations(owner, search)
+    if not found:
+        st.caption("Nothing found." if search else "Your conversations will stand here.")
+    for each in found:
+        row = st.container(horizontal=True, gap="small", vertical_alignment="center")
+        when = datetime.fromisoformat(each.began_at).strftime("%d %b %Y, %H:%M:%S")
+        kind: Literal["secondary", "tertiary"] = "secondary" if each.id == name else "tertiary"
+        label = look.plain(visible(each.title))
+        if row.button(label, key=f"open-{each.id}", help=when, type=kind, width="stretch", wrap=False):
+            st.query_params["c"] = each.id
+            st.rerun()
+        with row.popover("", icon=":material/delete:", type="tertiary", key=f"bin-{each.id}"):
+            st.write("Delete this conversation and its pictures for good?")
+            if st.button("Delete", key=f"delete-{each.id}", type="primary"):
+                for document in history.delete(owner, each.id):
+                    forget(desk.root, desk.job, document)
+                discard(desk.root, desk.job.inbox, each.id)
+                if each.id == name:
+                    st.query_params.clear()
+                st.rerun()
+
+
+def _strip(pictures: Sequence[Attached]) -> None:
+    row = st.container(horizontal=True, gap="medium")
+    for each in pictures:
+        with row.container(width=170, border=True):
+            st.image(each.kept.thumbnail, width="stretch")
+            size = f"{each.kept.width} × {each.kept.height}"
+            st.caption(f"{look.plain(visible(each.kept.name))}  \n{each.kept.format} · {size} · {each.size_words}")
+
+
+def _turn(turn: Turn, pictures: Sequence[Attached], desk: Desk) -> None:
+    with st.chat_message("user", avatar=":material/person:"):
+        st.text(turn.question)
+        st.caption(_moment(turn.asked_at) + (" · low resolution" if turn.low_resolution else ""))
+    with st.chat_message("assistant", avatar=":material/article:"):
+        if turn.error is not None:
+            st.error(look.plain(turn.error))
+        elif turn.engine == "ocr":
+            st.info("The CPU engine can only read. This is the text that it read; it does not answer the question.")
+            st.code(turn.answer or "", language=None, wrap_lines=True)
+        else:
+            _answer(turn)
+        _marked(turn, pictures, desk)
+        st.caption(f"{_moment(turn.answered_at)} · {_seconds(turn)} · engine {turn.engine}")
+
+
+def _answer(turn: Turn) -> None:
+    for number, part in enumerate(replies.parts(turn.answer or "")):
+        if part.language is None:
+            st.markdown(part.text)
+        elif part.language == "html":
+            code, preview = st.tabs(["Code", "Preview"])
+            with code:
+                st.code(part.text, language="html", wrap_lines=True)
+            with preview:
+                look.safe_preview(part.text, key=f"preview-{turn.id}-{number}")
+        else:
+            language = LANGUAGES.get(part.language, part.language) or None
+            st.code(part.text, language=language, wrap_lines=True)
+
+
+def _marked(turn: Turn, pictures: Sequence[Attached], desk: Desk) -> None:
+    for number, (each, boxes) in enumerate(marked(turn, pictures, desk)):
+        size = each.kept.width, each.kept.height
+        picture(each.shown(), boxes, key=f"marked-{turn.id}-{number}", size=size, height_px=420)
+
+
+def _waiting(turn: Turn, history: History, desk: Desk) -> None:
+    with st.chat_message("user", avatar=":material/person:"):
+        st.text(turn.question)
+        st.caption(_moment(turn.asked_at))
+    with st.chat_message("assistant", avatar=":material/article:"):
+        st.fragment(_poll, run_every=POLL_S)(turn, history, desk)
+
+
+def _poll(turn: Turn, history: History, desk: Desk) -> None:
+    asked = datetime.fromisoformat(turn.asked_at)
+    record = desk.answer(turn.document_id, asked)
+    if record is not None:
+        answer, why = asking.said(record, desk.job)
+        history.answered(turn.id, answer, str(record.provenance.get("engine", "")), why)
+        st.rerun()
+    if trouble := desk.see_to_it():
+        history.answered(turn.id, None, "none", f"No engine could start. {trouble}")
+        st.rerun()
+    gone = (datetime.now().astimezone() - asked).total_seconds()
+    owner = desk.owner()
+    doing = "starting the engine" if owner is None or owner.state is None else "looking"
+    st.markdown(f":material/hourglass_top: {doing} … {gone:.0f} s")
+
+
+def _who(desk: Desk, waiting: Sequence[Turn]) -> None:
+    owner = desk.owner()
+    if owner is None:
+        if not waiting:
+            st.caption("No engine runs now. The next question starts one.")
+        return
+    whose = "this page’s own watch" if owner.mine else f"run {look.plain(owner.run)}"
+    engine = f", engine {look.plain(owner.engine)}" if owner.engine else ""
+    st.caption(f"Answers come from {whose} (process {owner.pid}{engine}, since {_moment(owner.since)}).")
+    if owner.engine == "ocr":
+        st.info("Here only reading is possible: the CPU engine gives the text of a picture, with boxes.")
+
+
+def _field(
+    history: History, desk: Desk, owner: str, name: str | None, pictures: Sequence[Attached], turns: Sequence[Turn]
+) -> None:
+    row = st.container(horizontal=True, gap="small", vertical_alignment="center")
+    preset = None
+    if pictures:
+        for label, question in PRESETS.items():
+            if row.button(label, key=f"preset-{label}", type="tertiary"):
+                preset = question
+    with row.popover("Advanced", type="tertiary", icon=":material/tune:"):
+        low = st.toggle(
+            "Low resolution", help="At most 756 px on the longer side: quicker, and small print may be lost."
+        )
+    most = here().settings.web.upload_mib
+    sent = st.chat_input(
+        "Ask a question; drag pictures here", accept_file="multiple", file_type=KINDS, max_upload_size=round(most)
+    )
+    if preset is None and not sent:
+        return
+    question = preset or (sent.text.strip() if sent else "")
+    files = list(sent.files) if sent and not preset else []
+    if not question:
+        question = "What does this show?"
+    try:
+        name = name or history.begin(owner, question)
+        for file in files:
+            attach(history, name, file.name, file.getbuffer())
+        pictures = attached(history, name)
+        earlier = [(turn.question, turn.answer) for turn in turns if turn.answer]
+        ways = [each.way(low) for each in pictures]
+        document = desk.drop(f"{name}-{len(turns) + 1:03}", ways, question, earlier)
+        history.ask(name, question, document, low)
+    except DocumentError as error:
+        known = DOCUMENT_ERRORS[error.code]
+        st.error(
+            f"{look.plain(error.detail)}\n\n{known.cause} {known.cure}"
+            if error.detail
+            else f"{known.cause} {known.cure}"
+        )
+        if name and not turns and not history.turns(name):
+            history.delete(owner, name)
+        return
+    st.query_params["c"] = name
+    st.rerun()
+
+
+def _moment(at: str | None) -> str:
+    return datetime.fromisoformat(at).astimezone().strftime("%d %b %Y, %H:%M:%S") if at else ""
+
+
+def _seconds(turn: Turn) -> str:
+    if not turn.answered_at:
+        return ""
+    gone = datetime.fromisoformat(turn.answered_at) - datetime.fromisoformat(turn.asked_at)
+    return f"{gone.total_seconds():.0f} s"

@@ -1,0 +1,98 @@
+"""An answer in words, taken apart for the page: text, code, and boxes that can be drawn on the picture."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.types import Box
+
+_FENCE = re.compile(
+    r"^ {0,3}(`{3,}|~{3,})[ \t]*([\w+#.-]*)[^\n]*\n(.*?)(?:^ {0,3}\1[`~]*[ \t]*$|\Z)", re.MULTILINE | re.DOTALL
+)
+_KEYS = ("bbox_2d", "bbox", "box")
+_LABELS = ("label", "name", "text_content", "text", "note")
+MOST_BOXES = 500
+
+
+@dataclass(frozen=True)
+class Part:
+    """A stretch of an answer. `language` is None for text, else what the fence says ("" where it says nothing)."""
+
+    text: str
+    language: str | None = None
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A box that an answer speaks of, in fractions (0 to 1) of the picture's width and height."""
+
+    label: str
+    box: Box
+
+
+def parts(answer: str) -> Iterator[Part]:
+    """The answer's text and fenced blocks, in order. A fence that is never closed runs to the end."""
+    at = 0
+    for fence in _FENCE.finditer(answer):
+        if text := answer[at : fence.start()].strip():
+            yield Part(text)
+        yield Part(fence[3].rstrip("\n"), fence[2].lower())
+        at = fence.end()
+    if text := answer[at:].strip():
+        yield Part(text)
+
+
+def marks(answer: str, width: int, height: int) -> list[Mark]:
+    """The boxes of an answer in Qwen's form (`bbox_2d`: [x1, y1, x2, y2] in pixels of the picture that it saw).
+
+    `width` and `height` are those pixels. What is no box inside the picture is left out.
+    """
+    found: list[Mark] = []
+    for text in [part.text for part in parts(answer) if part.language in ("json", "")] or [answer]:
+        for value in _values(text):
+            for mark in _marks(value, width, height):
+                if mark not in found and len(found) < MOST_BOXES:
+                    found.append(mark)
+    return found
+
+
+def _values(text: str) -> Iterator[Any]:
+    decoder = json.JSONDecoder()
+    at = 0
+    for _ in range(100):  # openings that are tried
+        starts = [place for sign in "[{" if (place := text.find(sign, at)) >= 0]
+        if not starts:
+            return
+        try:
+            value, at = decoder.raw_decode(text, min(starts))
+        except (ValueError, RecursionError):
+            at = min(starts) + 1
+        else:
+            yield value
+
+
+def _marks(value: Any, width: int, height: int) -> Iterator[Mark]:
+    stack = [value]
+    while stack:
+        here = stack.pop()
+        if isinstance(here, list):
+            stack += reversed(here)
+        elif isinstance(here, dict):
+            corners = next((here[key] for key in _KEYS if key in here), None)
+            if box := _box(corners, width, height):
+                label = next((here[key] for key in _LABELS if isinstance(here.get(key), str)), "")
+                yield Mark(label, box)
+            stack += [each for each in reversed(list(here.values())) if isinstance(each, list | dict)]
+
+
+def _box(corners: Any, width: int, height: int) -> Box | None:
+    if not (isinstance(corners, list) and len(corners) == 4 and width > 0 and height > 0):
+        return None
+    if not all(isinstance(each, int | float) and not isinstance(each, bool) and abs(each) < 1e6 for each in corners):
+        return None
+    left, top, right, bottom = corners
+    left, right = max(0, left) / width, min(width, right) / width
+    top, bottom = max(0, top) / height, min(height, bottom) / height
+    return Box(left, top, right - left, bottom - top) if right > left and bottom > top else None

@@ -1,0 +1,112 @@
+"""Pictures that a visitor drops: bounded, looked at by a guarded decoder only, and kept with their conversation."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pipeline import disk
+from pipeline.documents import sniff
+from pipeline.errors import DocumentError
+from pipeline.types import Box
+from web import replies
+from web.asking import Desk
+from web.history import History, Picture, Turn
+from web.place import here
+from web.scans import Scans
+
+KINDS = ["jpg", "jpeg", "png", "webp", "pdf", "tif", "tiff", "bmp", "gif", "heic"]
+LOW_PX = 756  # 27 of the 28-px cells of Qwen2.5-VL on the longer side
+THUMBNAIL_PX, SHOWN_PX = 320, 1600
+_ENDINGS = {"jpeg": "jpg", "tiff": "tif"}
+
+
+@functools.cache
+def scans() -> Scans:
+    """The decoders of this server."""
+    return Scans(here().settings)
+
+
+@dataclass(frozen=True)
+class Attached:
+    """A picture of a conversation, and where it lies."""
+
+    kept: Picture
+    path: Path
+
+    @property
+    def size_words(self) -> str:
+        size = self.kept.size_bytes
+        return f"{size / 2**20:.1f} MiB" if size >= 2**20 else f"{max(1, round(size / 1024))} KiB"
+
+    def shown(self) -> bytes:
+        """The first page as a JPEG for the eye. Raises DocumentError."""
+        return scans().page(self.path, 1, SHOWN_PX).jpeg
+
+    def way(self, low: bool) -> Path:
+        """The file that is asked about: the original, or a small copy of its first page. Raises DocumentError."""
+        if not low:
+            return self.path
+        small = self.path.with_name(f"{self.path.stem}.low.jpg")
+        if not small.exists():
+            with disk.storing(small):
+                small.write_bytes(scans().page(self.path, 1, LOW_PX).jpeg)
+        return small
+
+
+def attach(history: History, conversation: str, name: str, content: "memoryview | bytes") -> None:
+    """Keeps an upload and looks at it once. Raises DocumentError, whose detail begins with the upload's name."""
+    folder = history.folder(conversation)
+    number = len(history.pictures(conversation)) + 1
+    place = folder / f"{number}.new"
+    with disk.storing(place):
+        place.write_bytes(content)
+    try:
+        kind = sniff(place)
+        seen = scans().page(place, 1, THUMBNAIL_PX)
+    except DocumentError as error:
+        place.unlink()
+        raise DocumentError(error.code, f"{name}: {error.detail}" if error.detail else name) from None
+    final = place.with_suffix("." + _ENDINGS.get(kind, kind))
+    with disk.storing(final):
+        place.rename(final)
+    told = kind.upper() if seen.pages == 1 else f"{kind.upper()}, {seen.pages} pages"
+    size = len(content)
+    history.add_picture(conversation, Picture(final.name, name, told, seen.width, seen.height, size, seen.jpeg))
+
+
+def attached(history: History, conversation: str) -> list[Attached]:
+    folder = history.folder(conversation)
+    return [Attached(each, folder / each.file) for each in history.pictures(conversation)]
+
+
+def marked(turn: Turn, pictures: Sequence[Attached], desk: Desk) -> list[tuple[Attached, list[Mapping[str, Any]]]]:
+    """The pictures on which an answer has boxes, with those boxes in the picture's own pixels."""
+    if turn.answer is None or not pictures:
+        return []
+    record = desk.answer(turn.document_id, datetime.fromisoformat(turn.asked_at))
+    if record is None:
+        return []
+    found: list[tuple[Attached, list[Mapping[str, Any]]]] = []
+    seen = record.provenance.get("seen_px") or []
+    for number, each in enumerate(pictures, 1):
+        wide, high = each.kept.width, each.kept.height
+        boxes = [
+            _box(path, told.box, told.text)
+            for path, told in record.evidence.items()
+            if told.box is not None and told.page == number
+        ]
+        if not boxes and number == 1 and seen:
+            for count, mark in enumerate(replies.marks(turn.answer, *seen[0])):
+                box = mark.box
+                whole = Box(box.x * wide, box.y * high, box.width * wide, box.height * high)
+                boxes.append(_box(f"{count}", whole, mark.label))
+        if boxes:
+            found.append((each, boxes))
+    return found
+
+
+def _box(path: str, box: Box, label: str) -> Mapping[str, Any]:
+    return {"path": path, "x": box.x, "y": box.y, "width": box.width, "height": box.height, "label": label, "mark": ""}
