@@ -5,6 +5,7 @@
 echo     the whole pipeline with the scripted model, on 1-megapixel JPEGs, against a bare loop of decode and resize
 ocr      the CPU engine in one and in two processes, against bare RapidOCR
 growth   the cost of a document at the beginning and at the end of a large batch
+watched  what a page costs on its way into an engine's own process and back, against 100 ms of a fast card a page
 start    seconds from the start of the command to the first record, on one page
 """
 
@@ -12,6 +13,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import socket
 import statistics
 import subprocess
 import sys
@@ -19,6 +21,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -26,6 +30,7 @@ from unittest import mock
 import numpy as np
 from PIL import Image
 
+ROUNDS = 4
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
@@ -232,6 +237,58 @@ def ocr(pages: int) -> dict[str, Any]:
     }
 
 
+def watched(pages: int) -> dict[str, Any]:
+    """The scripted engine in this process and under the supervisor, with pages of the GPU engine's size.
+
+    `cost_ms` is all that the way adds to a page when nothing runs side by side: the worst case. `engine_cpu_ms` is the
+    part in the engine's own process, the only one that a GPU could wait for.
+    """
+    import resource
+
+    from models.keeper import Pulse
+    from models.mischief import Mischief
+    from models.supervisor import Supervised
+    from pipeline import prompt
+    from pipeline.types import Affine, Document, Page
+
+    job, dice = parse_job(JOB), np.random.default_rng(0)
+    image = dice.integers(0, 256, (32 * 28, 40 * 28, 3), dtype=np.uint8)
+    asked = []
+    for number in range(pages):
+        document = Document(f"{number:064}", f"{number}.png", Path("x"), "note", datetime(2026, 1, 1), 1)
+        page = Page(document, 1, image.shape[1], image.shape[0], Affine(), image.copy())
+        asked.append(prompt.ask(job, document, [page]))
+
+    def seconds(model: Any) -> float:
+        begun = time.perf_counter()
+        assert len(list(model.answer(iter(asked)))) == pages
+        return time.perf_counter() - begun
+
+    def cpu_ms() -> float:
+        spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return (spent.ru_utime + spent.ru_stime) * 1e3
+
+    with tempfile.TemporaryDirectory() as place:
+        script = Path(place, "replies.json")
+        script.write_text('{"*": "{}"}')
+        model = Supervised(partial(Mischief.at, script))
+        model.close()
+        starting_ms = cpu_ms()
+        list(model.answer([]))
+        under = min(seconds(model) for _ in range(ROUNDS))
+        model.close()
+        engine_cpu_ms = (cpu_ms() - 2 * starting_ms) / (ROUNDS * pages)
+        bare = min(seconds(Mischief.at(script, Pulse(socket.socket(), 1e9))) for _ in range(ROUNDS))
+    cost_ms = (under - bare) / pages * 1e3
+    return {
+        "pages": pages,
+        "cost_ms": cost_ms,
+        "engine_cpu_ms": engine_cpu_ms,
+        "share": engine_cpu_ms / 100,
+        "target": 0.02,
+    }
+
+
 def start() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
@@ -262,6 +319,7 @@ def main() -> None:
         "echo": lambda given: echo(given.processes, given.documents),
         "ocr": lambda given: ocr(given.pages),
         "growth": lambda given: growth(given.processes, given.many),
+        "watched": lambda given: watched(4 * given.pages),
         "start": lambda given: start(),
     }
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
