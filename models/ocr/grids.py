@@ -5,7 +5,7 @@ Where a job names the columns of its list, tables.py reads it; here nothing is k
 
 import re
 from bisect import bisect
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -21,6 +21,9 @@ ALIGNED = 0.8  # line heights: ends or middles of a column's cells that differ l
 ALIGNED_SHARE = 0.65  # of a column's cells, on the average of its columns
 PROSE = 14.0  # line heights: two columns whose lines are longer are text in columns
 CLOSE = 0.82  # of the usual step from row to row: what follows nearer is one more line of the same row
+FAR, CROWDED = 1.0, 0.08  # line heights between two columns; of a mesh's cells that may hold several
+STACKED = 0.7  # of the cells of a row in drawn lines that may have several lines of print; more are several rows
+BESIDE = 0.25  # of the print in a mesh that may stand right and left of it; more is a part of the table
 FULL = 0.6  # of the columns: a row that fills as many is a row of its own
 
 RULES = re.compile(r"^[·|¦]+\s*(?=\w)|(?<=\w)\s*[|¦]+$")  # bits of the lines around a cell, taken for print
@@ -55,7 +58,7 @@ def grids(sheet: Sheet) -> list[Grid]:
     lines = [[part for span in row for part in (span.parts or (span,))] for row in sheet.rows]
     ruled: list[Grid] = []
     for mesh in sheet.meshes:
-        grid = _ruled(lines, mesh)
+        grid = _ruled(lines, mesh, sheet.height)
         if grid is not None and (not ruled or grid.first > ruled[-1].last):
             ruled.append(grid)
     found: list[Grid] = []
@@ -67,8 +70,8 @@ def grids(sheet: Sheet) -> list[Grid]:
 
 
 # ---- in drawn lines
-def _ruled(lines: Sequence[Sequence[Span]], mesh: Mesh) -> Grid | None:
-    """The table in a mesh; None where hardly anything is printed in it."""
+def _ruled(lines: Sequence[Sequence[Span]], mesh: Mesh, height: float) -> Grid | None:
+    """The table in a mesh; None where hardly anything is printed in it, or where lines seem to lack."""
     box = mesh.box
     cells: dict[int, list[Piece]] = {}
     numbers, inside, beside = [], [], []
@@ -86,13 +89,33 @@ def _ruled(lines: Sequence[Sequence[Span]], mesh: Mesh) -> Grid | None:
                 across = min(max(bisect(mesh.xs, x) - 1, 0), len(mesh.xs) - 2)
                 down = min(max(bisect(mesh.ys, y) - 1, 0), len(mesh.ys) - 2)
                 cells.setdefault(mesh.owner[down][across], []).append(piece)
-    if len(cells) < 3:
+    if len(cells) < 3 or len(beside) > BESIDE * len(inside) or not _believed(cells, mesh, height):
         return None
     told = {cell: _entry(parts) for cell, parts in cells.items()}
-    rows = [tuple(told.get(cell, Entry()) for cell in row) for row in mesh.owner]
+    used = [column for column in range(len(mesh.xs) - 1) if any(row[column] in told for row in mesh.owner)]
+    rows = [tuple(told.get(row[column], Entry()) for column in used) for row in mesh.owner]
     score = sum(span.score * len(span.text) for span in inside) / max(1, sum(len(span.text) for span in inside))
     return Grid(numbers[0], numbers[-1], tuple(row for row in rows if any(cell.text for cell in row)), score,
                 tuple(beside))  # fmt: skip
+
+
+def _believed(cells: Mapping[int, Sequence[Piece]], mesh: Mesh, height: float) -> bool:
+    """Whether the print bears the lines out: no cell holds what stands in several columns, no row several rows."""
+    crowded = 0
+    for parts in cells.values():
+        ordered = sorted(parts, key=lambda part: part.x0)
+        crowded += any(
+            right.x0 - left.x1 > FAR * height and min(left.y1, right.y1) - max(left.y0, right.y0) > 0.5 * height
+            for left, right in pairwise(ordered)
+        )
+    if crowded > CROWDED * len(cells):
+        return False
+    for row in mesh.owner:
+        told = [cells[cell] for cell in set(row) if cell in cells]
+        stacked = sum(max(part.y0 for part in parts) > min(part.y1 for part in parts) for parts in told)
+        if len(told) > 1 and stacked > STACKED * len(told):
+            return False
+    return True
 
 
 def _parted(span: Span, xs: Sequence[float]) -> list[Piece]:

@@ -288,5 +288,5 @@ def sheet(
     return Sheet(
         width, depth, rows, phrases, down, up, segments, height,
         x0=min((s.x0 for s in segments), default=0.0), y0=min((s.y0 for s in segments), default=0.0),
-        x1=max((s.x1 for s in segments), default=1.0), y1=max((s.y1 for s in segments), default=1.0),
+        x1=max((s.x1 for s in segments), default=1.0), y1=max((s.y1 for s in segments), default=1.0), meshes=meshes,
     )  # fmt: skip
