@@ -106,6 +106,8 @@ def printed(field: Field, value: Any) -> str:
         return ", ".join(str(each) for each in value)
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {each}" for key, each in value.items() if each is not None)
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        value = int(value)
     text = value.isoformat() if hasattr(value, "isoformat") else str(value)
     if getattr(field, "decimal", None) == "," and not isinstance(value, str):
         text = text.replace(".", ",")

@@ -5,6 +5,7 @@ A file is read again only when it has changed, so that a page over 20,000 record
 
 import functools
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 
 FILES_KEPT = 2000
 SAID = 3  # values that stand for a record in the list
+_COLUMNS = dict.fromkeys(("job", "day", "document_id", "source", "status", "issue", "said", "text"), "string") | {
+    "page": "int32",
+    "sure": "float64",
+    "issues": "int32",
+}
 _FIRST: dict[Status, int] = {"failed": 0, "review": 1, "ok": 2}
 
 
@@ -38,12 +44,10 @@ def overview(root: Path) -> "pa.Table":
 
     parts = []
     for path in sorted((root / "results").glob("*/*.parquet")):
-        try:
+        with suppress(FileNotFoundError):  # a run just made the table again: the next look sees it
             found = path.stat()
             parts.append(_flat(path, found.st_mtime_ns, found.st_size))
-        except (OSError, pa.ArrowInvalid):
-            continue  # it was just replaced, or is no table: the next look sees it whole
-    return pa.concat_tables(parts) if parts else pa.table({})
+    return pa.concat_tables(parts) if parts else pa.table({name: pa.array([], kind) for name, kind in _COLUMNS.items()})
 
 
 def chosen(table: "pa.Table", only: Filter) -> "pa.Table":
@@ -51,8 +55,6 @@ def chosen(table: "pa.Table", only: Filter) -> "pa.Table":
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if not table.num_rows:
-        return table
     masks = [pc.equal(table[name], value) for name, value in (("job", only.job), ("status", only.status)) if value]
     if only.day:
         masks.append(pc.equal(table["day"], only.day))
@@ -78,11 +80,12 @@ def _flat(path: Path, changed: int, size: int) -> "pa.Table":
     names = table.column_names
     fields = names[names.index("processed_at") + 1 : names.index("confidence")]
     words = [_words(table[name].combine_chunks()) for name in fields]
-    words = [each for each in words if each is not None]
+    words = [column for column in words if column is not None]
     first = [pc.utf8_slice_codeunits(each, 0, 60) for each in words[:SAID]]
     issues = table["issues"].combine_chunks()
     counts = pc.fill_null(pc.list_value_length(issues), 0)
-    told = pc.struct_field(pc.list_flatten(issues), "message")
+    each = pc.list_flatten(issues)
+    told = _joined([pc.struct_field(each, "path"), pc.struct_field(each, "message")], ": ", len(each))
     one = _firsts(told, pc.list_parent_indices(issues), count)
     error = pc.struct_field(table["error"].combine_chunks(), "code")
     issue = pc.coalesce(one, error, pa.scalar(""))
@@ -108,7 +111,10 @@ def _joined(parts: list[Any], between: str, count: int) -> Any:
 
     if not parts:
         return pa.array([""] * count, pa.string())
-    return pc.binary_join_element_wise(*parts, between, null_handling="skip")
+    # pyarrow 26 with null_handling="skip" loses the rows in which all parts are null, so nulls are blanked instead
+    joined = pc.binary_join_element_wise(*parts, between, null_handling="replace", null_replacement="")
+    once = pc.replace_substring_regex(joined, f"(?:{between}){{2,}}", between)
+    return pc.utf8_trim(once, between)
 
 
 def _words(column: Any) -> Any | None:

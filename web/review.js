@@ -112,7 +112,13 @@ export default function ({ data, parentElement, setTriggerValue }) {
 
   function drawRows(field) {
     const made = make("fieldset"), rows = make("div", undefined, "rows"), table = make("table"), head = make("tr")
-    for (const column of field.columns) head.append(make("th", column.name + (column.unit ? ` (${column.unit})` : "")))
+    field.columns.forEach((column, at) => {
+      const made = make("th", column.name + (column.unit ? ` (${column.unit})` : ""))
+      const longest = Math.max(column.name.length, ...field.rows.map(row => row[at].value.length), 5)
+      made.style.minWidth = `${Math.min(longest + 3, 30)}ch`
+      made.style.width = `${Math.min(longest + 3, 60)}ch`
+      head.append(made)
+    })
     head.append(make("th"))
     table.append(head)
     field.rows.forEach((row, index) => {
