@@ -155,7 +155,7 @@ def test_drawn_lines_part_cells_that_touch_and_hold_two_lines_together() -> None
     ]
     image, lines = drawn(cells)
     (mesh,) = meshes(np.asarray(image))
-    assert (len(mesh.xs) - 1, len(mesh.ys) - 1) == (3, 3)
+    assert (len(mesh.xs) - 1, len(mesh.ys) - 1) == (3, 4)
     found = texts(laid_out(lines, *image.size, meshes=(mesh,)))
     assert found == [[[cell.replace("\n", " ") for cell in row] for row in cells]]
 
