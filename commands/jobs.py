@@ -55,7 +55,13 @@ def show(job: JobName, config: Config = None, jobs: Jobs = None, as_json: Json =
             print_json(view)
         else:
             sys.stdout.write(f"{view['system']}\n\n{view['question']}\n\n")
-            sys.stdout.write(simplejson.dumps(view["schema"], ensure_ascii=False, indent=1) + "\n\n")
+            schema = view["schema"]
+            form = (
+                "The answer is text, of no set form."
+                if schema is None
+                else simplejson.dumps(schema, ensure_ascii=False, indent=1)
+            )
+            sys.stdout.write(form + "\n\n")
             show_rows(["column", "type"], view["columns"].items())
 
 

@@ -316,3 +316,113 @@ def test_whatever_was_answered_gives_a_record(given_answers: list[Any], cut: int
     assert {issue.path for issue in record.issues} <= paths | {"", "seller", "lines", "seller.phones"} | {
         path.rpartition(".")[0] for path in paths
     }
+
+
+# --- free text, lists without an object, boxes, measures
+
+TEXT = parse_job(b"name: t\nfields: {what: {type: prose, required: true}}")
+FINDS = parse_job(
+    b"name: f\nfields: {finds: {type: list, fields: {label: {type: text}, where: {type: box}}}, note: {type: text}}"
+)
+GAUGE = parse_job(
+    b"name: g\nfields:\n  reading: {type: measure, unit: kPa}\n"
+    b"  rows: {type: list, fields: {p: {type: measure, unit: bar}}}\nrules: [reading > 3]\n"
+)
+
+
+def test_a_free_answer_is_the_value_as_it_is() -> None:
+    record = read(reply('A pump.\n  It says: {"total": 1}\n', job=TEXT), job=TEXT)
+    assert record.data == {"what": 'A pump.\n  It says: {"total": 1}'}
+    assert record.status == "ok"
+
+
+@pytest.mark.parametrize("text", ['{"what": "A\\npump."}', '```json\n{"what": "A\\npump."}\n```'])
+def test_a_free_answer_that_was_wrapped_is_unwrapped(text: str) -> None:
+    assert read(reply(text, job=TEXT), job=TEXT).data == {"what": "A\npump."}
+
+
+@pytest.mark.parametrize("text", ["", "null", " \n"])
+def test_nothing_is_missing_where_it_is_required(text: str) -> None:
+    record = read(reply(text, job=TEXT), job=TEXT)
+    assert record.data == {"what": None}
+    assert codes(record) == [("missing", "what")]
+
+
+def test_a_free_answer_that_was_cut_off_is_kept_and_says_so() -> None:
+    record = read(reply("A long st", job=TEXT, finish="length"), job=TEXT)
+    assert record.data == {"what": "A long st"}
+    assert codes(record) == [("truncated", "")]
+
+
+def test_the_texts_of_windows_follow_one_another_and_a_torn_page_adds_none() -> None:
+    windows = [
+        reply("One.", page(1), job=TEXT, windows=3),
+        reply("{}", page(2, fault="torn"), job=TEXT, window=1, windows=3),
+        reply("One.\n\nThree.", page(3), job=TEXT, window=2, windows=3),
+    ]
+    record = read(*windows, job=TEXT)
+    assert record.data == {"what": "One.\n\nOne.\n\nThree."}
+    assert codes(record) == [("unreadable", "")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{"bbox_2d": [1, 2, 30, 40], "label": "hole"}]',
+        '```json\n[\n\t{"bbox_2d": [1, 2, 30, 40], "label": "hole"}\n]\n```',
+        'I see one:\n```json\n[{"bbox_2d": [1, 2, 30, 40], "label": "hole"}]\n```\nNothing else.',
+        '{"finds": [{"where": {"bbox_2d": [1, 2, 30, 40], "page": 1}, "label": "hole"}], "note": null}',
+        '{"finds": [{"where": [1, 2, 30, 40], "label": "hole"}]}',
+    ],
+)
+def test_a_list_alone_is_the_jobs_only_list(text: str) -> None:
+    record = read(reply(text, job=FINDS), job=FINDS)
+    box = {"page": 1, "x": 1.0, "y": 2.0, "width": 29.0, "height": 38.0}
+    assert record.data == {"finds": [{"label": "hole", "where": box}], "note": None}
+    assert record.evidence["finds[0].where"] == Evidence(1, Box(1, 2, 29, 38), "")
+    assert record.status == "ok"
+
+
+def test_a_list_that_breaks_off_keeps_its_whole_rows() -> None:
+    text = '```json\n[{"bbox_2d": [1, 2, 30, 40], "label": "hole"}, {"bbox_2d": [50, 60, 7'
+    record = read(reply(text, job=FINDS, finish="length"), job=FINDS)
+    assert [row["label"] for row in record.data["finds"]][:1] == ["hole"]
+    assert all(row["where"] is None for row in record.data["finds"][1:])
+    assert ("truncated", "") in codes(record)
+    assert read(reply("[]", job=FINDS), job=FINDS).status == "ok"
+
+
+def test_boxes_come_back_from_their_own_page_and_bad_ones_are_null() -> None:
+    half = page(2, to_source=Affine(2, 0, 5, 0, 2, 7))
+    finds = [
+        {"label": "a", "where": {"bbox_2d": [10, 10, 20, 30], "page": 2}},
+        {"label": "b", "where": {"bbox_2d": [20, 10, 10, 30], "page": 1}},
+        {"label": "c", "where": {"bbox_2d": [10, 10, 20, 30], "page": 9}},
+    ]
+    record = read(reply({"finds": finds}, page(1), half, job=FINDS), job=FINDS)
+    boxes = [row["where"] for row in record.data["finds"]]
+    assert boxes == [{"page": 2, "x": 25.0, "y": 27.0, "width": 20.0, "height": 40.0}, None, None]
+    assert codes(record) == [("bad_box", "finds[1].where"), ("bad_box", "finds[2].where")]
+
+
+def test_what_is_printed_for_a_measure_stands_beside_it() -> None:
+    answer = {"reading": "１.2MPa", "rows": [{"p": "3 kg"}, {"p": None}, {"p": 2}]}
+    record = read(reply(answer, job=GAUGE), job=GAUGE)
+    assert record.data == {
+        "reading": 1200.0,
+        "reading_printed": "１.2MPa",
+        "rows": [{"p": None, "p_printed": "3 kg"}, {"p": 2.0, "p_printed": "2"}],
+    }
+    assert codes(record) == [("wrong_type", "rows[0].p")]
+    assert "kg cannot be brought to bar" in record.issues[0].message
+
+
+def test_the_print_is_that_of_the_window_whose_value_counts() -> None:
+    windows = [
+        reply({"reading": None}, page(1), job=GAUGE, windows=3),
+        reply({"reading": "5 bar"}, page(2), job=GAUGE, window=1, windows=3, confidence={"reading": 0.6}),
+        reply({"reading": "7 kPa"}, page(3), job=GAUGE, window=2, windows=3, confidence={"reading": 0.9}),
+    ]
+    record = read(*windows, job=GAUGE)
+    assert (record.data["reading"], record.data["reading_printed"]) == (7.0, "7 kPa")
+    assert codes(record) == [("conflict", "reading")]

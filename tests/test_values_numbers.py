@@ -127,6 +127,35 @@ def test_measures(text: str, unit: str, expected: tuple[str, str] | None) -> Non
     assert measures.read(text, unit) == (None if expected is None else (Decimal(expected[0]), expected[1]))
 
 
+@pytest.mark.parametrize(
+    ("printed", "wanted"),
+    [("rpm", "Hz"), ("°", "%"), ("Stk", "%"), ("kg", "kPa"), ("Nm", "m"), ("°C", "kPa"), ("flurb", "m"), ("m2", "m3")],
+)
+def test_units_of_other_things_are_not_brought_to_each_other(printed: str, wanted: str) -> None:
+    assert measures.convert(Decimal(60), printed, wanted) is None
+
+
+UNITS = ["kPa", "bar", "psi", "kgf/cm²", "MPa", "mmHg"]
+
+
+@given(
+    value=st.decimals(Decimal("0.001"), Decimal(10**6), places=3),
+    one=st.sampled_from(UNITS),
+    two=st.sampled_from(UNITS),
+)
+def test_a_measure_comes_back_from_another_unit(value: Decimal, one: str, two: str) -> None:
+    there = measures.convert(value, one, two)
+    assert there is not None
+    back = measures.convert(there, two, one)
+    assert back is not None
+    assert abs(back - value) <= abs(value) * Decimal("1e-10")
+
+
+@given(value=st.decimals(-1000, 10**6, places=2), unit=st.sampled_from(["°C", "°F", "K", "%", "mm", "rpm", *UNITS]))
+def test_a_printed_measure_is_read_as_it_is(value: Decimal, unit: str) -> None:
+    assert measures.read(f"{value} {unit}", unit) == (value, unit)
+
+
 def test_measures_are_found_on_a_line() -> None:
     found = measures.find("压力: 1.2 MPa 温度: 35℃", "kPa")
     assert [(one.value, "压力: 1.2 MPa 温度: 35℃"[one.start : one.end]) for one in found] == [
