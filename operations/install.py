@@ -30,7 +30,7 @@ def install(bundle: Path, target: Path) -> None:
         raise BundleError(f"The bundle is not whole:\n{listed}\nCopy it again.")
     say(f"every byte is as it was made; SHA-256 of {NAME}: {sha256_of(bundle / NAME)}")
     before = _earlier(bundle, target)
-    kept = _copy(bundle, target, manifest, before)
+    kept = copy(bundle, target, manifest, before)
     say("making .venv and installing the packages from the bundle")
     _environment(bundle, target)
     shutil.copyfile(bundle / NAME, target / KEPT)
@@ -52,7 +52,7 @@ def _earlier(bundle: Path, target: Path) -> dict[str, tuple[int, str]]:
     return {}
 
 
-def _copy(bundle: Path, target: Path, manifest: Manifest, before: dict[str, tuple[int, str]]) -> list[str]:
+def copy(bundle: Path, target: Path, manifest: Manifest, before: dict[str, tuple[int, str]]) -> list[str]:
     """Copies project and weights; returns the paths that a person changed since, which are left."""
     kept = []
     for path, (_, sha256) in manifest.files.items():

@@ -1,0 +1,194 @@
+"""The doctor: what is well, what is not and what to do, and how long tonight will take. No GPU is needed to test it."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models import checkup
+from operations import offline, tonight
+from pipeline.finding import Finding
+from pipeline.settings import Settings
+
+PROJECT = Path(__file__).parents[1]
+
+
+def asked(root: Path, *words: str, config: dict[str, object] | None = None) -> tuple[int, dict[str, Any]]:
+    (root / "config.yaml").write_text(json.dumps({"engine": "ocr", **(config or {})}))
+    environment = {name: value for name, value in os.environ.items() if name not in offline.SWITCHES}
+    done = subprocess.run(
+        [sys.executable, PROJECT / "run_batch.py", "doctor", "--json", "--config", root / "config.yaml", "--root", root,
+         "--jobs", root / "jobs", *words],
+        capture_output=True, text=True, check=False, cwd=root, env=environment,
+    )  # fmt: skip
+    return done.returncode, json.loads(done.stdout)
+
+
+def lines(told: dict[str, Any], check: str) -> list[tuple[str, str, str]]:
+    return [(each["state"], each["seen"], each["cure"]) for each in told["findings"] if each["check"] == check]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "inbox" / "note").mkdir(parents=True)
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs" / "note.yaml").write_text("fields: {number: {type: text}}\n")
+    return tmp_path
+
+
+def test_all_is_well_and_nothing_is_known_of_the_pace(root: Path) -> None:
+    (root / "inbox" / "note" / "a.pdf").write_bytes(b"%PDF")
+    code, told = asked(root)
+    assert code == 0, told
+    assert {each["state"] for each in told["findings"] if each["check"] != "packages"} == {"ok"}
+    assert lines(told, "packages")[0][0] == "ok"
+    assert lines(told, "offline")[0][0] == "ok"  # the command line set them: the environment had none
+    (box,) = told["tonight"]
+    assert (box["inbox"], box["documents"], box["seconds"]) == ("note", 1, None)
+    assert (
+        sorted(path.name for path in root.iterdir()) == ["cache", "config.yaml", "inbox", "jobs"]
+        or not (root / "cache").exists()
+    )
+
+
+def test_faults_are_told_together_each_with_its_cure(root: Path) -> None:
+    (root / "jobs" / "bad.yaml").write_text("feilds: {}\n")
+    (root / "runs").mkdir()
+    (root / "runs" / "2999-01-01_00-00-00.json").write_text("{}")
+    code, told = asked(root, "--bundle", str(root))
+    assert code == 1
+    faults = {each["check"]: each["cure"] for each in told["findings"] if each["state"] == "fault"}
+    assert set(faults) == {"bundle", "jobs", "clock"}
+    assert all(faults.values())
+
+
+def test_broken_settings_are_a_line_too(root: Path) -> None:
+    code, told = asked(root, config={"engine": "ocr", "poll": "maybe"})
+    assert code == 1
+    ((state, seen, cure),) = lines(told, "settings")
+    assert state == "fault"
+    assert "poll" in seen
+    assert cure
+
+
+def test_no_inbox_is_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs" / "note.yaml").write_text("fields: {number: {type: text}}\n")
+    code, told = asked(tmp_path)
+    assert code == 1
+    assert "mkdir" in lines(told, "folders")[0][2]
+
+
+def test_how_long_comes_from_the_last_run_of_the_same_engine(root: Path) -> None:
+    runs = root / "runs"
+    runs.mkdir()
+
+    def account(name: str, model: str, speed: float, pages: int) -> None:
+        documents = [{"inbox": "note", "pages": pages}, {"inbox": "note", "pages": 0}]
+        told = {"model": model, "counts": {"pages_per_second": speed}, "documents": documents}
+        (runs / f"{name}.json").write_text(json.dumps(told))
+
+    account("2026-01-01_00-00-00", "ocr", 1.0, 3)
+    account("2026-01-02_00-00-00", "ocr", 2.0, 4)
+    account("2026-01-03_00-00-00", "qwen_vl", 20.0, 4)
+    account("2026-01-04_00-00-00", "ocr", 0.0, 4)
+    (runs / "2026-01-05_00-00-00.json").write_text("torn")
+    pace = tonight.last_pace(runs, "ocr")
+    assert pace is not None
+    assert (pace.run, pace.seconds("note", 10), pace.seconds("other", 1)) == ("2026-01-02_00-00-00", 20.0, 2.0)
+    assert tonight.last_pace(runs, "echo") is None
+    for number in range(10):
+        (root / "inbox" / "note" / f"{number}.pdf").write_bytes(b"%PDF")
+    _, told = asked(root)
+    assert told["tonight"][0]["seconds"] == 20.0
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(5, "5 s"), (600, "10 min"), (9000, "2.5 h")])
+def test_a_time_in_words(seconds: float, said: str) -> None:
+    assert tonight.words(seconds) == said
+
+
+def folder_of_weights(place: Path) -> Path:
+    """Tiny, but whole: one shard of one tensor."""
+    place.mkdir()
+    for name in ("tokenizer.json", "tokenizer_config.json", "preprocessor_config.json"):
+        (place / name).write_text("{}")
+    (place / "config.json").write_text('{"model_type": "qwen2_5_vl"}')
+    head = b'{"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}'
+    (place / "model.safetensors").write_bytes(len(head).to_bytes(8, "little") + head + bytes(16))
+    return place
+
+
+def seen_weights(settings: Settings, published: dict[str, str] | None = None) -> tuple[Finding, list[str]]:
+    read: list[str] = []
+
+    def begin(text: str, size: int) -> Any:
+        read.append(text)
+        return lambda done: None
+
+    findings = list(checkup.checkup(settings, published or {}, begin))
+    (found,) = (each for each in findings if each.check == "weights")
+    return found, read
+
+
+def test_weights_are_read_once_and_again_when_they_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    settings = Settings(engine="ocr", weights=folder_of_weights(tmp_path / "weights"))
+    first, read = seen_weights(settings)
+    assert (first.state, read) == ("ok", ["reading the weights"])
+    assert seen_weights(settings) == (first, [])
+    shard = tmp_path / "weights" / "model.safetensors"
+    good = shard.read_bytes()
+    shard.write_bytes(good[:-1] + b"x")  # the same size: only its bytes tell
+    os.utime(shard, ns=(time.time_ns(), time.time_ns()))
+    second, read = seen_weights(settings)
+    assert read == ["reading the weights"]
+    assert second.state == "ok"
+    assert second.seen != first.seen
+    published = {"model.safetensors": "0" * 64}
+    third, _ = seen_weights(settings, published)
+    assert (third.state, "model.safetensors" in third.seen) == ("fault", True)
+    noted = tmp_path / "weights/.cache/huggingface/download/model.safetensors.metadata"
+    noted.parent.mkdir(parents=True)
+    noted.write_text(f"commit\n{'1' * 64}\n0\n")
+    assert seen_weights(settings)[0].state == "fault"
+    shard.write_bytes(good[:-3])
+    assert "cut off" in (cut := seen_weights(settings)[0]).seen or "belong" in cut.seen
+
+
+def test_a_gpu_engine_without_gpu_and_torch_is_told_to_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", str(tmp_path))  # no nvidia-smi
+    settings = Settings(engine="qwen_vl", weights=folder_of_weights(tmp_path / "weights"))
+    found = {each.check: each for each in checkup.checkup(settings, {}, lambda text, size: lambda done: None)}
+    if Path("/dev/nvidia0").exists():
+        pytest.skip("this machine has a GPU")
+    assert found["GPU"].state == "fault"
+    assert "ocr" in found["GPU"].cure
+    assert found["VRAM"].state == "warning"
+    assert found["attention"].state == "warning"
+
+
+@pytest.mark.parametrize(
+    ("free_mib", "vram", "state"),
+    [(24000, 23, "ok"), (20000, 23, "warning"), (1000, None, "fault"), (24000, 2, "fault")],
+)
+def test_free_memory_is_held_against_the_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_mib: int, vram: float | None, state: str
+) -> None:
+    """With an nvidia-smi that answers as the driver's does."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    program = tmp_path / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\necho 'NVIDIA GeForce RTX 4090, 550.54.14, 24564, {free_mib}'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    settings = Settings(engine="qwen_vl", vram_gib=vram, weights=folder_of_weights(tmp_path / "weights"))
+    found = {each.check: each for each in checkup.checkup(settings, {}, lambda text, size: lambda done: None)}
+    assert "RTX 4090" in found["GPU"].seen
+    assert found["VRAM"].state == state
+    assert (found["VRAM"].cure == "") == (state == "ok")
