@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from web import ask, look, review
+from web import ask, look, review, runs
 
 st.set_page_config(page_title="Scanmill", page_icon=Path(__file__).with_name("icon.svg"), layout="wide")
 look.dress()
@@ -12,6 +12,7 @@ page = st.navigation(
     [
         st.Page(review.page, title="Review", url_path="review", icon=":material/fact_check:", default=True),
         st.Page(ask.page, title="Ask", url_path="ask", icon=":material/forum:"),
+        st.Page(runs.page, title="Runs", url_path="runs", icon=":material/monitoring:"),
     ],
     position="top",
 )

@@ -36,7 +36,8 @@ def _history(root: Path) -> History:
 
 
 @functools.cache
-def _desk(root: Path) -> Desk:
+def desk_of(root: Path) -> Desk:
+    """The desk of this server."""
     import atexit
 
     place = here()
@@ -48,7 +49,7 @@ def _desk(root: Path) -> Desk:
 def page() -> None:
     """The page."""
     place = here()
-    history, desk = _history(place.root), _desk(place.root)
+    history, desk = _history(place.root), desk_of(place.root)
     owner = visitor()
     name = st.query_params.get("c")
     if name and history.mine(owner, name) is None:

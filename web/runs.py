@@ -1,0 +1,188 @@
+"""Runs: what waits, what goes on now, and how past nights went."""
+
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from pipeline import live
+from pipeline.disk import folder, storing
+from pipeline.lock import holder
+from pipeline.status import status
+from pipeline.webpage import span, visible
+from web import look, nights
+from web.ask import desk_of
+from web.asking import RUN
+from web.place import Place, here
+
+LOOK_S = 2.0
+SHOWN = 60  # runs in the list
+
+
+def page() -> None:
+    """The page."""
+    place = here()
+    root = place.root
+    st.subheader("Runs")
+    st.fragment(_now, run_every=LOOK_S)(place)
+    runs = nights.runs(root)
+    if not runs:
+        look.nothing("No run has ended yet.", "After the first one, its account and its figures stand here.")
+        return
+    _plots(runs)
+    _people(place)
+    _past(root, runs)
+
+
+# ---- now
+def _now(place: Place) -> None:
+    told = live.read(place.root)
+    if told and told.get("state") == "working":
+        _working(told)
+    elif told:
+        st.info(
+            f"Run {look.plain(told['run'])} waits for files since {_clock(told['since'])} (engine {told['engine']})."
+        )
+    elif held := holder(place.root):
+        st.info(f"Run {look.plain(held.get('run'))} is just starting.")
+    _boxes(place)
+
+
+def _working(told: Mapping[str, Any]) -> None:
+    counts: Mapping[str, int] = told["counts"]
+    done, waiting = sum(counts.values()), max(int(told["waiting"]), sum(counts.values()), 1)
+    gone = (datetime.now().astimezone() - datetime.fromisoformat(told["since"])).total_seconds()
+    left = f", about {span(gone / done * (waiting - done))} to go" if 0 < done < waiting else ""
+    ends = ", ".join(f"{count} {what}" for what, count in counts.items()) or "nothing has ended yet"
+    st.progress(done / waiting, f"{done} of {waiting} documents: {ends}. {told['pages']} pages in {span(gone)}{left}.")
+    last = f" Last: {look.plain(visible(told['last']))}." if told.get("last") else ""
+    st.caption(f"Run {look.plain(told['run'])}, process {told['pid']}, engine {look.plain(told['engine'])}.{last}")
+
+
+def _boxes(place: Place) -> None:
+    view = status(place.root, list(place.jobs().values()))
+    boxes = [box for box in view["boxes"] if any(box[key] for key in ("waiting", "in_work", "done", "failed"))]
+    if boxes:
+        st.dataframe(
+            [{**box, "jobs": box["jobs"] or "no job reads it"} for box in boxes],
+            hide_index=True,
+            column_config={"in_work": "in work"},
+        )
+    waiting, failed = (sum(box[key] for box in view["boxes"]) for key in ("waiting", "failed"))
+    row = st.container(horizontal=True, vertical_alignment="center")
+    busy = holder(place.root) and not _own_watch(place)
+    if row.button(
+        f"Run now ({waiting} wait)", icon=":material/play_arrow:", disabled=bool(busy) or not waiting, key="run-now"
+    ):
+        _start(place, "run")
+    if row.button(
+        f"Retry failed ({failed})", icon=":material/refresh:", disabled=bool(busy) or not failed, key="retry-failed",
+        help="Moves what failed back into its inbox, to be read again at the next run."
+    ):  # fmt: skip
+        _retry(place)
+    if busy:
+        row.caption("While a run is at work these wait.")
+    for note in view["notes"]:
+        if note.startswith("no job reads") or "lie in inbox/" in note:
+            st.warning(look.plain(note))
+
+
+def _own_watch(place: Place) -> bool:
+    owner = desk_of(place.root).owner()
+    return owner is not None and owner.mine
+
+
+def _start(place: Place, verb: str) -> None:
+    """In a process of its own: it goes on when the page is closed."""
+    desk_of(place.root).close()  # the watch that only answers questions steps aside
+    log = folder(place.root, "runs") / "run.log"
+    with storing(log), open(log, "wb") as out:
+        subprocess.Popen(
+            [sys.executable, str(RUN), verb, *place.arguments],
+            stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
+        )  # fmt: skip
+    st.toast("The run starts.")
+
+
+def _retry(place: Place) -> None:
+    desk_of(place.root).close()
+    arguments = [each for each in place.arguments if each != "--jobs" and each != str(place.settings.jobs)]
+    done = subprocess.run(
+        [sys.executable, str(RUN), "retry", *arguments],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    st.toast(look.plain(done.stderr.strip() or "Nothing was moved."))
+
+
+# ---- the past
+def _plots(runs: Sequence[nights.Run]) -> None:
+    import altair as alt
+    import pandas as pd
+
+    days = nights.by_day(runs)
+    frame = pd.DataFrame(days)
+    colours = alt.Scale(domain=["ok", "review", "failed"], range=["#2f7d57", "#b0730f", "#b53a31"])
+    long = frame.melt("day", ["ok", "review", "failed"], "records", "count")
+    bar = alt.Chart(long).mark_bar().encode(
+        x=alt.X("day:O", title=None, axis=alt.Axis(labelAngle=0, labelOverlap=True)),
+        y=alt.Y("count:Q", title=None),
+        color=alt.Color("records:N", scale=colours, legend=alt.Legend(orient="top", title=None)),
+        order=alt.Order("records:N", sort="descending"),
+        tooltip=["day", "records", "count"],
+    )  # fmt: skip
+    first, second, third = st.columns(3)
+    with first:
+        st.markdown("**Records a day**")
+        st.altair_chart(bar.properties(height=190), width="stretch")
+    for column, name, title, shown in (
+        (second, "pace", "Pages a second", ".3~g"), (third, "review_share", "Share for review", ".0%"),
+    ):  # fmt: skip
+        line = alt.Chart(frame).mark_line(point=True, color="#245a8d").encode(
+            x=alt.X("day:O", title=None, axis=alt.Axis(labelAngle=0, labelOverlap=True)),
+            y=alt.Y(f"{name}:Q", title=None, axis=alt.Axis(format=shown), scale=alt.Scale(domainMin=0)),
+            tooltip=["day", alt.Tooltip(f"{name}:Q", format=shown)],
+        )  # fmt: skip
+        with column:
+            st.markdown(f"**{title}**")
+            st.altair_chart(line.properties(height=190), width="stretch")
+
+
+def _people(place: Place) -> None:
+    with st.expander("How right was it? What people corrected and approved"):
+        if not st.toggle("Count", help="Reads every record: a few seconds for many thousands.", key="count-right"):
+            return
+        with st.spinner("Reading records …"):
+            rows = [told for name in place.jobs() if (told := nights.checked(place.root, name)) is not None]
+        if rows:
+            st.dataframe(
+                rows, hide_index=True, column_config={"right": st.column_config.NumberColumn(format="percent")}
+            )
+            st.caption("Right: values of approved or corrected records that nobody had to change.")
+        else:
+            st.caption("Nobody has approved or corrected a record yet. Do so under Review.")
+
+
+def _past(root: Path, runs: Sequence[nights.Run]) -> None:
+    st.markdown("**Past runs**")
+    picked = st.dataframe(
+        [run.row() for run in runs[:SHOWN]],
+        hide_index=True, on_select="rerun", selection_mode="single-row", key="past-runs",
+    )  # fmt: skip
+    if len(runs) > SHOWN:
+        st.caption(f"The newest {SHOWN} of {len(runs)}; all lie in {look.plain(root / 'runs')}.")
+    if rows := picked["selection"]["rows"]:
+        run = runs[rows[0]]
+        for fault in run.faults:
+            st.error(look.plain(fault))
+        with storing(run.page):
+            look.safe_preview(run.page.read_text("utf-8"), key=f"report-{run.page.stem}", height_px=820)
+    else:
+        st.caption("Choose a row to see its account.")
+
+
+def _clock(at: str) -> str:
+    return datetime.fromisoformat(at).astimezone().strftime("%H:%M:%S")
