@@ -571,6 +571,8 @@ def test_the_cpu_engine_reads_what_it_cannot_answer(tmp_path: Path) -> None:
     assert table["status"].to_dict() == {"dial.png": "review", "blank.png": "review", "frage.txt": "failed"}
     assert "1.2 MPa" in table.loc["dial.png", "answer"]
     assert [issue["code"] for issue in table.loc["dial.png", "issues"]] == ["only_read"]
+    assert table.loc["dial.png", "confidence"] is None
+    assert table.loc["dial.png", "evidence"]["answer"]["page"] == 1
     assert pd.isna(table.loc["blank.png", "answer"])
     assert table.loc["frage.txt", "error"]["code"] == "only_reads"
     assert Inbox(tmp_path, "retry").retry() == [f"{BOX}/frage"]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from handmade import Leaf, pdf, text
 from PIL import Image
 
 from models.echo import Echo
@@ -18,6 +19,7 @@ from pipeline.errors import BusyError, ConfigError
 from pipeline.job import Job, parse_job
 from pipeline.mill import Mill
 from pipeline.settings import Settings, load_settings
+from pipeline.types import Request
 
 PROJECT = Path(__file__).parents[1]
 NOTE = parse_job(b"name: note\npreprocess: []\nfields: {number: {type: text, required: true}, total: {type: money}}\n")
@@ -99,6 +101,38 @@ def test_the_same_bytes_are_read_once_and_again_when_the_job_changes(settings: S
     table = pd.read_parquet(root / "results" / "note")
     assert table[["number", "place"]].to_numpy().tolist() == [["B-2", "Ulm"]]
     assert "total" not in table
+
+
+def test_no_page_is_left_out_silently(settings: Settings) -> None:
+    """Nine pages, of which the sixth is broken, in windows of four; another job wants a row a page."""
+    whole = parse_job(b"name: note\npreprocess: []\nwindow: 4\nfields: {total: {type: money}}\n")
+    each = parse_job(b"name: page\ninbox: note\npreprocess: []\nper: page\nwindow: 4\nfields: {n: {type: integer}}\n")
+    path = pdf(settings.root / "inbox" / "note" / "a.pdf", [Leaf(text(f"page {n}")) for n in range(1, 10)])
+    path.write_bytes(path.read_bytes().replace(b"20 0 obj\n<< /Type /Page ", b"20 0 obj\n<< /Type /Pale "))
+    asked: list[Request] = []
+
+    def script(request: Request) -> str:
+        asked.append(request)
+        if request.job.name == "page":
+            return f'{{"n": {request.pages[0].number}}}'
+        return '{"total": "1.00"}' if request.window == 1 else "{}"
+
+    batch(settings, Echo(script), whole, each)
+    windows = [request for request in asked if request.job.name == "note"]
+    assert [[page.number for page in request.pages] for request in windows] == [[1, 2, 3, 4], [5, 6, 7, 8], [9]]
+    (row,) = pd.read_parquet(settings.root / "results" / "note").to_dict("records")
+    assert list(row["pages"]) == list(range(1, 10))
+    assert (row["status"], str(row["total"])) == ("review", "1.00")
+    assert [issue["code"] for issue in row["issues"]] == ["unreadable"]
+    assert row["issues"][0]["message"].startswith("page 6 could not be read")
+    rows = pd.read_parquet(settings.root / "results" / "page").sort_values("page")
+    assert rows["page"].tolist() == list(range(1, 10))
+    assert rows["status"].tolist() == ["ok"] * 5 + ["review"] + ["ok"] * 3
+    pages: dict[int, set[int]] = {}
+    for request in asked:
+        for page in request.pages:
+            pages.setdefault(page.number, set()).add(id(page))
+    assert all(len(seen) == 1 for seen in pages.values())  # both jobs got the very same decoded page
 
 
 def test_several_jobs_on_one_inbox_answer_every_document(settings: Settings) -> None:

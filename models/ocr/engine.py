@@ -175,14 +175,16 @@ class Ocr:
         self._pages -= len(question.pages)
         seconds = time.monotonic() - question.began
         for request, answer in zip(question.requests, answers, strict=True):
+            issues = _only_read(request.job)
+            unsure = {issue.path for issue in issues}  # how well it was read says nothing of the answer
             yield Reply(
                 request,
                 answer.text,
                 "stop",
                 evidence=answer.evidence,
-                confidence=answer.confidence,
+                confidence={path: sure for path, sure in answer.confidence.items() if path not in unsure},
                 seconds=seconds,
-                issues=_only_read(request.job),
+                issues=issues,
             )
 
     def _fail(self, question: _Question, error: Exception) -> Iterator[Reply]:
