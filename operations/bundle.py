@@ -16,6 +16,8 @@ from datetime import datetime
 from difflib import get_close_matches
 from pathlib import Path
 
+from packaging.requirements import Requirement
+
 from operations.install import LOCK, PROJECT, WEIGHTS, WHEELS
 from operations.manifest import BundleError, Machine, Manifest
 from operations.steps import Steps
@@ -121,8 +123,14 @@ def requirements(pyproject: Path, extras: Sequence[str]) -> list[str]:
             faults.append(Fault("--extra", None, "", f"{extra} is not known; {right}"))
     if faults:
         raise ConfigError(faults)
-    wanted = [*told["project"]["dependencies"], *told["build-system"]["requires"]]
-    return [*wanted, *(requirement for extra in extras for requirement in known[extra])]
+    wanted, open_ = [*told["project"]["dependencies"], *told["build-system"]["requires"]], list(extras)
+    while open_:
+        for line in known[open_.pop()]:
+            if (asked := Requirement(line)).name == told["project"]["name"]:  # an extra made of others
+                open_ += asked.extras
+            else:
+                wanted.append(line)
+    return wanted
 
 
 def project_files(project: Path) -> list[str]:

@@ -218,13 +218,14 @@ def _clock(root: Path) -> Finding:
 
 
 def _fonts() -> Finding:
-    """Marked pictures are lettered with the font inside Pillow, which needs FreeType; no font of the system is used."""
-    from PIL import features
+    """Marked pictures are lettered with the font inside OpenCV 5, which has Chinese letters."""
+    import cv2
 
-    if features.check("freetype2"):
-        return Finding("fonts", "ok", f"Pillow {version('pillow')} brings its own; none of the system is needed")
-    cure = "pip install --force-reinstall pillow: its wheels have FreeType."
-    return Finding("fonts", "warning", "this Pillow has no FreeType: marked pictures have coarse letters", cure)
+    seen = f"OpenCV {cv2.__version__}"
+    if hasattr(cv2, "FontFace"):
+        return Finding("fonts", "ok", f"{seen} brings its own, for marked pictures; none of the system is needed")
+    cure = "pip install --upgrade opencv-python; without it no marked pictures can be drawn."
+    return Finding("fonts", "fault", f"{seen} has no font that letters Chinese", cure)
 
 
 def _published(project: Path) -> dict[str, str]:

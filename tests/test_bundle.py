@@ -47,6 +47,7 @@ def test_extras_and_build_needs_are_asked_for_and_unknown_ones_named() -> None:
     more = bundle.requirements(HERE / "pyproject.toml", ["gpu", "flash"])
     assert any(line.startswith("setuptools") for line in base)
     assert {line.split(">")[0] for line in more} >= {"torch", "flash-attn", "numpy"}
+    assert not any(line.startswith("scanmill") for line in bundle.requirements(HERE / "pyproject.toml", ["test"]))
     with pytest.raises(ConfigError, match="did you mean flash"):
         bundle.requirements(HERE / "pyproject.toml", ["flas"])
 
