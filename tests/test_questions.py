@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -313,7 +314,9 @@ def test_two_machines_never_share_a_set(tmp_path: Path) -> None:
 # ---- kills
 def killed_at(change: int, work: Callable[[], None]) -> bool:
     """Does the work in a process that is killed right before its change number `change` to a folder; whether it was."""
-    child = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # other tests left threads; the child only moves files
+        child = os.fork()
     if child == 0:
         left = [change]
 
@@ -492,6 +495,30 @@ def test_what_was_only_read_is_asked_again(tmp_path: Path) -> None:
         assert batch(settings, model).summary()["done"] == done
     table = pd.read_parquet(tmp_path / "results" / "ask")
     assert table[["status", "answer"]].to_numpy().tolist() == [["ok", "It shows 12 bar."]]
+
+
+def test_killed_after_its_record_was_written_a_set_is_finished_and_not_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_of(tmp_path)
+    picture(tmp_path, "a.png")
+    drop(tmp_path, "a.png.txt", "What?")
+
+    def killed(*given: object) -> Path:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Inbox, "finish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            batch(settings, Echo({"*": "So."}))
+    assert [name.split("/", 1)[1] for name in files(tmp_path, "working")] == [
+        "ask.sets/a/a.png",
+        "ask.sets/a/a.png.txt",
+    ]
+    assert batch(settings, Echo({"*": "never asked"})).summary()["taken"] == 0
+    assert [name.split("/", 2)[2] for name in files(tmp_path, "done")] == ["a/a.png", "a/a.png.txt"]
+    table = pd.read_parquet(tmp_path / "results" / "ask")
+    assert table[["source", "answer"]].to_numpy().tolist() == [["a.png", "So."]]
 
 
 def test_every_picture_broken_fails_with_its_name(tmp_path: Path) -> None:
