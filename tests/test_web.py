@@ -99,6 +99,7 @@ def visit(chrome: Any, address: str, width: int = 1280) -> Iterator[Any]:
     """A visitor of their own; fails where the page asks anybody but its own server, or a script breaks."""
     context = chrome.new_context(viewport={"width": width, "height": 800})
     page = context.new_page()
+    page.set_default_timeout(10_000)
     asked: list[str] = []
     faults: list[str] = []
     page.on("request", lambda request: asked.append(request.url))

@@ -50,7 +50,7 @@ _POLICY = "; ".join(
 )
 _ANSWERS = {
     "content-security-policy": _POLICY,
-    "referrer-policy": "no-referrer",
+    "referrer-policy": "same-origin",  # with "no-referrer" a browser hides the origin of our own login form
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
 }

@@ -9,12 +9,14 @@ export default function ({ data, parentElement, setTriggerValue }) {
 
   const same = host.now && host.now.id === form.id && host.now.version === form.version
   if (!same) build()
+  host.building = false
   host.now = form
   host.data = data
   host.sent = false
   judge()
 
   function build() {
+    host.building = true
     host.sheet?.close()
     host.answers = {}
     host.rows = {}
@@ -90,7 +92,10 @@ export default function ({ data, parentElement, setTriggerValue }) {
   }
 
   function drawFields() {
+    const before = host.building
+    host.building = true
     host.form.replaceChildren(...host.fields.map(draw))
+    host.building = before
   }
 
   function draw(field) {
@@ -159,7 +164,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     made.disabled = !form.editable || kind.kind === "fixed"
     if (leaf.printed && leaf.printed !== leaf.value) made.title = `printed: ${leaf.printed}`
     made.onfocus = () => { host.at = leaf.path; light(leaf.path); made.select?.() }
-    made.onchange = () => changed(made)
+    made.onchange = () => { if (!host.building && host.now?.id === form.id) changed(made) } // not when it is taken away
     return made
   }
 

@@ -90,6 +90,7 @@ def _key(row: dict[str, Any]) -> str:
 def _hear_list(said: dict[str, Any]) -> None:
     match said["do"]:
         case "open":
+            st.session_state["review_told"] = []
             st.query_params["record"] = said["key"]
         case "turn":
             st.session_state["review_page"] = int(said["page"])
@@ -108,7 +109,7 @@ def _record(key: str) -> None:
     """Raises ConfigError and StorageError, which the shell tells in words."""
     job_name, document_id, number = (*key.split("/"), "", "")[:3]
     job = here().jobs().get(job_name)
-    told: list[dict[str, str]] = list(st.session_state.pop("review_told", ()))
+    told: list[dict[str, str]] = list(st.session_state.get("review_told", ()))
     if job is None or not number.isdigit():
         st.error(f"There is no job named {job_name} now, so its records cannot be opened.")
         if st.button("Back to the list"):
@@ -161,6 +162,8 @@ def _order() -> list[str]:
 def _hear_record(said: dict[str, Any], key: str, draft: Draft, order: list[str]) -> None:
     if said["id"] != key:
         return
+    if said["do"] != "check":
+        st.session_state["review_told"] = []
     match said["do"]:
         case "check":
             st.session_state["review_typed"] = said
