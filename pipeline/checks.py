@@ -2,7 +2,8 @@
 
 Dates, times, numbers, choices and the like are compared as typed values: the label's `norm`, or what the job's own
 field reads from the printing. Texts are compared by their letters and digits, folded: case, width, blanks and
-punctuation do not count, but where a text is a number, its minus sign does.
+punctuation do not count, but where a text is a number, its minus sign does. Boxes are compared by how much of both
+together they share.
 """
 
 import re
@@ -18,6 +19,7 @@ from pipeline.values import texts
 # close: not exact, but a text of nearly the same letters. empty: the label says nothing is there, and nothing was read.
 Verdict = Literal["exact", "close", "wrong", "missing", "invented", "empty"]
 CLOSE = 0.9  # the similarity (rapidfuzz ratio) from which two texts are close
+SAME_BOX, CLOSE_BOX = 0.9, 0.5  # of two boxes: people who draw the same box differ by a tenth; half is the usual bound
 PAIRED = (
     0.01  # rows that share nothing are still paired where that costs nothing: one wrong row, not one too few and many
 )
@@ -102,7 +104,10 @@ def judge(expected: Expected, value: Any, path: str, tolerance: Decimal = Decima
         verdict = "missing" if expected.options else "empty"
     elif not expected.options:
         verdict = "invented"
-    elif kind == "text":
+    elif kind == "box":
+        near = max(shared(option, value) for option in expected.options)
+        verdict = "exact" if near >= SAME_BOX else "close" if near >= CLOSE_BOX else "wrong"
+    elif kind == "text" or expected.field.LONG:
         near = max(likeness(str(option), str(value)) for option in expected.options)
         verdict = "exact" if near == 1 else "close" if near >= CLOSE else "wrong"
     else:
@@ -121,6 +126,16 @@ def likeness(one: str, other: str) -> float:
     if not left or not right:
         left, right = texts.fold(one), texts.fold(other)
     return 1.0 if left == right else min(0.999, fuzz.ratio(left, right) / 100)
+
+
+def shared(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
+    """The share that two boxes have in common of all that they cover (intersection over union), 0 on other pages."""
+    if one["page"] is not None and one["page"] != other["page"]:
+        return 0.0
+    wide = min(one["x"] + one["width"], other["x"] + other["width"]) - max(one["x"], other["x"])
+    high = min(one["y"] + one["height"], other["y"] + other["height"]) - max(one["y"], other["y"])
+    common = float(max(0.0, wide) * max(0.0, high))
+    return float(common / (one["width"] * one["height"] + other["width"] * other["height"] - common))
 
 
 def shown(value: Any) -> str:
@@ -197,12 +212,12 @@ def _expect_list(field: ListField, printed: Any, norm: Any, path: str) -> Iterat
 
 def _expect_leaf(field: Field, printed: Any, norm: Any, path: str) -> Expected | Unread:
     """Any of several printings is right, blanks among them aside; for a choice of many they are all meant together."""
-    many = getattr(field, "many", False)
+    many = getattr(field, "many", False) or field.type == "box"  # [120, 80, 310, 140] is one label
     words = [printed] if many or not isinstance(printed, list) else printed
     typed = [norm] if many or not isinstance(norm, list) else norm
     words, typed = [[each for each in told if not _nothing(each)] for told in (words, typed)]
     label = " or ".join(dict.fromkeys(map(shown, words or typed)))
-    if field.type == "text":
+    if field.type == "text" or field.LONG:
         return Expected(path, field, tuple(map(shown, words + typed)), label)
     if not words and not typed:
         return Expected(path, field, (), "")

@@ -6,6 +6,7 @@ Only paths and numbers travel; a worker writes the picture to a temporary file. 
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from errno import EDQUOT, ENOSPC, EROFS
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,7 +66,10 @@ class Drawings:
             self._tasks[task] = drawing, place, target
 
     def finished(self, timeout_s: float | None) -> list[Drawing]:
-        """The documents whose last picture is drawn by now; waits for one up to `timeout_s`, or as long as it takes."""
+        """The documents whose last picture is drawn by now; waits for one up to `timeout_s`, or as long as it takes.
+
+        Raises StorageError where a picture cannot be written.
+        """
         done: list[Drawing] = []
         while self._pool is not None and self._tasks and not done:
             finished = self._pool.wait(timeout_s)
@@ -99,9 +103,9 @@ def _fault(task: Task) -> str | None:
         task.result()
     except (DocumentError, WorkerError) as error:
         return str(error)
-    except OSError as error:
-        raise disk.storage_error(error, "the temporary folder") from error
-    except Exception as error:  # noqa: BLE001 - on hostile bytes a decoder may raise anything: it costs this picture
+    except Exception as error:  # on hostile bytes a decoder may raise anything: it costs this picture
+        if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT, EROFS):
+            raise disk.storage_error(error, "the folder for temporary files") from error
         return f"{type(error).__name__}: {error}"
     return None
 

@@ -1,7 +1,8 @@
 """Record ↔ JSON, for people and programs: plain keys, exact decimals, every byte of a file name kept.
 
 ```json
-{"job", "page", "day", "status", "processed_at", "document": {"id", "name", "inbox", "received_at", "size_bytes"},
+{"job", "page", "day", "status", "processed_at", "files": ["files/…"],
+ "document": {"id", "name", "inbox", "received_at", "size_bytes"},
  "pages", "data": {…}, "fields": {"lines[0].amount": {"confidence", "page", "box": [x, y, width, height], "printed"}},
  "issues": [{"code", "path", "message"}], "error": {"code", "detail", "cause", "cure"} or null, "provenance": {…},
  "other_look": {"pages", "data", "fields", "issues", "error", "provenance"} or null}
@@ -9,6 +10,7 @@
 Where a person was at work: "corrections": [{"path", "machine", "person", "at", "by"}], "approved": {"at", "by"}.
 `other_look` is the answer that does not count, where a job looked twice; `provenance.look` says which look does.
 Where a question came with it, the document has `question`, `earlier` ([{"question", "answer"}]) and `pictures` too.
+`files` lie beside the record, named from the root.
 Boxes are in source pixels. Dates and times are ISO 8601, amounts are numbers with every digit that was read. A byte of
 a name that is not UTF-8 is written as the escape \\udcXX, which Python's own json reads back into the same name.
 """

@@ -359,3 +359,30 @@ def test_a_perfect_answer_to_real_labels_scores_all(shared: Path) -> None:
     overall = compare(job, labels, answers).overall
     assert (overall.exact, overall.f1) == (overall.labelled, 1.0)
     assert overall.labelled > 4 * len(labels)
+
+
+def test_boxes_are_compared_by_what_they_share_and_long_texts_as_texts() -> None:
+    job = parse_job(
+        b"name: look\nfields: {stamp: {type: box}, say: {type: prose}, "
+        b"holes: {type: list, item: {type: box}}, finds: {type: list, fields: {label: {type: text}, at: {type: box}}}}"
+    )
+
+    def box(*corners: int, page: int = 1) -> dict[str, Any]:
+        x1, y1, x2, y2 = corners
+        return {"page": page, "x": float(x1), "y": float(y1), "width": float(x2 - x1), "height": float(y2 - y1)}
+
+    told = {"stamp": [10, 10, 110, 110], "say": "A red pump.", "holes": [[0, 0, 10, 10], [50, 50, 60, 60]]}
+    for corners, verdict in (((10, 10, 110, 108), "exact"), ((10, 10, 110, 70), "close"), ((300, 9, 310, 19), "wrong")):
+        assert verdicts(job, {"stamp": told["stamp"]}, {"stamp": box(*corners)}) == {"stamp": verdict}
+    assert verdicts(job, {"stamp": {"bbox_2d": [1, 1, 9, 9], "page": 2}}, {"stamp": box(1, 1, 9, 9)}) == {
+        "stamp": "wrong"
+    }
+    assert verdicts(job, {"say": told["say"]}, {"say": "a red pump"}) == {"say": "exact"}
+    holes = verdicts(job, {"holes": told["holes"]}, {"holes": [box(50, 50, 60, 60), box(0, 0, 10, 10)]})
+    assert set(holes.values()) == {"exact"}
+    finds = verdicts(
+        job,
+        {"finds": [{"label": "b", "at": [50, 50, 60, 60]}, {"label": "a", "at": [0, 0, 10, 10]}]},
+        {"finds": [{"label": "b", "at": box(50, 50, 60, 60)}]},
+    )
+    assert sorted(finds.values()) == ["exact", "exact", "missing", "missing"]
