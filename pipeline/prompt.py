@@ -77,7 +77,7 @@ def question(job: Job, pages: Sequence[Page], window: int = 0, windows: int = 1,
         return "\n\n".join(parts)
     boxed = has_boxes(job.fields)
     parts.append("Give these values:\n" + "\n".join(inner_words(job.fields)))
-    parts.append("\n".join(_how(job.fields, boxed)))
+    parts.append("\n".join(_how(job.fields)))
     if boxed and (sizes := _sizes(pages)):
         parts.append(sizes)
     parts.append(
@@ -87,12 +87,13 @@ def question(job: Job, pages: Sequence[Page], window: int = 0, windows: int = 1,
     return "\n\n".join(parts)
 
 
-def _how(fields: Mapping[str, Field], boxed: bool) -> list[str]:
+def _how(fields: Mapping[str, Field]) -> list[str]:
     """The rules for answers of a job with these fields."""
     written = [path for path, leaf in leaves(fields) if isinstance(leaf, LongField) and not leaf.readable]
     said = [_NULL, f"- You write {', '.join(written)} yourself.\n{_COPY_OTHERS}" if written else _COPY]
-    if any(field.type == "list" for field in fields.values()):
-        said.append(_FINDS if boxed else _ROWS)
+    lists = {name: field for name, field in fields.items() if field.type == "list"}
+    if lists:
+        said.append(_ROWS if all(leaf.readable for _, leaf in leaves(lists)) else _FINDS)
     return said
 
 

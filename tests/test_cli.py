@@ -168,3 +168,28 @@ def test_a_missing_label_file_and_a_missing_root_say_so(here: Here) -> None:
     result = CliRunner().invoke(APP, ["status", "--root", str(here.root / "gone"), "--jobs", str(here.jobs)])
     assert result.exit_code == 2
     assert "gone" in result.stderr
+
+
+SHIPPED = sorted(path.stem for path in (PROJECT / "jobs").glob("*.yaml"))
+
+
+def test_check_finds_no_fault_in_the_shipped_jobs(here: Here) -> None:
+    result = here.say("check", root=False, jobs=False)
+    assert result.exit_code == 0, result.stderr
+    assert all(name in result.stdout for name in SHIPPED)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_show_prints_question_form_and_columns_of_every_shipped_job(here: Here, name: str) -> None:
+    result = here.say("show", name, root=False, jobs=False)
+    assert result.exit_code == 0, result.stderr
+    told = json.loads(here.say("show", name, "--json", root=False, jobs=False).stdout)
+    job = (PROJECT / "jobs" / f"{name}.yaml").read_text("utf-8")
+    fields = [field for field in told["columns"] if f"  {field}:" in job]
+    assert fields
+    assert all(field in result.stdout for field in fields)
+    assert told["question"] in result.stdout
+    if told["schema"] is None:
+        assert "The answer is text, of no set form." in result.stdout
+    else:
+        assert list(told["schema"]["properties"]) == fields
