@@ -1,8 +1,14 @@
 """The trials at a small size: the same commands as docs/operations.md names."""
 
+import random
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
+
+import pytest
+
+from trials import fuzz
 
 PROJECT = Path(__file__).parents[1]
 
@@ -34,3 +40,29 @@ def test_a_lost_full_or_forbidden_disk_is_named_and_costs_nothing() -> None:
 
 def test_two_runs_two_machines_and_a_stop() -> None:
     assert "5 trials, 0 violations" in trial("meetings.py")
+
+
+def test_memory_handles_and_processes_stay_level() -> None:
+    told = trial("soak.py", "--documents", "400", "--pages", "40", "--loose")
+    assert "2 trials, 0 violations" in told
+
+
+def test_hostile_files_end_as_a_person_expects(shared: Path) -> None:
+    assert " 0 violations" in trial("hostile.py", "--engine", "echo", "--every", "5")
+
+
+@pytest.mark.parametrize("name", fuzz.TARGETS)
+def test_seeds_and_their_neighbours_raise_nothing_new(name: str) -> None:
+    """The fuzz targets without the fuzzer: every seed, cut off anywhere, and with a byte changed."""
+    target, chance = fuzz.TARGETS[name], random.Random(0)
+    for seed in target.seeds:
+        target.read(seed)
+        for _ in range(20):
+            at = chance.randrange(len(seed))
+            target.read(seed[:at])
+            target.read(seed[:at] + bytes([chance.randrange(256)]) + seed[at + 1 :])
+
+
+@pytest.mark.skipif(find_spec("atheris") is None, reason="needs atheris: pip install '.[fuzz]'")
+def test_the_fuzzer_itself_finds_nothing_in_seconds() -> None:
+    assert "0 violations" in trial("fuzz.py", "rule", "--seconds", "3")
