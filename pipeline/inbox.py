@@ -6,38 +6,25 @@ rename lets exactly one of them win.
 """
 
 import errno
-import hashlib
 import os
-import stat
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
 import simplejson
 
-from pipeline import disk, questions, sets
-from pipeline.boxes import ERROR_SUFFIX, Boxes, Dropped, ignored, signature, unchanged
+from pipeline import disk, sets
+from pipeline.boxes import ERROR_SUFFIX, Boxes, Dropped, ignored, unchanged
+from pipeline.claims import Claim as Claim
+from pipeline.claims import asked, opened
 from pipeline.errors import DOCUMENT_ERRORS, DocumentError
 from pipeline.types import Document
 
 Where = Literal["done", "failed", "duplicate"]
 SETS = ".sets"  # working/<run>/<box>.sets/ holds sets: no box has a point in its name
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A document that now belongs to `run`. `error` says why it cannot even be opened: it is to be finished as failed.
-
-    The id of such a document is made from its box and name, since there are no bytes to make it from.
-    """
-
-    document: Document
-    run: str
-    error: DocumentError | None = None
 
 
 class Inbox:
@@ -89,10 +76,7 @@ class Inbox:
                 raise disk.storage_error(error, self.root / "working") from error
             self.boxes.stick(dropped.path, error)
             return None
-        if in_set:
-            claim = _asked(target, dropped.box, self.run)
-        else:
-            claim = _opened(target, dropped.box, dropped.name, self.run)
+        claim = asked(target, dropped.box, self.run) if in_set else opened(target, dropped.box, dropped.name, self.run)
         if claim is None:
             self._put_back(target, dropped.box, target.name if in_set else dropped.name)
         return claim
@@ -159,13 +143,13 @@ class Inbox:
             for path in _sets_in(top):
                 box = path.parent.name.removesuffix(SETS)
                 self._completed(path, box)
-                if claim := _asked(path, box, run):
+                if claim := asked(path, box, run):
                     yield claim
             for path in sorted(_files(top)):
                 box, _, name = str(path.relative_to(top)).partition("/")
                 if box.endswith(SETS):
                     continue
-                if name and not self._moved(path, box) and (claim := _opened(path, box, name, run)):
+                if name and not self._moved(path, box) and (claim := opened(path, box, name, run)):
                     yield claim
 
     def _moved(self, path: Path, box: str) -> bool:
@@ -262,61 +246,9 @@ class Inbox:
         }
 
 
-def _opened(path: Path, box: str, name: str, run: str) -> Claim | None:
-    """The claim with its document's id; None where the file is still being written."""
-    digest = hashlib.sha256(os.fsencode(f"{box}\0{name}")).hexdigest()
-    size, received, error = 0, datetime.now(UTC), None
-    try:
-        found = os.lstat(path)
-        with suppress(ValueError, OverflowError, OSError):  # a time beyond the calendar
-            received = min(received, datetime.fromtimestamp(found.st_mtime, UTC))
-        if not stat.S_ISREG(found.st_mode):
-            raise DocumentError("not_a_file", _kind(found.st_mode))
-        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            read = hashlib.file_digest(file, "sha256").hexdigest()
-            if signature(os.fstat(file.fileno())) != signature(found):
-                return None
-        digest, size = read, found.st_size
-    except DocumentError as fault:
-        error = fault
-    except FileNotFoundError:
-        error = DocumentError("vanished")
-    except OSError as fault:
-        error = DocumentError("not_readable", fault.strerror or str(fault))
-    return Claim(Document(digest, name, path, box, received, size), run, error)
-
-
-def _asked(path: Path, box: str, run: str) -> Claim | None:
-    """As `_opened`, for a set."""
-    asked, error = None, DocumentError("vanished")
-    try:
-        asked = questions.read(path)
-        if asked is None:
-            return None
-    except FileNotFoundError:
-        pass
-    except OSError as fault:
-        error = DocumentError("not_readable", fault.strerror or str(fault))
-    if asked is None:
-        digest = hashlib.sha256(os.fsencode(f"{box}\0{path.name}")).hexdigest()
-        return Claim(Document(digest, path.name, path, box, datetime.now(UTC), 0), run, error)
-    received = datetime.now(UTC)
-    with suppress(ValueError, OverflowError, OSError):
-        received = min(received, datetime.fromtimestamp(asked.changed_s, UTC))
-    document = Document(
-        asked.id, asked.name, path, box, received, asked.size_bytes, asked.question, asked.earlier, asked.parts
-    )
-    return Claim(document, run, asked.error)
-
-
 def _home(document: Document) -> str:
     """Its path below a box: a set is a folder, whatever the document in it is called."""
     return document.path.name if document.path.parent.name.endswith(SETS) else document.name
-
-
-def _kind(mode: int) -> str:
-    kinds = {stat.S_IFLNK: "a link", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
-    return kinds.get(stat.S_IFMT(mode), "a device")
 
 
 def _sets_in(top: Path) -> Iterator[Path]:
