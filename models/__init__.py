@@ -60,12 +60,12 @@ def _ocr(settings: "Settings") -> "Model":
 
 def _qwen_vl(settings: "Settings") -> "Model":
     """Raises ModelError where it cannot run here; NoGpu where `auto` met weights, but torch finds no GPU."""
-    make = partial(qwen_vl, settings.weights, settings.vram_gib, settings.low_resolution, settings.engine == "auto")
+    make = partial(looking, settings.weights, settings.vram_gib, settings.low_resolution, settings.engine == "auto")
     return _watched(make, settings)
 
 
-def qwen_vl(weights: Path, vram_gib: float | None, low_resolution: bool, only_on_gpu: bool, pulse: "Pulse") -> "Model":
-    """In the engine's own process, so that the run itself never loads torch, nor holds a card."""
+def looking(weights: Path, vram_gib: float | None, low_resolution: bool, only_on_gpu: bool, pulse: "Pulse") -> "Model":
+    """qwen_vl, in the engine's own process, so that the run itself never loads torch, nor holds a card."""
     from models.qwen_vl import QwenVL
 
     if only_on_gpu:

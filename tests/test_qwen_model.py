@@ -1,6 +1,8 @@
 """The engine as the run uses it: from a weights folder on disk, through the `Model` protocol."""
 
 import json
+import os
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,7 +10,9 @@ from typing import Any
 import pytest
 import qwen_tiny as tiny
 
+import models
 from pipeline.errors import ModelError
+from pipeline.settings import load_settings
 
 torch = tiny.torch
 
@@ -68,6 +72,24 @@ def test_job_with_a_form_that_cannot_be_enforced_is_refused(model: QwenVL) -> No
     bad: Any = SimpleNamespace(fields={"a": Field({"type": "array", "uniqueItems": True})})
     assert model.refuses(good) is None
     assert "cannot be enforced" in (model.refuses(bad) or "")
+
+
+def test_the_run_has_it_in_a_process_of_its_own_that_is_replaced_when_it_dies(folder: Path, tmp_path: Path) -> None:
+    chosen, line = models.load(load_settings(None, engine="qwen_vl", weights=folder))
+    try:
+        assert "as the config asks" in line
+        assert chosen.provenance()["weights"] == digest(folder)
+        first, count = chosen.pid, 0  # type: ignore[attr-defined]
+        asked = [tiny.ask([tiny.page(i, 112, 84)], "Read.", most=4) for i in range(3)]
+        for _ in chosen.answer(asked):
+            if not count:
+                os.kill(first, signal.SIGKILL)
+            count += 1
+        assert count == 3
+    finally:
+        chosen.close()
+    with pytest.raises(ModelError, match="no such folder"):
+        models.load(load_settings(None, engine="qwen_vl", weights=tmp_path / "none"))
 
 
 def test_plan_and_choices_are_told(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
