@@ -201,10 +201,9 @@ def _field(
         low = st.toggle(
             "Low resolution", help="At most 756 px on the longer side: quicker, and small print may be lost."
         )
-    most = here().settings.web.upload_mib
-    sent = st.chat_input(
-        "Ask a question; drag pictures here", accept_file="multiple", file_type=KINDS, max_upload_size=round(most)
-    )
+    most = round(here().settings.web.upload_mib)
+    hint = f"Ask a question; drag pictures here (at most {most} MB each)"
+    sent = st.chat_input(hint, accept_file="multiple", file_type=KINDS, max_upload_size=most)
     if preset is None and not sent:
         return
     question = preset or (sent.text.strip() if sent else "")

@@ -28,8 +28,8 @@ def page() -> None:
     place = here()
     root = place.root
     st.subheader("Runs")
-    st.fragment(_now, run_every=LOOK_S)(place)
     runs = nights.runs(root)
+    st.fragment(_now, run_every=LOOK_S)(place, len(runs))
     if not runs:
         look.nothing("No run has ended yet.", "After the first one, its account and its figures stand here.")
         return
@@ -39,7 +39,9 @@ def page() -> None:
 
 
 # ---- now
-def _now(place: Place) -> None:
+def _now(place: Place, known: int) -> None:
+    if len(nights.runs(place.root)) != known:  # a run has ended: all of the page is made anew
+        st.rerun()
     told = live.read(place.root)
     if told and told.get("state") == "working":
         _working(told)

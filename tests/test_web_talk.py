@@ -1,0 +1,198 @@
+"""Ask and Runs in a real browser: two pictures, a follow-up, the history, two visitors, and what cannot be taken."""
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browsing import PROJECT, browser, served
+
+LIMIT_MIB = 20
+ANSWER = """Two **receipts**.
+
+| item | price |
+|---|---|
+| bread | 3.20 |
+
+```json
+[{"bbox_2d": [100, 40, 400, 120], "label": "the shop"}]
+```
+
+```html
+<h1>Bakery</h1><script>document.title = "mine"</script>
+```
+"""
+PICTURES = [
+    str(PROJECT / "samples" / "receipts" / "bakery_crumpled.jpg"),
+    str(PROJECT / "samples" / "invoices" / "phone_exif.jpg"),
+]
+
+
+@pytest.fixture(scope="module")
+def top(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    top = tmp_path_factory.mktemp("talk")
+    (top / "data" / "inbox" / "bills").mkdir(parents=True)
+    (top / "jobs").mkdir()
+    (top / "jobs" / "ask.yaml").write_text((PROJECT / "jobs" / "ask.yaml").read_text("utf-8"))
+    (top / "jobs" / "bill.yaml").write_text("inbox: bills\npreprocess: []\nfields: {number: {type: text}}\n")
+    (top / "says.json").write_text(json.dumps({"*": ANSWER}))
+    config = f"engine: echo\nweights: {top / 'says.json'}\nsettle_s: 0\nworkers: 1\nweb: {{upload_mib: {LIMIT_MIB}}}\n"
+    (top / "machine.yaml").write_text(config)
+    return top
+
+
+@pytest.fixture(scope="module")
+def address(top: Path) -> Iterator[str]:
+    with served(top / "data", "--jobs", str(top / "jobs"), "--config", str(top / "machine.yaml")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def opened() -> Iterator[Any]:
+    with browser() as found:
+        yield found
+
+
+@pytest.fixture
+def visitor(opened: Any) -> Iterator[Any]:
+    context = opened.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(45_000)
+    yield context
+    context.close()
+
+
+def visit(visitor: Any, address: str) -> Any:
+    page = visitor.new_page()
+    page.goto(f"{address}/ask")
+    page.get_by_text("Ask about a picture.").wait_for()
+    return page
+
+
+def ask(page: Any, question: str, files: list[str] | None = None) -> None:
+    if files:
+        page.locator("input[type=file]").first.set_input_files(files)
+        page.get_by_text(Path(files[-1]).name).first.wait_for()
+    field = page.get_by_test_id("stChatInputTextArea")
+    field.fill(question)
+    field.press("Enter")
+
+
+def answers(page: Any, count: int) -> None:
+    """Waits until so many answers stand there."""
+    page.wait_for_function(f"document.querySelectorAll('table').length >= {count}")
+
+
+def test_a_conversation_from_pictures_to_the_bin(visitor: Any, address: str, top: Path) -> None:
+    asked: list[str] = []
+    page = visit(visitor, address)
+    page.on("request", lambda request: asked.append(request.url))
+    ask(page, "What is on these?\nIn two lines", PICTURES)
+    answers(page, 1)
+    assert page.get_by_text("bakery_crumpled.jpg").first.is_visible()
+    assert page.get_by_text(re.compile("JPEG · .* × .* · .* KiB")).count() == 2
+    assert page.get_by_text("receipts").first.is_visible()
+    page.get_by_text(re.compile("engine echo")).first.wait_for()
+
+    page.get_by_role("tab", name="Preview").click()
+    frame = page.frame_locator("iframe[title=Preview]")
+    frame.get_by_role("heading", name="Bakery").wait_for()
+    assert page.title() != "mine"
+    box = page.locator("svg .boxes rect").first
+    box.wait_for()
+    assert float(box.get_attribute("width")) > 100  # in the pixels of the original
+
+    ask(page, "And the second one?")
+    answers(page, 2)
+    sets = [place for place in (top / "data" / "done" / "ask").glob("*/*") if place.is_dir()]
+    assert len(sets) == 2
+    (second,) = [place for place in sets if (place / "earlier.json").exists()]
+    assert json.loads((second / "earlier.json").read_text("utf-8"))[0]["question"] == "What is on these?\nIn two lines"
+    assert {place.name for place in second.iterdir()} >= {"1.jpg", "2.jpg", "question.txt"}
+
+    page.reload()
+    answers(page, 2)
+    page.goto(f"{address}/ask")
+    page.get_by_placeholder("Search questions and answers").fill("no such word")
+    page.get_by_placeholder("Search questions and answers").press("Enter")
+    page.get_by_text("Nothing found.").wait_for()
+    page.get_by_placeholder("Search questions and answers").fill("second one")
+    page.get_by_placeholder("Search questions and answers").press("Enter")
+    page.get_by_role("button", name="What is on these? In two lines").click()
+    answers(page, 2)
+
+    page.locator("[data-testid=stSidebar] [data-testid=stPopover] button").first.click()
+    page.get_by_role("button", name="Delete", exact=True).click()
+    page.get_by_text("Your conversations will stand here.").or_(page.get_by_text("Nothing found.")).first.wait_for()
+    wiped(top / "data")
+    assert all(url.startswith((address, "data:", "blob:")) for url in asked)
+
+
+def wiped(root: Path) -> None:
+    assert list((root / "done" / "ask").glob("*/*")) == []
+    assert list((root / "records" / "ask").iterdir()) == []
+    left = b"".join(path.read_bytes() for path in root.rglob("*") if path.is_file() and path.suffix != ".lock")
+    assert b"In two lines" not in left
+
+
+def test_visitors_do_not_see_each_other(opened: Any, address: str) -> None:
+    ann, ben = (opened.new_context(viewport={"width": 390, "height": 800}) for _ in range(2))
+    try:
+        for context in (ann, ben):
+            context.set_default_timeout(45_000)
+        first, second = visit(ann, address), visit(ben, address)
+        ask(first, "A question of my own")
+        answers(first, 1)
+        name = re.search(r"c=([\w-]+)", first.url)
+        assert name
+        second.goto(f"{address}/ask?c={name[1]}")
+        second.get_by_text("Ask about a picture.").wait_for()
+        assert second.get_by_text("A question of my own").count() == 0
+        first.reload()
+        first.get_by_text("A question of my own").first.wait_for()
+        assert first.evaluate("document.documentElement.scrollWidth") <= 390
+    finally:
+        ann.close()
+        ben.close()
+
+
+def test_a_broken_picture_and_a_huge_one_are_told_in_words(visitor: Any, address: str, tmp_path: Path) -> None:
+    broken, huge = tmp_path / "broken.png", tmp_path / "huge.jpg"
+    broken.write_bytes(b"\x89PNG\r\n\x1a\n" + b"no picture" * 20)
+    with huge.open("wb") as file:
+        file.truncate(50 * 2**20)
+    page = visit(visitor, address)
+    ask(page, "What is it?", [str(broken)])
+    page.get_by_text(re.compile("broken.png")).last.wait_for()
+    page.get_by_text(re.compile("damaged|cannot be", re.IGNORECASE)).first.wait_for()
+    assert page.get_by_text("Your conversations will stand here.").is_visible()
+    page.locator("input[type=file]").first.set_input_files([str(huge)])
+    page.get_by_text("huge.jpg").wait_for()
+    assert f"must be {LIMIT_MIB}.0MB or smaller" in page.get_by_test_id("stChatInput").inner_text()
+    assert f"at most {LIMIT_MIB} MB each" in page.get_by_test_id("stChatInput").inner_html()
+
+
+def test_a_run_is_started_and_seen(visitor: Any, address: str, top: Path) -> None:
+    from PIL import Image
+
+    for number in range(3):
+        Image.new("RGB", (60 + number, 40), "white").save(top / "data" / "inbox" / "bills" / f"{number}.png")
+    (top / "data" / "inbox" / "bills" / "torn.pdf").write_bytes(b"%PDF-1.4\n")
+    page = visitor.new_page()
+    page.goto(f"{address}/runs")
+    page.get_by_role("button", name="Run now (4 wait)").click()
+    end = time.monotonic() + 45
+    while not list((top / "data" / "failed" / "bills").glob("torn.pdf")):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    retry = page.get_by_role("button", name="Retry failed (1)").first  # the second is Streamlit's own, for the help
+    page.get_by_text("Past runs").wait_for()
+    waiting = (
+        "[...document.querySelectorAll('button')].some(b => b.innerText.includes('Retry failed (1)') && !b.disabled)"
+    )
+    page.wait_for_function(waiting)
+    retry.click()
+    page.get_by_role("button", name="Run now (1 wait)").first.wait_for()
+    assert (top / "data" / "inbox" / "bills" / "torn.pdf").exists()
