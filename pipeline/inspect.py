@@ -10,18 +10,24 @@ from pipeline.job import Job
 from pipeline.types import Affine, Document, Page
 
 A4_PX = (1240, 1754)  # the example page, at 150 dpi
+BETWEEN = "\n\n---- and about the next region, on a picture of its own:\n\n"
 
 
 def inspect(job: Job) -> dict[str, Any]:
-    """Plain JSON: name, digest, system, question, schema, max_new_tokens, columns (name → Arrow type)."""
+    """Plain JSON: name, digest, system, question, schema, max_new_tokens, columns (name → Arrow type).
+
+    A job with regions has a question for each: they stand below one another; `schema` is that of all fields.
+    """
     question = "(what the person asks)" if job.questions else None
     document = Document("0" * 64, "example.pdf", Path("example.pdf"), job.inbox, datetime.now(UTC), 0, question)
-    request = prompt.ask(job, document, (Page(document, 1, *A4_PX, Affine()),))
+    page = Page(document, 1, *A4_PX, Affine())
+    request = prompt.ask(job, document, (page,))
+    asked = [prompt.ask(part, document, (page,)) for part in job.parts]
     return {
         "name": job.name,
         "digest": job.digest,
         "system": request.system,
-        "question": request.question,
+        "question": BETWEEN.join(part.question for part in asked),
         "schema": request.schema,
         "max_new_tokens": request.max_new_tokens,
         "columns": {column.name: str(column.type) for column in schema(job)},
