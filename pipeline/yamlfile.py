@@ -172,6 +172,12 @@ def _syntax(error: yaml.YAMLError, file: str, text: str) -> Fault:
         line = text[: error.position].count("\n") + 1
         return Fault(file, line, "", f"has a character that YAML does not allow (code {int(error.character)})")
     problem = getattr(error, "problem", None) or "is not YAML"
+    opened = getattr(error, "context_mark", None)
+    if mark and opened and problem.startswith("expected ',' or"):
+        inside = enumerate(text.splitlines()[opened.line : mark.line + 1], start=opened.line + 1)
+        remark = next((number for number, row in inside if re.search(r"[\[{,][^#'\"]*\s#", row)), None)
+        if remark:
+            return Fault(file, remark, "", "has a # after a blank, which begins a remark; put text with # in quotes")
     shown = text.splitlines()[mark.line] if mark and mark.line < len(text.splitlines()) else ""
     if "\t" in shown[: len(shown) - len(shown.lstrip())] or "'\\t'" in problem:
         return Fault(file, line, "", "has a tab where blanks belong; indent with blanks")

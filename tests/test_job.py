@@ -246,6 +246,10 @@ UNKIND = [  # what people write, and the word or the reason that they should be 
     ("second_look: maybe\nfields: {a: {type: text}}", "second_look: must be true or false"),
     ("fields:\n  a: {type: text\n  b: {type: text}", "is not closed, or a comma is missing before this"),
     ("fields:\n  a: {type: text}\n b: {type: text}", "does not stand as far to the right as the lines"),
+    (
+        "fields:\n  a: {type: text, labels: [No, Order #]}\n  b: {type: text}",
+        "job.yaml:2: has a # after a blank, which begins a remark; put text with # in quotes",
+    ),
     ("instructions: Read: the total\nfields: {a: {type: text}}", 'put text with ": " in quotes'),
     ("role: @you\nfields: {a: {type: text}}", "put the text in quotes"),
     ("role: *you\nfields: {a: {type: text}}", "put the text in quotes"),
