@@ -41,14 +41,20 @@ def watch(
     observer = PollingObserver(timeout=rescan_s) if poll else Observer()
     observer.schedule(_Hint(bell), str(folder), recursive=True)
     observer.start()
-    worked, resting = time.monotonic(), False
+    worked = tried = time.monotonic()
+    resting, left = False, 0
     try:
         while not stop():
+            rang = bell.is_set()
             bell.clear()
-            if mill.waiting():
+            waiting = mill.waiting()
+            # What could not be taken, and has not changed, is not worth waking the engine at every look.
+            known = resting and not rang and waiting == left and time.monotonic() - tried < (idle_s or 0.0)
+            if waiting and not known:
                 account = mill.batch(stop=stop)
-                worked, resting = time.monotonic(), False
+                tried, resting, left = time.monotonic(), False, mill.waiting()
                 if account.summary()["taken"]:
+                    worked = tried
                     yield account
             waited = 0.0
             while not stop() and waited < rescan_s and not bell.wait(TICK_S):

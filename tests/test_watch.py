@@ -7,9 +7,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 from PIL import Image
+
+from pipeline.account import Account
+from pipeline.mill import Mill
+from pipeline.watch import watch
 
 PROJECT = Path(__file__).parents[1]
 
@@ -84,3 +89,32 @@ def test_a_stopped_run_gives_back_what_it_has_not_begun(command: Callable[..., l
     assert 0 < counts["done"] < 250
     assert counts["taken"] == counts["done"] + counts["given_back"]
     assert len(list((tmp_path / "inbox" / "note").iterdir())) == 250 - counts["done"]
+
+
+class StuckMill:
+    """Stands in for a root with one file that can never be taken; notes when what was asked of it."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[str, float]] = []
+
+    def waiting(self) -> int:
+        return 1
+
+    def batch(self, stop: Callable[[], bool]) -> Account:
+        self.said.append(("batch", time.monotonic()))
+        return Account("nothing was taken")
+
+    def rest(self) -> None:
+        self.said.append(("rest", time.monotonic()))
+
+
+def test_a_file_that_cannot_be_taken_does_not_keep_the_engine_awake(tmp_path: Path) -> None:
+    stuck, end = StuckMill(), time.monotonic() + 4
+    mill = cast(Mill, stuck)
+    assert list(watch(mill, tmp_path, lambda: time.monotonic() > end, poll=False, rescan_s=0.5, idle_s=1.2)) == []
+    rested = [number for number, (what, _) in enumerate(stuck.said) if what == "rest"]
+    assert rested
+    for number in rested:
+        before, after = stuck.said[number - 1], stuck.said[number + 1 : number + 2]
+        assert before[0] == "batch"
+        assert all(what == "batch" and at - before[1] >= 1.2 for what, at in after)
