@@ -93,7 +93,7 @@ def gather(
         if weights is None:
             shutil.rmtree(partial / WEIGHTS, ignore_errors=True)
         else:
-            _copy_weights(weights, partial / WEIGHTS / weights.resolve().name, steps)
+            copy_weights(weights, partial / WEIGHTS / weights.resolve().name, steps)
         made_at = datetime.now().astimezone().isoformat(timespec="seconds")
         named = weights.resolve().name if weights else None
         told = {"version": _version(project), "made_at": made_at, "extras": ", ".join(extras) or "none",
@@ -203,7 +203,7 @@ def _copy(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
 
 
-def _copy_weights(weights: Path, target: Path, steps: Steps) -> None:
+def copy_weights(weights: Path, target: Path, steps: Steps) -> None:
     """One that is there already, whole, is not copied again. Its time of change says so: it is set last."""
     files = [path for path in sorted(weights.rglob("*")) if path.is_file() and not _hidden(path.relative_to(weights))]
     advance = steps.step("copying the weights", sum(path.stat().st_size for path in files))

@@ -131,3 +131,20 @@ def test_the_manifest_tells_its_own_digest(tmp_path: Path) -> None:
     assert json.loads((tmp_path / NAME).read_text())["kind"] == "bundle"
     assert Manifest.read(tmp_path / NAME) == manifest
     assert KEPT.startswith(".")
+
+
+def test_weights_go_on_where_a_cut_off_copy_stopped(tmp_path: Path) -> None:
+    source, target = tmp_path / "weights", tmp_path / "b.partial" / "weights"
+    (source / ".cache").mkdir(parents=True)
+    for name in ("config.json", "one.safetensors", "two.safetensors", ".cache/note"):
+        (source / name).write_text(name * 100)
+    with Steps() as steps:
+        bundle.copy_weights(source, target, steps)
+    inode = (target / "one.safetensors").stat().st_ino
+    (target / "two.safetensors").write_text("cut")
+    (target / "old.safetensors").write_text("of another model")
+    with Steps() as steps:
+        bundle.copy_weights(source, target, steps)
+    found = {path.name: path.read_text() for path in target.rglob("*") if path.is_file()}
+    assert found == {name: name * 100 for name in ("config.json", "one.safetensors", "two.safetensors")}
+    assert (target / "one.safetensors").stat().st_ino == inode
