@@ -77,6 +77,11 @@ def _run(settings: Settings, listener: socket.socket, local: bool, behind_proxy:
     app = st.App(APP, routes=[scan], middleware=[Middleware(Gate, rules=rules)], on_script_error=mishap)
     load_config_options(_FIXED | {"server.maxUploadSize": max(1, round(settings.web.upload_mib))})
     config = uvicorn.Config(
-        app, log_level="warning", server_header=False, proxy_headers=behind_proxy, ws="websockets-sansio"
+        app,
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=2,
+        proxy_headers=behind_proxy,
+        ws="websockets-sansio",
     )
     uvicorn.Server(config).run(sockets=[listener])
