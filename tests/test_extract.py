@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import pytest
@@ -426,3 +427,12 @@ def test_the_print_is_that_of_the_window_whose_value_counts() -> None:
     record = read(*windows, job=GAUGE)
     assert (record.data["reading"], record.data["reading_printed"]) == (7.0, "7 kPa")
     assert codes(record) == [("conflict", "reading")]
+
+
+@pytest.mark.parametrize(
+    "text", [" " * 100_000 + "x", '{"what":"' + '" ' * 50_000, '{"what": "a"}' + " " * 99_000 + "x"]
+)
+def test_a_long_free_answer_costs_a_moment(text: str) -> None:
+    began = perf_counter()
+    read(reply(text, job=TEXT), job=TEXT)
+    assert perf_counter() - began < 1
