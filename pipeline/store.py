@@ -67,7 +67,8 @@ class Store:
         `files` are what is to lie beside each record, by its page. They are put in place before the record that names
         them, and those that no record of the document names any more go last.
 
-        They replace what an earlier run wrote about the document, and keep its day. Records are either one without a
+        They replace what an earlier run wrote about the document, and keep its day; but where a person corrected or
+        approved it while it was read again, theirs stands and is returned. Records are either one without a
         page, or pages from 1 on. Raises StorageError; earlier pages may then be partly replaced, but page 1 still names
         the earlier run.
         """
@@ -80,6 +81,8 @@ class Store:
         place = disk.folder(self.root, "records", first.job)
         with writing(self.root, first.job):
             old = self._lying(first.job, first.document.id)
+            if settled := self._reviewed(old):
+                return settled
             day, now = self._day(old) or self._now().date(), self._now()
             stale = self._files_of(old)
             written = [replace(each, day=day, processed_at=each.processed_at or now) for each in records]
@@ -239,6 +242,14 @@ class Store:
         if whole and _moment(whole[0]) >= _moment(pages[0]):
             return whole
         return pages
+
+    def _reviewed(self, paths: Sequence[Path]) -> list[Record]:
+        """The records that lie there, when a person corrected or approved one of them; else none."""
+        try:
+            records = self._newest(paths)
+        except _Damaged:
+            return []
+        return records if any(record.corrections or record.approved for record in records) else []
 
     def _lying(self, job: str, document_id: str) -> list[Path]:
         """The record files of a document, found without listing the folder."""

@@ -171,6 +171,14 @@ def test_no_engine_overwrites_what_a_person_settled(root: Path) -> None:
     assert not Store(root).answered(other, record(1).document.id)
 
 
+def test_what_a_person_settled_while_it_was_read_again_stands(root: Path) -> None:
+    save(root, opened(root), {"number": "HERS", "total": "12.00"}, approve=True, by="Ada")
+    before = row(root)
+    commit(root, [record(0, provenance={"run": "later", "job_digest": "another"})])
+    assert stored(root)["data"]["number"] == "HERS"
+    assert row(root) == before
+
+
 def test_a_record_whose_row_a_run_still_holds_is_not_touched(root: Path) -> None:
     store, table = Store(root), Table(root, JOB)
     table.add(store.commit([record(0, provenance={"run": "now", "job_digest": JOB.digest})]))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.errors import DOCUMENT_ERRORS
 from pipeline.types import Status
 
 if TYPE_CHECKING:
@@ -88,7 +89,9 @@ def _flat(path: Path, changed: int, size: int) -> "pa.Table":
     told = _joined([pc.struct_field(each, "path"), pc.struct_field(each, "message")], ": ", len(each))
     one = _firsts(told, pc.list_parent_indices(issues), count)
     error = pc.struct_field(table["error"].combine_chunks(), "code")
-    issue = pc.coalesce(one, error, pa.scalar(""))
+    for code, known in DOCUMENT_ERRORS.items():
+        error = pc.if_else(pc.equal(error, code), known.cause, error)
+    issue = pc.coalesce(pc.replace_substring(one, " (review_below)", ""), error, pa.scalar(""))
     everything = [table["source"].combine_chunks(), issue, *words]
     return pa.table(
         {
