@@ -22,6 +22,7 @@ from typing import Any, Literal, get_args
 
 from pipeline import webpage
 from pipeline.errors import DOCUMENT_ERRORS
+from pipeline.roll import Roll
 from pipeline.types import Document, Issue, Record, Status
 from pipeline.webpage import THUMBNAIL_BYTES
 from pipeline.webpage import thumbnail as thumbnail
@@ -168,7 +169,7 @@ class Account:
     finished_at: datetime | None = None
     notes: list[str] = field(default_factory=list)
     stuck: list[str] = field(default_factory=list)  # what could not even be taken, in sentences
-    entries: list[Entry] = field(default_factory=list)
+    entries: Roll[Entry] = field(default_factory=Roll)
     load: list[tuple[float, float]] = field(default_factory=list)  # (seconds since the start, 0 to 1) of the GPU
     written: Path | None = None  # the HTML page, once there is one
     _open: Counter[tuple[str, str]] = field(default_factory=Counter)

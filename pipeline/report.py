@@ -111,6 +111,6 @@ def report(account: Account, root: Path, json_name: str = "") -> str:
             "doubtful_total": len(doubtful),
             "doubtful": [shown(entry) for entry in doubtful[:CARDS]],
             "slowest": [shown(entry) for entry in slowest[:SLOWEST]],
-            "documents": [shown(entry) for entry in account.entries[:ROWS]],
+            "documents": [shown(entry) for entry in account.entries.first(ROWS)],
         },
     )

@@ -57,6 +57,8 @@ class Table:
 
     def flush(self) -> None:
         """Merges what was added into the files of its days. Raises StorageError; what was added is then kept."""
+        import pyarrow as pa
+
         if not self._pending:
             return
         started = self._clock()
@@ -69,6 +71,7 @@ class Table:
             ready = [(self._written(day, self._merged(day, records)), self._path(day)) for day, records in days.items()]
             self._publish(ready)
         self._pending.clear()
+        pa.default_memory_pool().release_unused()  # else it keeps as much as the largest day ever took
         self._flushed_at = self._clock()
         self._took_s = self._flushed_at - started
 

@@ -300,7 +300,7 @@ def test_a_great_run_keeps_a_small_page() -> None:
 
 def test_a_picture_that_will_not_be_shown_is_not_kept() -> None:
     made = account(entry("fine.pdf", records=(record(),), thumbnail=b"jpeg"))
-    assert made.entries[0].thumbnail is None
+    assert made.entries.first(1)[0].thumbnail is None
 
 
 def test_the_pace_counts_every_page_once() -> None:

@@ -41,7 +41,7 @@ class Run:
                 raise TimeoutError(f"the run took longer than {timeout_s:g} s; it said: {self.said.read_text()}")
             time.sleep(0.005)
 
-    def orphans(self, patience_s: float = 5) -> list[int]:
+    def orphans(self, patience_s: float = 30) -> list[int]:
         """Processes of the run that outlive it, after a moment in which they may notice."""
         until = time.monotonic() + patience_s
         while (left := _session(self.pid)) and time.monotonic() < until:
