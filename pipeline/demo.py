@@ -48,14 +48,21 @@ def read_back(root: Path, jobs: Sequence[Job]) -> dict[str, list[Record]]:
 
 
 def compare_with_truth(samples: Path, jobs: Sequence[Job], records: Mapping[str, Sequence[Record]]) -> dict[str, Score]:
-    """The score against samples/truth.jsonl of each job that answered; the others wait for another engine."""
+    """The score against samples/truth.jsonl of each job that answered; the others wait for another engine.
+
+    Text that an engine gives instead of an answer, as it says itself (`only_read`), is not compared.
+    """
     labels = [label for label in read_labels(samples / "truth.jsonl") if label.job]
     scores = {}
-    for job in (job for job in jobs if records[job.name]):
+    for job in (job for job in jobs if any(_answers(record) for record in records[job.name])):
         by_name = {f"{record.document.inbox}/{record.document.name}": record for record in records[job.name]}
         asked = [label for label in labels if label.job == job.name]
         scores[job.name] = compare(job, asked, [by_name.get(label.name) for label in asked])
     return scores
+
+
+def _answers(record: Record) -> bool:
+    return all(issue.code != "only_read" for issue in record.issues)
 
 
 def show_demo(
@@ -72,7 +79,7 @@ def show_demo(
         rows.append([name, len(score.documents), *counts])
     head = ["job", "documents", "values", "right", "close", "missing", "wrong", "invented"]
     show_rows(head, rows, "compared with samples/truth.jsonl", right=head[1:])
-    first = next((job.name for job in jobs if records[job.name]), jobs[0].name)
+    first = max(jobs, key=lambda job: len(records[job.name])).name
     out.print(f"Parquet  {safe(root)}/results/<job>/<day>.parquet")
     out.print(f"JSON     {safe(root)}/records/<job>/<id>.json")
     out.print(f"report   {safe(next(iter(sorted((root / 'runs').glob('*.html'), reverse=True)), root / 'runs'))}")
