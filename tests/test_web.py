@@ -250,7 +250,9 @@ def test_an_original_that_is_gone_is_said_kindly_and_a_failed_one_says_what_to_d
 def test_the_list_is_exported_as_filtered(chrome: Any, address: str, here: Path) -> None:
     with visit(chrome, address) as page:
         page.get_by_label("job").select_option("bill")
+        page.wait_for_url("**job=bill**")
         page.get_by_text("Export").click()
+        page.get_by_role("button", name="Labelled set").wait_for()  # it is there for one job only
         saved = {}
         for name in ("CSV", "Excel", "Parquet", "Labelled set"):
             with page.expect_download() as download:

@@ -69,6 +69,7 @@ def _run(settings: Settings, listener: socket.socket, local: bool, behind_proxy:
 
     from web.gate import Gate, Rules
     from web.look import mishap
+    from web.overview import overview
     from web.scans import answer
 
     rules = Rules(settings.web.password, LOCAL if local else None, PERSON_HEADER if behind_proxy else None)
@@ -84,4 +85,6 @@ def _run(settings: Settings, listener: socket.socket, local: bool, behind_proxy:
         proxy_headers=behind_proxy,
         ws="websockets-sansio",
     )
+    # The first visitor should not wait for what a thread can read before.
+    threading.Thread(target=overview, args=(settings.root,), daemon=True).start()
     uvicorn.Server(config).run(sockets=[listener])
