@@ -109,7 +109,9 @@ def render(path: Path, bounds: documents.Bounds, number: int, side_px: int) -> t
 
     with documents.opened(path, bounds) as document:
         total = document.total
-        sheet = next(documents.sheets(document, bounds, number, 1, need), None)
+        sheet = next(
+            iter(list(documents.sheets(document, bounds, number, 1, need))), None
+        )  # to its end: there it raises
     if sheet is None or sheet.image is None:
         raise DocumentError("broken", sheet.fault if sheet and sheet.fault else f"there is no page {number}")
     corner = sheet.to_source.point(sheet.width, sheet.height)

@@ -1,0 +1,163 @@
+"""The parts of the page that need no browser: pictures of pages, the flat list, values as people write them."""
+
+import hashlib
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from handmade import Leaf, pdf, text
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from pipeline.errors import DocumentError
+from pipeline.job import Job
+from pipeline.settings import Limits, Settings
+from pipeline.store import Store
+from pipeline.table import Table
+from pipeline.types import Document, Issue, Record
+
+pytest.importorskip("streamlit", reason="needs the page's packages: pip install -e '.[web]'")
+
+from web.export import _safe, csv
+from web.form import form, printed
+from web.overview import Filter, chosen, overview
+from web.password import hashed, right
+from web.scans import Scans, original
+
+JOB = Job.model_validate(
+    {
+        "name": "bill",
+        "fields": {
+            "number": {"type": "text"},
+            "total": {"type": "money", "decimal": ","},
+            "lines": {"type": "list", "fields": {"amount": {"type": "money"}}},
+        },
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def scans() -> Iterator[Scans]:
+    made = Scans(Settings(limits=Limits(megapixels=4, seconds=20)))
+    yield made
+    made.close()
+
+
+def test_a_page_comes_in_source_pixels_whatever_its_picture_is(scans: Scans, tmp_path: Path) -> None:
+    path = pdf(tmp_path / "two.pdf", [Leaf(text("one"), 300, 200), Leaf(text("two"), 200, 300)])
+    page = scans.page(path, 2, side_px=200)
+    assert (page.width, page.height, page.pages) == (round(200 / 72 * 200), round(300 / 72 * 200), 2)
+    assert page.jpeg.startswith(b"\xff\xd8\xff")
+
+
+@pytest.mark.parametrize(
+    ("content", "code"), [(b"%PDF-1.4\n", "broken"), (b"", "empty"), (b"PK\x03\x04zip", "unsupported")]
+)
+def test_what_cannot_be_shown_is_said_and_the_next_is_shown(
+    scans: Scans, tmp_path: Path, content: bytes, code: str
+) -> None:
+    (tmp_path / "bad").write_bytes(content)
+    with pytest.raises(DocumentError) as told:
+        scans.page(tmp_path / "bad")
+    assert told.value.code == code
+    Image.new("RGB", (30, 20)).save(tmp_path / "good.png")
+    assert (scans.page(tmp_path / "good.png").width, scans.page(tmp_path / "good.png").height) == (30, 20)
+
+
+def test_a_page_with_too_many_pixels_is_refused_before_it_is_decoded(scans: Scans, tmp_path: Path) -> None:
+    Image.new("1", (4000, 4000)).save(tmp_path / "huge.png")
+    with pytest.raises(DocumentError, match="too_many_pixels"):
+        scans.page(tmp_path / "huge.png")
+
+
+def document(content: bytes, name: str) -> Document:
+    moment = datetime(2026, 11, 22, tzinfo=UTC)
+    return Document(hashlib.sha256(content).hexdigest(), name, Path(), "bills", moment, len(content))
+
+
+def test_an_original_is_known_by_its_bytes_not_by_its_name(tmp_path: Path) -> None:
+    day = tmp_path / "done" / "bills" / "2026-11-22" / "may"
+    day.mkdir(parents=True)
+    (day / "a.pdf").write_bytes(b"one")
+    (day / "a (2).pdf").write_bytes(b"two")
+    assert original(tmp_path, document(b"two", "may/a.pdf")) == day / "a (2).pdf"
+    assert original(tmp_path, document(b"six", "may/a.pdf")) is None
+    assert original(tmp_path, document(b"two", "../../a.pdf")) is None
+
+
+def commit(root: Path, name: str, data: dict[str, Any], **more: Any) -> None:
+    known: dict[str, Any] = {"confidence": {}, "evidence": {}, "issues": (), "error": None} | more
+    told = {"run": "night", "job_digest": JOB.digest}
+    made = Record(document(name.encode(), name), "bill", None, (1,), data, provenance=told, **known)
+    table = Table(root, JOB)
+    table.add(Store(root).commit([made]))
+    table.flush()
+
+
+def test_the_list_has_the_lowest_confidence_of_all_values_and_the_doubtful_first(tmp_path: Path) -> None:
+    lines = [{"amount": Decimal(1)}, {"amount": Decimal(2)}]
+    commit(tmp_path, "sure.pdf", {"number": "A", "lines": []}, confidence={"number": 0.9})
+    commit(tmp_path, "none.pdf", {"number": None, "total": None, "lines": []})
+    doubt = (Issue("doubtful", "lines[1].amount", "is sure to 0.20 only (review_below)"),)
+    seen = {"number": 0.8, "lines[0].amount": 0.7, "lines[1].amount": 0.2}
+    commit(tmp_path, "doubt.pdf", {"number": "B", "lines": lines}, confidence=seen, issues=doubt)
+    commit(tmp_path, "torn.pdf", {}, error=("broken", "no pages"))
+    rows = chosen(overview(tmp_path), Filter()).to_pylist()
+    assert [row["source"] for row in rows] == ["torn.pdf", "doubt.pdf", "sure.pdf", "none.pdf"]
+    assert [row["sure"] for row in rows] == [None, 0.2, 0.9, None]
+    assert rows[0]["issue"] == "The file is damaged: it cannot be decoded."
+    assert rows[1]["issue"] == "lines[1].amount: is sure to 0.20 only"
+    assert chosen(overview(tmp_path), Filter(text="DOUBT b")).num_rows == 1
+    assert chosen(overview(tmp_path), Filter(status="failed")).num_rows == 1
+    assert chosen(overview(tmp_path / "empty"), Filter(text="x")).to_pylist() == []
+    assert csv(tmp_path, chosen(overview(tmp_path), Filter())).startswith(b"\xef\xbb\xbf")
+
+
+@pytest.mark.parametrize("given", ["=1+1", "@SUM(A1)", "+cmd|' /C calc'!A0", "-2+3+cmd"])
+def test_no_text_of_a_document_becomes_a_formula(given: str) -> None:
+    assert _safe(given) == f"'{given}"
+
+
+def test_a_phone_and_a_negative_amount_stay_as_they_are() -> None:
+    assert [_safe(each) for each in ("+49 (0)30 12-34", "-5.00", "a=b", 5)] == ["+49 (0)30 12-34", "-5.00", "a=b", 5]
+
+
+@given(st.decimals(-(10**9), 10**9, places=2), st.dates(date(1950, 1, 1), date(2049, 12, 31)), st.booleans())
+def test_what_the_form_shows_is_read_back_as_the_same_value(total: Decimal, day: date, paid: bool) -> None:
+    fields = Job.model_validate(
+        {
+            "name": "x",
+            "fields": {
+                "comma": {"type": "money", "decimal": ","},
+                "point": {"type": "money"},
+                "day": {"type": "date", "order": "DMY"},
+                "paid": {"type": "yesno"},
+                "kinds": {"type": "choice", "options": ["a", "b c"], "many": True},
+            },
+        }
+    ).fields
+    values = {"comma": total, "point": total, "day": day, "paid": paid, "kinds": ["a", "b c"]}
+    for name, value in values.items():
+        assert fields[name].coerce(printed(fields[name], value)) == (value, ())
+
+
+def test_names_and_values_of_documents_are_only_text_in_the_form(tmp_path: Path) -> None:
+    commit(tmp_path, "a\u202efdp.exe", {"number": "<script>", "lines": []})
+    from pipeline.corrections import open_draft
+
+    shown = form(open_draft(tmp_path, JOB, document("a\u202efdp.exe".encode(), "").id, None))
+    assert shown["name"] == "a⟨202E⟩fdp.exe"
+    assert shown["fields"][0]["value"] == "<script>"  # review.js sets text, never HTML
+
+
+def test_a_password_is_kept_as_a_salted_hash() -> None:
+    line = hashed("correct horse")
+    assert "correct" not in line
+    assert line != hashed("correct horse")
+    assert right("correct horse", line)
+    assert not right("correct hors", line)
+    assert Settings.model_validate({"web": {"password": line}}).web.password == line
