@@ -16,6 +16,8 @@ from pipeline.settings import load_settings
 
 torch = tiny.torch
 
+import torch  # noqa: E402
+
 from models.qwen_vl import QwenVL  # noqa: E402
 from models.qwen_vl.folder import check, digest  # noqa: E402
 from models.qwen_vl.memory import GIB, Plan, too_small  # noqa: E402
@@ -74,6 +76,7 @@ def test_job_with_a_form_that_cannot_be_enforced_is_refused(model: QwenVL) -> No
     assert "cannot be enforced" in (model.refuses(bad) or "")
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="here the tests' own engine has the GPU's memory")
 def test_the_run_has_it_in_a_process_of_its_own_that_is_replaced_when_it_dies(folder: Path, tmp_path: Path) -> None:
     chosen, line = models.load(load_settings(None, engine="qwen_vl", weights=folder))
     try:
