@@ -16,8 +16,6 @@ from pipeline.settings import load_settings
 
 torch = tiny.torch
 
-import torch  # noqa: E402
-
 from models.qwen_vl import QwenVL  # noqa: E402
 from models.qwen_vl.folder import check, digest  # noqa: E402
 from models.qwen_vl.memory import GIB, Plan, too_small  # noqa: E402
