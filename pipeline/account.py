@@ -169,6 +169,7 @@ class Account:
     finished_at: datetime | None = None
     notes: list[str] = field(default_factory=list)
     stuck: list[str] = field(default_factory=list)  # what could not even be taken, in sentences
+    left: list[str] = field(default_factory=list)  # what waits in the inbox for another engine, in a line
     entries: Roll[Entry] = field(default_factory=Roll)
     load: list[tuple[float, float]] = field(default_factory=list)  # (seconds since the start, 0 to 1) of the GPU
     written: Path | None = None  # the HTML page, once there is one

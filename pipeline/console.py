@@ -103,7 +103,7 @@ class Screen:
         out = self.out
         counts = account.summary()
         if not counts["taken"] and not account.stuck:
-            out.print(f"Nothing waits in {safe(root / 'inbox')}.")
+            out.print(f"Nothing {'else ' if account.left else ''}waits in {safe(root / 'inbox')}.")
             return
         outcomes = [key for key in ("done", "failed", "duplicate", "given_back") if counts[key]]
         ends = ", ".join(f"{counts[key]} {key.replace('_', ' ')}" for key in outcomes)

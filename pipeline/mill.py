@@ -131,7 +131,8 @@ class Mill:
         """
         jobs = tuple(job.name for jobs in self._boxes.values() for job in jobs)
         account = Account(self._engine_line, jobs, self._model.name)
-        account.notes.extend(self._left())
+        account.left = self._left()
+        account.notes.extend(account.left)
         ledger = Ledger(self._inbox, self._store, self._tables, self._lock.check)
         pages = Pages(self._pool, self._settings.limits, self._settings.passwords)
         batch = Batch(

@@ -204,6 +204,7 @@ def test_jobs_that_wait_for_another_engine_keep_their_documents(settings: Settin
     assert files(settings.root, "inbox") == ["describe/b.png", "dials/c.png"]
     line = "2 documents wait in the inbox: describe, g, n (only an engine that looks can answer)"
     assert [note for note in ear.notes if "wait" in note] == [line]
+    assert account.left == [line]
     assert line in account.notes
 
 
