@@ -66,6 +66,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (top / "says.json").write_text(json.dumps({name: json.dumps(says) for name, says in SAYS.items()}))
     (top / "machine.yaml").write_text(f"engine: echo\nweights: {top / 'says.json'}\nsettle_s: 0\nworkers: 1\n")
     run(top, "run", expected=1)
+    assert len(rows(top)) == len(SAYS) + 1
     return top
 
 
