@@ -1,14 +1,16 @@
 """The scripted engine of tests, benchmarks and dry runs: it says what it was told to say, and looks at nothing."""
 
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from pipeline.errors import ModelError
 from pipeline.job import Job
-from pipeline.types import Finish, Reply, Request, Wants
+from pipeline.types import Finish, Partial, Reply, Request, Wants
 
 Script = Mapping[str, str] | Callable[[Request], str]
+SLOWLY, PIECES, PAUSE_S = "<slowly>", 8, 0.3
 _FINISHES: dict[str, Finish] = {"<length>": "length", "<error>": "error"}
 
 
@@ -16,6 +18,7 @@ class Echo:
     """Answers by document name, then by document id, then by "*"; or by a function of the request.
 
     A reply that begins with `<length>` comes back as cut off, one that begins with `<error>` as the engine's failure.
+    One that begins with `<slowly>` is told piece by piece where somebody may look on, and takes two seconds.
     `wants` is what Qwen2.5-VL wants, so that pages cost what they cost there.
     """
 
@@ -39,18 +42,20 @@ class Echo:
     def refuses(self, job: Job) -> str | None:
         return None
 
-    def answer(self, requests: Iterable[Request | None]) -> Iterator[Reply]:
+    def answer(self, requests: Iterable[Request | None]) -> Iterator[Reply | Partial]:
         for request in requests:
             if request is not None:
-                yield self._reply(request)
+                yield from self._answered(request)
 
-    def _reply(self, request: Request) -> Reply:
+    def _answered(self, request: Request) -> Iterator[Reply | Partial]:
         text = self._script(request) if callable(self._script) else self._said(request)
-        for mark, finish in _FINISHES.items():
-            if text.startswith(mark):
-                rest = text.removeprefix(mark)
-                return Reply(request, rest, finish, error=(rest or "scripted") if finish == "error" else None)
-        return Reply(request, text, "stop")
+        if text.startswith(SLOWLY):
+            text = text.removeprefix(SLOWLY)
+            for piece in range(1, PIECES):
+                time.sleep(PAUSE_S)
+                if request.watched:
+                    yield Partial(request, text[: len(text) * piece // PIECES])
+        yield _reply(request, text)
 
     def _said(self, request: Request) -> str:
         assert isinstance(self._script, Mapping)
@@ -64,3 +69,11 @@ class Echo:
 
     def close(self) -> None:
         pass
+
+
+def _reply(request: Request, text: str) -> Reply:
+    for mark, finish in _FINISHES.items():
+        if text.startswith(mark):
+            rest = text.removeprefix(mark)
+            return Reply(request, rest, finish, error=(rest or "scripted") if finish == "error" else None)
+    return Reply(request, text, "stop")

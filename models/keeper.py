@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.channel import Message, receive, send
 from pipeline.errors import ModelError
-from pipeline.types import Model, Page, Reply, Request, Wants
+from pipeline.types import PARTIAL_LETTERS, Model, Page, Partial, Reply, Request, Wants
 from pipeline.worker import guard
 
 if TYPE_CHECKING:
     from pipeline.job import Job
 
 SETUP, REFUSES, BEGIN, ASK, END = range(5)  # kinds of messages to the engine
-READY, NO_START, SAID, REFUSED, ALIVE, TAKEN, REPLY, DONE, BROKEN, UNFIT = range(10)  # and from it
+READY, NO_START, SAID, REFUSED, ALIVE, TAKEN, PARTIAL, REPLY, DONE, BROKEN, UNFIT = range(11)  # and from it
 OOM_SCORE = 500  # the engine goes after the decoders and before the run itself: it can be started again
 REPLY_FIELDS = tuple(each.name for each in fields(Reply) if each.name != "request")  # what travels back
 WORDS = 600  # characters of a reason
@@ -90,6 +90,8 @@ class _Keeper:
         self.channel, self.model, self.pulse = channel, model, pulse
         self.poll = select.poll()
         self.poll.register(channel, select.POLLIN)
+        self.free = select.poll()
+        self.free.register(channel, select.POLLOUT)
         self.queue: deque[tuple[int, Request]] = deque()
         self.given: dict[int, tuple[int, Request]] = {}
         self.pages: tuple[Page, ...] = ()
@@ -114,12 +116,20 @@ class _Keeper:
         for reply in self.model.answer(self.requests()):
             if id(reply.request) not in self.given:
                 raise RuntimeError("the engine gave a reply that nothing was asked for")
+            if isinstance(reply, Partial):
+                self.tell(reply)
+                continue
             number, _ = self.given.pop(id(reply.request))
             send(self.channel, REPLY, number, {name: getattr(reply, name) for name in REPLY_FIELDS})
         if self.given:
             raise RuntimeError(f"the engine ended without an answer to {len(self.given)} requests")
         self.pages = ()
         send(self.channel, DONE, 0, None)
+
+    def tell(self, partial: Partial) -> None:
+        """Dropped while the supervisor has not read what was said before: the engine never waits to be watched."""
+        if self.free.poll(0):  # on Linux: less than a quarter of the channel's room is taken
+            send(self.channel, PARTIAL, self.given[id(partial.request)][0], partial.text[:PARTIAL_LETTERS])
 
     def requests(self) -> Iterator[Request | None]:
         """What the engine pulls. It waits for the supervisor only when the engine has nothing in hand."""

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from models.echo import Echo, Script
 from models.keeper import Pulse
-from pipeline.types import Reply, Request
+from pipeline.types import Partial, Reply, Request
 
 DEED = re.compile(r"<(hang|stop|die|cuda|oom|lost|garbage|late)(?: (once|twice|\d{1,3}))?>")
 TIMES = {"once": 1, "twice": 2, None: 1 << 30}
@@ -37,7 +37,7 @@ class Mischief(Echo):
         super().__init__(script)
         self._counts = path.with_name(f"{path.name}.deeds")
 
-    def answer(self, requests: Iterable[Request | None]) -> Iterator[Reply]:
+    def answer(self, requests: Iterable[Request | None]) -> Iterator[Reply | Partial]:
         hand: list[Request] = []
         for request in requests:
             if request is not None:
@@ -47,11 +47,11 @@ class Mischief(Echo):
         for request in hand:
             yield from self._played(request)
 
-    def _played(self, request: Request) -> Iterator[Reply]:
+    def _played(self, request: Request) -> Iterator[Reply | Partial]:
         text = self._said(request)
         deed = DEED.match(text)
         if deed is None:
-            yield self._reply(request)
+            yield from self._answered(request)
             return
         rest = text[deed.end() :]
         if not self._again(request, deed):

@@ -25,7 +25,7 @@ from models.docket import Asked, Docket, named
 from models.keeper import Card, Start
 from pipeline.channel import Message, receive, send
 from pipeline.errors import ModelError
-from pipeline.types import Page, Reply, Request, Wants
+from pipeline.types import Page, Partial, Reply, Request, Wants
 from pipeline.workers import kill, launch
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Supervised:
             self.unload()
             raise ModelError(f"The engine died when it was asked whether it can do {job.name}: {died}") from None
 
-    def answer(self, requests: Iterable[Request | None]) -> Iterator[Reply]:
+    def answer(self, requests: Iterable[Request | None]) -> Iterator[Reply | Partial]:
         """As every model; raises ModelError when the engine cannot be kept alive."""
         docket, source, more = Docket(), iter(requests), True
         self._wake()
@@ -130,6 +130,8 @@ class Supervised:
                 try:
                     for reply in self._replies(docket, patient):
                         yield reply
+                        if isinstance(reply, Partial):
+                            continue
                         for verdict in docket.verdicts():
                             yield self._poison(verdict)
                 except _Died as died:
@@ -150,11 +152,13 @@ class Supervised:
         self._sent = request.pages
         self._tell(keeper.ASK, asked.number, (replace(request, pages=()), None if same else request.pages))
 
-    def _replies(self, docket: Docket, patient: bool) -> Iterator[Reply]:
+    def _replies(self, docket: Docket, patient: bool) -> Iterator[Reply | Partial]:
         """What was heard. Raises _Died, once all is given out that the process said before."""
         for message in self._hear(LOOK_S if patient and docket.out else 0.0, working=bool(docket.out)):
             if message.kind == keeper.TAKEN:
                 docket.take(message.number)
+            elif message.kind == keeper.PARTIAL:
+                yield Partial(docket.out[message.number].request, message.load())
             elif message.kind == keeper.REPLY:
                 said, self._barren_s = message.load(), 0.0
                 yield Reply(docket.answered(message.number), **said)

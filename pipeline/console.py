@@ -76,6 +76,9 @@ class Screen:
             self._bar.start()
             self._task = self._bar.add_task("", total=waiting)
 
+    def answering(self, document_id: str, text: str) -> None:
+        pass
+
     def finished(self, entry: Entry) -> None:
         self._done += 1
         status = worst(entry)

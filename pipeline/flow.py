@@ -14,7 +14,7 @@ from pipeline.errors import DocumentError
 from pipeline.job import Job
 from pipeline.pages import Pages, Ticket
 from pipeline.tray import Answer, Reel, Tray
-from pipeline.types import Document, Model, Page, Record, Reply, Request
+from pipeline.types import Document, Model, Page, Partial, Record, Reply, Request
 
 NAP_S = 0.05  # the longest wait for a decoder before the engine is told "nothing ready now"
 
@@ -44,7 +44,8 @@ class Flow:
     """One stream of documents through one engine.
 
     `documents` may yield None: "none now, more may come once others are finished". `stop` is asked often; once it is
-    true no document is begun, what the engine has is answered, and the others come out as `returned`.
+    true no document is begun, what the engine has is answered, and the others come out as `returned`. `answering` hears
+    how far the answer to a question is, where the engine tells and the question goes to one job only.
     """
 
     def __init__(
@@ -55,8 +56,10 @@ class Flow:
         pages: Pages,
         stop: Callable[[], bool] = lambda: False,
         provenance: Mapping[str, Any] | None = None,
+        answering: Callable[[Document, str], None] = lambda document, text: None,
     ) -> None:
         self._documents, self._jobs, self._model, self._pages, self._stop = documents, jobs, model, pages, stop
+        self._answering = answering
         self._provenance = {**model.provenance(), **(provenance or {})}
         self._open: dict[str, _Open] = {}
         self._tickets: dict[Ticket, tuple[Tray, Reel, int]] = {}
@@ -66,7 +69,10 @@ class Flow:
     def records(self) -> Iterator[Record | Finished]:
         """Every record as soon as it is checked, and a `Finished` after a document's last. Raises ModelError."""
         for reply in self._model.answer(self._requests()):
-            self._take(reply)
+            if isinstance(reply, Partial):
+                self._tell(reply)
+            else:
+                self._take(reply)
             yield from self._emptied()
         yield from self._emptied()
 
@@ -152,6 +158,11 @@ class Flow:
                 yield request
 
     # ---- replies in, records out
+    def _tell(self, partial: Partial) -> None:
+        entry = self._open.get(partial.request.document.id)
+        if entry is not None and len(entry.jobs) == 1:
+            self._answering(entry.tray.document, partial.text)
+
     def _take(self, reply: Reply) -> None:
         entry = self._open.get(reply.request.document.id)
         if entry is None:  # the document failed or was returned meanwhile

@@ -30,6 +30,9 @@ class JsonLog:
     def started(self, waiting: int) -> None:
         self._line("started", waiting=waiting)
 
+    def answering(self, document_id: str, text: str) -> None:
+        pass
+
     def finished(self, entry: Entry) -> None:
         self._line("document", status=worst(entry), **entry.to_dict())
 

@@ -8,6 +8,7 @@ from pipeline.account import Account, Entry
 class Listener(Protocol):
     def note(self, text: str) -> None: ...
     def started(self, waiting: int) -> None: ...
+    def answering(self, document_id: str, text: str) -> None: ...  # how far the answer is to a question that waits
     def finished(self, entry: Entry) -> None: ...
     def ended(self, account: Account) -> None: ...
 
@@ -25,6 +26,10 @@ class All:
     def started(self, waiting: int) -> None:
         for each in self._listeners:
             each.started(waiting)
+
+    def answering(self, document_id: str, text: str) -> None:
+        for each in self._listeners:
+            each.answering(document_id, text)
 
     def finished(self, entry: Entry) -> None:
         for each in self._listeners:

@@ -35,6 +35,9 @@ class Metrics:
     def started(self, waiting: int) -> None:
         pass
 
+    def answering(self, document_id: str, text: str) -> None:
+        pass
+
     def finished(self, entry: Entry) -> None:
         pass
 

@@ -77,7 +77,7 @@ class Mill:
 
     def _told(self, run: str, stack: ExitStack) -> Listener:
         """The caller's listener, and those that tell other processes."""
-        live = Live(self._settings.root, run, self._model.name)
+        live = Live(self._settings.root, run, self._model.name, self._boxes)
         stack.callback(live.close)
         if self._settings.metrics is None:
             return All(self._listener, live)

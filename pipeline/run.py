@@ -84,7 +84,8 @@ class Batch:
         """Raises ModelError, once what was finished is committed and the rest is back in the inbox; and StorageError:
         the next run then finishes or repeats what was in hand."""
         self.listener.started(sum(self.inbox.boxes.waiting(list(self.boxes)).values()))
-        flow = Flow(self._documents(), self._jobs, self.model, self.pages, self.stop, {"run": self.inbox.run})
+        told = {"run": self.inbox.run}
+        flow = Flow(self._documents(), self._jobs, self.model, self.pages, self.stop, told, self._answering)
         try:
             for item in flow.records():
                 if isinstance(item, Record):
@@ -110,6 +111,11 @@ class Batch:
 
     def _jobs(self, document: Document) -> list[Job]:
         return self._asked[document.id]
+
+    def _answering(self, document: Document, text: str) -> None:
+        """Only where a program asked, and somebody sits before it and waits."""
+        if (document.path / COMPLETE).exists():
+            self.listener.answering(document.id, text)
 
     # ---- documents in
     def _documents(self) -> Iterator[Document | None]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pipeline.job import Job
 
 PDF_DPI = 200  # the source pixels of a PDF page: what office scanners use, and enough for 8-point print
+PARTIAL_LETTERS = 20_000  # of an answer that is still being made, for whoever watches; the reply has all of it
 Finish = Literal["stop", "length", "error"]
 Status = Literal["ok", "review", "failed"]
 
@@ -260,6 +261,11 @@ class Request:
     look: Literal[1, 2] = 1
     earlier: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def watched(self) -> bool:
+        """Whether somebody may look on as the answer is made: a whole question, asked in free text."""
+        return self.job.questions and self.schema is None and self.windows == self.parts == 1
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
@@ -295,6 +301,17 @@ class Reply:
     first_token_s: float = 0.0
     issues: tuple["Issue", ...] = ()
     error_code: str = "engine"
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Partial:
+    """How an answer begins that is still being made, for the eyes of whoever waits: at most `PARTIAL_LETTERS` of it.
+
+    It is no result: the reply that follows says all of it again.
+    """
+
+    request: Request
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,10 +389,13 @@ class Model(Protocol):
         """Why this engine cannot answer the job (its documents then wait in the inbox), or None. One for many jobs."""
         ...
 
-    def answer(self, requests: Iterable[Request | None]) -> Iterator[Reply]:
+    def answer(self, requests: Iterable[Request | None]) -> "Iterator[Reply | Partial]":
         """One reply a request, in any order, pulled as there is room and given as soon as ready.
 
         None in `requests` means "nothing ready at this moment": an engine with work in hand goes on with it.
+        Of a question (`Request.watched`) an engine may tell, now and then, how far its answer is: a Partial, which
+        usually begins with the one before it, and does not where the engine had to start the answer again. Never after
+        the request's reply.
         """
         ...
 

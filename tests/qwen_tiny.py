@@ -92,7 +92,7 @@ def shown(image: Any, name: str = "page", number: int = 1) -> Page:
 
 def ask(pages: Sequence[Page], question: str, schema: Any = None, most: int = 16, system: str = "Read.") -> Request:
     document = pages[0].document if pages else shown(np.zeros((28, 28, 3), np.uint8)).document
-    job: Any = SimpleNamespace(name="job", fields={})
+    job: Any = SimpleNamespace(name="job", fields={}, questions=False)
     return Request(document, job, tuple(pages), system, question, schema, most)
 
 

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from models import echo as engine
 from models.echo import Echo
 from pipeline import prompt
 from pipeline.errors import ModelError
 from pipeline.job import parse_job
-from pipeline.types import Affine, Document, Page, Reply, Request
+from pipeline.types import Affine, Document, Page, Partial, Reply, Request
 
 NOTE = parse_job(b"name: note\nfields: {number: {type: text}}\n")
 
@@ -22,6 +23,7 @@ def request(name: str) -> Request:
 
 def reply(echo: Echo, name: str) -> Reply:
     (given,) = echo.answer([request(name)])
+    assert isinstance(given, Reply)
     return given
 
 
@@ -68,3 +70,18 @@ def test_pages_cost_what_they_cost_the_gpu_engine() -> None:
     wide, high = Echo({}).wants.fit(1654, 2339)
     assert wide % 28 == high % 28 == 0
     assert wide * high <= 1_003_520
+
+
+def test_slowly_it_tells_how_far_it_is_where_a_question_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "PAUSE_S", 0.0)
+    ask = parse_job(b"name: ask\nquestions: true\nfields: {answer: {type: prose}}\n")
+    document = Document("0" * 64, "a", Path("a"), "ask", datetime(2026, 1, 1), 1, "What is it?")
+    *partials, last = Echo({"*": "<slowly>one two three four"}).answer([prompt.ask(ask, document, [])])
+    assert isinstance(last, Reply)
+    assert last.text == "one two three four"
+    texts = [each.text for each in partials if isinstance(each, Partial)]
+    assert len(texts) == len(partials) == engine.PIECES - 1
+    assert all(last.text.startswith(text) for text in texts)
+    assert texts == sorted(set(texts), key=len)
+    (typed,) = Echo({"*": "<slowly>{}"}).answer([request("a.png")])
+    assert isinstance(typed, Reply)

@@ -9,16 +9,20 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from models import echo
 from models.echo import Echo
 from pipeline import live
+from pipeline.account import Entry
 from pipeline.console import Screen
 from pipeline.errors import StorageError
 from pipeline.gpuload import GpuLoad
 from pipeline.job import Job, parse_job
 from pipeline.jsonlog import JsonLog
 from pipeline.listeners import All
+from pipeline.lock import RootLock
 from pipeline.mill import Mill
 from pipeline.settings import Settings
+from pipeline.types import PARTIAL_LETTERS
 
 NOTE = parse_job(b"name: note\nfields:\n  total: {type: money, required: true}\n")
 SCRIPT = {"a.png": '{"total": "12.50"}', "*": "{}"}
@@ -105,7 +109,9 @@ def test_what_a_killed_run_said_is_not_believed(root: Path) -> None:
 
 def test_the_driver_is_asked_for_the_load_of_the_first_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "nvidia-smi"
-    program.write_text('#!/bin/sh\necho "$@" > "$0.asked"\nfor n in 50 "[N/A]" 100 0; do echo $n; done\nexec sleep 60\n')
+    program.write_text(
+        '#!/bin/sh\necho "$@" > "$0.asked"\nfor n in 50 "[N/A]" 100 0; do echo $n; done\nexec sleep 60\n'
+    )
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,1")
@@ -124,3 +130,77 @@ def test_without_a_driver_nothing_is_told(monkeypatch: pytest.MonkeyPatch, tmp_p
     with GpuLoad(lambda second, share: told.append(share)):
         pass
     assert told == []
+
+
+ASK = parse_job(b"name: ask\nquestions: true\npreprocess: []\nfields: {answer: {type: prose, required: true}}\n")
+
+
+class Watching(JsonLog):
+    """Looks into the live file whenever something is told."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(io.StringIO())
+        self.root, self.seen, self.after = root, [], []  # type: ignore[var-annotated]
+
+    def answering(self, document_id: str, text: str) -> None:
+        if told := live.read(self.root):
+            self.seen.append(told["answering"])
+            assert (self.root / ".live.json").stat().st_mode & 0o777 == 0o600
+
+    def finished(self, entry: Entry) -> None:
+        self.after.append(entry)
+
+
+def asked(root: Path, name: str, question: str, by_program: bool) -> None:
+    folder = root / "inbox" / "ask" / name
+    folder.mkdir(parents=True)
+    (folder / "question.txt").write_text(question)
+    if by_program:
+        (folder / ".complete").touch()
+
+
+def test_an_answer_is_seen_as_it_is_made_and_no_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(echo, "PAUSE_S", 0.0)
+    monkeypatch.setattr(live, "WATCHED_S", 0.0)
+    root = tmp_path
+    asked(root, "page-1", "What is it?", True)
+    asked(root, "by-hand", "And this?", False)
+    said = "A cat upon a mat, as far as can be seen."
+    watching = Watching(root)
+    settings = Settings.model_validate({"root": root, "settle_s": 0, "workers": 1})
+    with Mill(settings, [ASK, NOTE], Echo({"*": f"<slowly>{said}"}), "echo", watching) as mill:
+        account = mill.batch()
+        after = live.read(root)
+    assert account.summary()["done"] == 2
+    texts = [text for answers in watching.seen for text in answers.values()]
+    assert len(set(texts)) > 3
+    assert all(said.startswith(text) for text in texts)
+    assert {key for answers in watching.seen for key in answers} == {
+        entry.document_id for entry in watching.after if entry.name == "page-1"
+    }
+    assert after is not None
+    assert after["answering"] == {}
+    assert after["boxes"] == ["ask", "note"]
+    left = [path for path in root.rglob("*") if path.is_file() and b"A cat" in path.read_bytes()]
+    assert {path.relative_to(root).parts[0] for path in left} == {"records", "results", "runs"}
+
+
+def test_many_long_answers_are_bounded(tmp_path: Path) -> None:
+    told = live.Live(tmp_path, "run", "echo", ["ask"])
+    told.started(1)
+    for number in range(100):
+        told.answering(f"{number}", "字" * 1_000_000)
+    told.answering("3", "anew")
+    assert len(told._answers) == live.WATCHED
+    assert told._answers["3"] == "anew"
+    assert len(told._answers["4"]) == PARTIAL_LETTERS
+
+
+def test_what_a_killed_run_said_can_be_wiped(tmp_path: Path) -> None:
+    (tmp_path / ".live.json").write_text('{"run": "gone", "answering": {"a": "secret"}}')
+    with RootLock(tmp_path, "alive"):
+        live.wipe(tmp_path)
+        assert (tmp_path / ".live.json").exists()
+    live.wipe(tmp_path)
+    live.wipe(tmp_path)
+    assert not (tmp_path / ".live.json").exists()

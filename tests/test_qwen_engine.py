@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import qwen_tiny as tiny
 torch = tiny.torch
 
 from models.qwen_vl import CELL_PX, wants  # noqa: E402
+from models.qwen_vl import engine as engine_module  # noqa: E402
 from models.qwen_vl.attention import sdpa  # noqa: E402
 from models.qwen_vl.engine import Engine  # noqa: E402
 from models.qwen_vl.grammar import Grammar  # noqa: E402
@@ -26,7 +28,7 @@ from models.qwen_vl.prompts import Prompts  # noqa: E402
 from models.qwen_vl.vision import Vision  # noqa: E402
 from pipeline import prompt  # noqa: E402
 from pipeline.job import Job, parse_job  # noqa: E402
-from pipeline.types import Affine, Document, Page, Reply, Request  # noqa: E402
+from pipeline.types import Affine, Document, Page, Partial, Reply, Request  # noqa: E402
 
 SIZES = ((112, 56), (56, 56), (140, 84), (252, 84), (84, 196), (84, 56), (308, 140), (168, 168))
 QUESTIONS = (
@@ -471,3 +473,72 @@ def test_jobs_on_one_inbox_share_the_page(house: House) -> None:
     replies = list(engine.answer([replace(prompt.ask(job, page.document, (page,)), max_new_tokens=4) for job in jobs]))
     assert sorted(reply.request.job.name for reply in replies) == ["a", "b", "c"]
     assert sum(seen) == 1
+
+
+def watched(request: Request) -> Request:
+    asked: Any = SimpleNamespace(name="ask", fields={}, questions=True)
+    return replace(request, job=asked)
+
+
+def told(engine: Engine, requests: list[Request]) -> tuple[dict[Request, list[str]], dict[Request, Reply]]:
+    """What was told of each request before its reply, and the replies."""
+    partials: dict[Request, list[str]] = {request: [] for request in requests}
+    replies: dict[Request, Reply] = {}
+    for given in engine.answer(requests):
+        assert given.request not in replies, "told after the reply"
+        if isinstance(given, Partial):
+            partials[given.request].append(given.text)
+        else:
+            replies[given.request] = given
+    return partials, replies
+
+
+def test_questions_are_told_as_their_answers_grow(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "TELL_S", 0.0)
+    monkeypatch.setattr(engine_module, "TURN_S", 0.0)
+    plain = tiny.ask([house.pages[0]], QUESTIONS[0], most=40)
+    typed = watched(tiny.ask([house.pages[0]], QUESTIONS[1], YES_NO, most=40))
+    asked = [watched(tiny.ask([house.pages[i]], QUESTIONS[2], most=40)) for i in range(3)]
+    cramped = house.engine(kv=700)  # answers are put off, and gone on with
+    for engine in (house.engine(), cramped):
+        partials, replies = told(engine, [plain, typed, *asked])
+        assert_same(house, [reply for request, reply in replies.items() if request is not typed], 4)
+        assert partials.pop(plain) == partials.pop(typed) == []
+        for request, texts in partials.items():
+            assert len(texts) > 5
+            assert all(replies[request].text.startswith(text) for text in texts)
+            assert texts == sorted(texts, key=len)
+        everything_free(engine)
+
+
+def test_half_a_letter_is_not_told(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "TELL_S", 0.0)
+    monkeypatch.setattr(engine_module, "TURN_S", 0.0)
+    words = "发票总额 🧾 龘 é — 12,50 €"
+    script = house.prompts.tokenizer(words, add_special_tokens=False)["input_ids"]
+    assert len(script) > len(words) / 2
+    engine = house.engine()
+    spoken, seen = iter(script), list[str]()
+    monkeypatch.setattr(engine.stepper, "answers", lambda rows: ([next(spoken)], [0.0], [0.0]))
+    for given in engine.answer([watched(tiny.ask([], "Say it.", most=len(script)))]):
+        assert words.startswith(given.text)
+        seen.append(given.text)
+    assert seen[-1] == words
+
+
+def test_telling_is_bounded(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = [watched(tiny.ask([house.pages[i % 8]], f"{i}?", most=30)) for i in range(30)]
+    looks: list[float] = []
+    clock = iter(range(1 << 20))
+    engine = house.engine()
+    monkeypatch.setattr(engine_module, "TELL_S", 20.0)
+    monkeypatch.setattr(engine_module, "TURN_S", 5.0)
+    monkeypatch.setattr(engine_module.time, "perf_counter", lambda: float(next(clock)))
+    text = house.prompts.text
+    monkeypatch.setattr(house.prompts, "text", lambda tokens: looks.append(1.0) or text(tokens))
+    partials, replies = told(engine, asked)
+    monkeypatch.undo()
+    assert len(replies) == 30
+    count = sum(map(len, partials.values()))
+    assert 0 < count <= next(clock) / 5
+    assert len(looks) <= 30 + next(clock) / 5

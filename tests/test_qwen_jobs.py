@@ -20,7 +20,7 @@ from pipeline.job import Job, load_jobs
 from pipeline.mill import Mill
 from pipeline.settings import load_settings
 from pipeline.store import Store
-from pipeline.types import Reply, Request, Wants
+from pipeline.types import Partial, Reply, Request, Wants
 
 torch = tiny.torch
 pq = pytest.importorskip("pyarrow.parquet")
@@ -72,6 +72,8 @@ class Short:
                 yield made
 
         for reply in self.model.answer(shortened()):
+            if isinstance(reply, Partial):
+                continue
             self.replies.append(replace(reply, request=asked[id(reply.request)]))
             yield self.replies[-1]
 
@@ -84,6 +86,7 @@ class Ear:
         self.notes.append(text)
 
     def started(self, waiting: int) -> None: ...
+    def answering(self, document_id: str, text: str) -> None: ...
 
     def finished(self, entry: Entry) -> None: ...
 

@@ -37,6 +37,7 @@ class Ear:
         self.notes.append(text)
 
     def started(self, waiting: int) -> None: ...
+    def answering(self, document_id: str, text: str) -> None: ...
 
     def finished(self, entry: Entry) -> None:
         self.entries.append(entry)

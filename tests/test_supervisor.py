@@ -1,14 +1,17 @@
 """An engine under watch: real processes, real signals; only what it says is scripted."""
 
+import contextlib
 import json
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -24,18 +27,19 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import models
-from models import docket, supervisor
+from models import docket, keeper, supervisor
 from models.docket import Docket
 from models.echo import Echo
 from models.mischief import Mischief
 from models.supervisor import Supervised
 from pipeline import prompt
 from pipeline.account import Account, Entry
+from pipeline.channel import receive, send
 from pipeline.errors import ModelError
 from pipeline.job import parse_job
 from pipeline.mill import Mill
 from pipeline.settings import Settings, load_settings
-from pipeline.types import Affine, Document, Model, Page, Reply, Request
+from pipeline.types import PARTIAL_LETTERS, Affine, Document, Model, Page, Partial, Reply, Request
 
 PROJECT = Path(__file__).parents[1]
 NOTE = parse_job(b"name: note\npreprocess: []\nfields: {number: {type: text, required: true}}\n")
@@ -124,6 +128,45 @@ def test_what_dies_or_hangs_is_started_again_and_asked_again(
     assert engine.pid != first
     assert reason in caplog.text
     assert "bad" in caplog.text
+
+
+ASK = parse_job(b"name: ask\nquestions: true\npreprocess: []\nfields: {answer: {type: prose, required: true}}\n")
+
+
+def question(name: str) -> Request:
+    return prompt.ask(ASK, replace(document(name), question="What is it?"), [])
+
+
+def test_how_far_an_answer_is_travels_too(stage: Stage) -> None:
+    long = "words and words " * (PARTIAL_LETTERS // 8)
+    engine = stage.engine({"a": f"<slowly>{long}", "x": "<die 99>"}, step_s=10)
+    asked = [question("a"), request("b")]
+    given = list(engine.answer(asked))
+    texts = [each.text for each in given if isinstance(each, Partial) and each.request is asked[0]]
+    assert len(texts) == len(given) - 2
+    assert all(long.startswith(text) for text in texts)
+    assert len(texts[0]) < PARTIAL_LETTERS == len(texts[-1])
+    assert [each.text for each in given if isinstance(each, Reply)] == [long, GOOD]
+
+
+def test_an_engine_does_not_wait_to_be_watched(stage: Stage) -> None:
+    """The parent that writes a large table does not read; the engine goes on, and says later how it ended."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        made = keeper._Keeper(theirs, Echo({}), keeper.Pulse(theirs, 60.0))
+        request = question("a")
+        made.given[id(request)] = 7, request
+        theirs.setblocking(False)  # so that waiting would be an error
+        for _ in range(2000):
+            made.tell(Partial(request, "x" * 3000))
+        send(theirs, keeper.REPLY, 7, {"text": "y" * 10_000})
+        ours.setblocking(False)
+        heard = []
+        with contextlib.suppress(BlockingIOError):
+            while (message := receive(ours)) is not None:
+                heard.append(message.kind)
+        assert heard[-1] == keeper.REPLY
+        assert 1 < len(heard) < 100
 
 
 def test_a_poison_is_put_aside_alone(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
@@ -315,6 +358,7 @@ class Ear:
         self.notes.append(text)
 
     def started(self, waiting: int) -> None: ...
+    def answering(self, document_id: str, text: str) -> None: ...
     def finished(self, entry: Entry) -> None: ...
     def ended(self, account: Account) -> None: ...
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ModelError
-from pipeline.types import Reply, Request, Wants
+from pipeline.types import Partial, Reply, Request, Wants
 
 if TYPE_CHECKING:
     from pipeline.job import Job
@@ -59,7 +59,7 @@ class QwenVL:
             return f"the answer's form cannot be enforced while the model writes: {error}"
         return None
 
-    def answer(self, requests: Iterable[Request | None]) -> Iterator[Reply]:
+    def answer(self, requests: Iterable[Request | None]) -> Iterator[Reply | Partial]:
         return self.engine.answer(requests)
 
     def provenance(self) -> Mapping[str, str]:

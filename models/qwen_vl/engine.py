@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from pipeline.fields import column, leaves
-from pipeline.types import Finish, Reply, Request, Wants
+from pipeline.types import PARTIAL_LETTERS, Finish, Partial, Reply, Request, Wants
 
 from .confidence import confidences
 from .grammar import Grammar
@@ -33,6 +33,7 @@ FIRST_ROOM = 224  # tokens of an answer that get room at once; longer answers ar
 BUSY = (
     32  # with so many answers under way a step takes half as many tokens: they wait less, and it is still well filled
 )
+TELL_S, TURN_S = 0.3, 0.05  # between two looks at one answer that is watched, and at any: most decode 20 a second
 
 
 class Part(NamedTuple):
@@ -81,9 +82,10 @@ class Engine:
         self.running: list[Answer] = []
         self.building: list[Sight] = []  # in the pool, not yet whole
         self.finished: list[Reply] = []
+        self.next_look_s = 0.0
 
     # ---- the loop
-    def answer(self, requests: Iterable[Request | None]) -> Iterator[Reply]:
+    def answer(self, requests: Iterable[Request | None]) -> Iterator[Reply | Partial]:
         source, more = iter(requests), True
         try:
             while True:
@@ -91,6 +93,8 @@ class Engine:
                 sampled = self._launch()
                 while self.finished:
                     yield self.finished.pop(0)
+                if partial := self._partial():
+                    yield partial
                 idle = sampled is None
                 more = more and self._pull(source, idle)
                 if sampled:
@@ -140,6 +144,21 @@ class Engine:
             answer.request, text, finish, None, prompt, len(tokens), tuple(logprobs), confidence=sure, seconds=seconds,
             free_logprobs=tuple(answer.free_logprobs[: len(tokens)]), low_resolution=answer.small,
             first_token_s=answer.first_token_s))  # fmt: skip
+
+    def _partial(self) -> Partial | None:
+        """How far one of the watched answers is, the one that was told of the longest ago. Costs the others nothing:
+        its tokens are here already, and the device is at work on the step that was just queued."""
+        now = time.perf_counter()
+        if now < self.next_look_s:
+            return None
+        watched = [answer for answer in self.running if answer.request.watched and answer.told_s <= now - TELL_S]
+        self.next_look_s = now + (TURN_S if watched else TELL_S)
+        answer = min(watched, key=lambda answer: answer.told_s, default=None)
+        if answer is None or not answer.answered:
+            return None
+        text = self.prompts.text(answer.tokens[answer.asked :]).rstrip("\ufffd")  # half a letter is not told
+        answer.told_s = now if len(text) < PARTIAL_LETTERS else float("inf")
+        return Partial(answer.request, text[:PARTIAL_LETTERS]) if text else None
 
     def _reply_error(self, request: Request, reason: str, began: float, small: bool) -> None:
         seconds = time.perf_counter() - began

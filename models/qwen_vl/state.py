@@ -59,6 +59,7 @@ class Answer:
     free_logprobs: list[float] = field(default_factory=list)
     first_token_s: float = 0.0
     looked_at: int = 0  # tokens of the answer when `loops` last looked
+    told_s: float = 0.0  # when it was last told how far it is; infinite once no more is to be told
 
     @property
     def answered(self) -> int:
