@@ -32,7 +32,7 @@ def forget(root: Path, job: Job, document_id: str, patience_s: float = PATIENCE_
 
 
 def discard(root: Path, box: str, prefix: str) -> int:
-    """Removes the folders of a box whose name begins with `prefix`, wherever they lie; how many. Raises StorageError."""
+    """Removes what lies of a box under names that begin with `prefix`; how many. Raises StorageError."""
     if not prefix or "/" in prefix:
         raise ValueError(f"{prefix!r} is not the beginning of a name")
     places = [root / where / disk.child(box) for where in ("inbox", "failed", "duplicate")]
