@@ -1,11 +1,15 @@
 """Who is asked next, and in what company, when the engine has died: the suspects' list of a supervisor.
 
 What an engine had pulled when it died is suspect. After one death suspects are asked again, a few at a time and without
-anybody new; after two each is asked alone; one that dies a third time is poison. The verdict waits for the engine's
-next reply, so that an engine that can answer nothing is not taken for a night full of poison.
+anybody new; after two each is asked alone; one that dies a third time is poison. Before the verdict the same is asked
+about blank paper: an engine that dies over that too is what is broken, and not the documents.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
 
 from pipeline.errors import ModelError
 from pipeline.types import Reply, Request
@@ -13,7 +17,9 @@ from pipeline.types import Reply, Request
 AHEAD = 8  # requests that wait in the engine's process, so that it need not wait for the parent
 COMPANY = 16  # suspects asked together: few enough that asking each alone afterwards costs little
 POISON = 3  # deaths
-FRUITLESS = 8  # deaths one after another without a reply, until the engine is given up: two poisons cost six
+FRUITLESS = 8  # deaths one after another without a reply, until the engine is given up
+BLANK = "blank paper"  # what the document is called that is asked about before a verdict
+BLANK_TOKENS = 32  # of an answer about it
 NAMED = 3  # documents that a message names
 
 
@@ -37,7 +43,7 @@ class Docket:
     def __init__(self) -> None:
         self.out: dict[int, Asked] = {}  # with the engine's process, by number
         self._again: list[Asked] = []  # came back from a death; those with most deaths first
-        self._condemned: list[tuple[Asked, str]] = []
+        self._condemned: tuple[Asked, str] | None = None  # one at most: it died alone
         self._count = self._fruitless = 0
 
     @property
@@ -46,15 +52,21 @@ class Docket:
 
     @property
     def done(self) -> bool:
-        return not self.out and not self._again
+        return not self.out and not self._again and self._condemned is None
+
+    @property
+    def judging(self) -> bool:
+        """Whether it is blank paper that the engine is asked about."""
+        return self._condemned is not None
 
     def again(self) -> Asked | None:
-        """The next that came back, if it may be asked now."""
+        """The next that came back, or the question before a verdict, if it may be asked now."""
+        if self._condemned is not None:
+            return None if self.out else self.new(_about_blank_paper(self._condemned[0].request))
         if not self._again:
             return None
-        # with a verdict open, the least suspect shows best whether the engine can answer at all
-        asked = self._again[-1 if self._condemned else 0]
-        company = 1 if self._condemned else _company(asked.deaths)
+        asked = self._again[0]
+        company = _company(asked.deaths)
         same = all(other.deaths == asked.deaths for other in self.out.values())
         if self.out and (not same or len(self.out) >= company):
             return None
@@ -64,10 +76,8 @@ class Docket:
 
     @property
     def open(self) -> bool:
-        """Whether a new request may join: no suspect is under way or waits. While a verdict is open, it goes alone."""
-        if self._again or any(asked.deaths for asked in self.out.values()):
-            return False
-        return not self._condemned or not self.out
+        """Whether a new request may join: no suspect is under way or waits, and no verdict is open."""
+        return not (self._again or self.judging or any(asked.deaths for asked in self.out.values()))
 
     def new(self, request: Request) -> Asked:
         self._count += 1
@@ -77,19 +87,26 @@ class Docket:
     def take(self, number: int) -> None:
         self.out[number].taken = True
 
-    def answered(self, number: int) -> Request:
-        """The request of a reply. Verdicts may now be given: see `verdicts`."""
+    def answered(self, number: int, said: Mapping[str, Any]) -> Reply:
+        """The reply, of what the engine said; to blank paper it is the verdict on what was condemned."""
         self._fruitless = 0
-        return self.out.pop(number).request
+        request = self.out.pop(number).request
+        if self._condemned is None:
+            return Reply(request, **said)
+        (asked, reason), self._condemned = self._condemned, None
+        told = f"the engine died {POISON} times at it; the last time, alone: {reason}"
+        return Reply(asked.request, "", "error", told, error_code="poison")
 
     def died(self, reason: str) -> list[Asked]:
         """Everybody comes back. -> the suspects. Raises ModelError when it is the engine that is broken."""
+        if self._condemned is not None:
+            self.out.clear()  # blank paper is no suspect
         suspects = [asked for asked in self.out.values() if asked.taken]
         self._fruitless += 1
         for asked in suspects:
             asked.deaths, asked.taken = asked.deaths + 1, False
             if asked.deaths >= POISON:
-                self._condemned.append((asked, reason))
+                self._condemned = asked, reason
         back = [asked for asked in (*self.out.values(), *self._again) if asked.deaths < POISON]
         self._again = sorted(back, key=lambda asked: (-asked.deaths, asked.number))
         self.out.clear()
@@ -99,15 +116,6 @@ class Docket:
                 "Nothing is lost: what was in hand goes back to the inbox."
             )
         return suspects
-
-    def verdicts(self) -> list[Reply]:
-        """The replies of those that are poison. Call after a reply, and at the end."""
-        condemned, self._condemned = self._condemned, []
-        return [
-            Reply(asked.request, "", "error", f"the engine died {POISON} times at it; the last time, alone: {reason}",
-                  error_code="poison")
-            for asked, reason in condemned
-        ]  # fmt: skip
 
 
 def named(asked: list[Asked]) -> str:
@@ -119,3 +127,15 @@ def named(asked: list[Asked]) -> str:
 
 def _company(deaths: int) -> int:
     return 1 if deaths == POISON - 1 else COMPANY if deaths else AHEAD * COMPANY * COMPANY
+
+
+def _about_blank_paper(request: Request) -> Request:
+    """The same question about white pages of the same size, and an answer that may be short."""
+    document = replace(request.document, name=BLANK)
+    pages = tuple(
+        replace(page, document=document, words=(), image=None if page.image is None else np.full_like(page.image, 255))
+        for page in request.pages
+    )
+    question = request.question if document.question is None else BLANK
+    most = min(request.max_new_tokens, BLANK_TOKENS)
+    return replace(request, document=document, pages=pages, question=question, earlier=(), max_new_tokens=most)

@@ -17,11 +17,12 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from models import keeper
-from models.docket import Asked, Docket, named
+from models.docket import POISON, Asked, Docket, named
 from models.keeper import Card, Start
 from pipeline.channel import Message, receive, send
 from pipeline.errors import ModelError
@@ -106,7 +107,11 @@ class Supervised:
 
     def answer(self, requests: Iterable[Request | None]) -> Iterator[Reply | Partial]:
         """As every model; raises ModelError when the engine cannot be kept alive."""
-        docket, source, more = Docket(), iter(requests), True
+        source = iter(requests)
+        first = next((request for request in source if request is not None), None)
+        if first is None:
+            return  # nothing to ask: an engine that was unloaded stays so
+        docket, source, more = Docket(), chain([first], source), True
         self._wake()
         try:
             self._tell(keeper.BEGIN)
@@ -128,17 +133,10 @@ class Supervised:
                     else:
                         self._ask(docket.new(request))
                 try:
-                    for reply in self._replies(docket, patient):
-                        yield reply
-                        if isinstance(reply, Partial):
-                            continue
-                        for verdict in docket.verdicts():
-                            yield self._poison(verdict)
+                    yield from self._replies(docket, patient)
                 except _Died as died:
                     self._start_again(str(died), docket.died(str(died)))
                     self._tell(keeper.BEGIN)
-            for verdict in docket.verdicts():
-                yield self._poison(verdict)
             self._finish()
         except BaseException:  # also when the caller leaves: nobody waits for what the engine still has
             self.unload()
@@ -157,11 +155,11 @@ class Supervised:
         for message in self._hear(LOOK_S if patient and docket.out else 0.0, working=bool(docket.out)):
             if message.kind == keeper.TAKEN:
                 docket.take(message.number)
-            elif message.kind == keeper.PARTIAL:
+            elif message.kind == keeper.PARTIAL and not docket.judging:
                 yield Partial(docket.out[message.number].request, message.load())
             elif message.kind == keeper.REPLY:
-                said, self._barren_s = message.load(), 0.0
-                yield Reply(docket.answered(message.number), **said)
+                self._barren_s = 0.0
+                yield self._told(docket.answered(message.number, message.load()))
 
     def _finish(self) -> None:
         """Let the engine end its stream; if it dies over that, the next question starts it again."""
@@ -173,9 +171,10 @@ class Supervised:
             self.unload()
         self._sent = None
 
-    def _poison(self, verdict: Reply) -> Reply:
-        log.warning("%s is put aside as poison: %s", verdict.request.document.name, verdict.error)
-        return verdict
+    def _told(self, reply: Reply) -> Reply:
+        if reply.error_code == "poison":
+            log.warning("%s is put aside as poison: %s", reply.request.document.name, reply.error)
+        return reply
 
     def _refusal(self, job: "Job") -> str | None:
         self._tell(keeper.REFUSES, 0, job)
@@ -193,11 +192,11 @@ class Supervised:
             self._launch()
 
     def _start_again(self, reason: str, suspects: list[Asked]) -> None:
-        had = (
-            f" It had {len(suspects)} question{'s' * (len(suspects) > 1)}, about {named(suspects)}; asked again."
-            if suspects
-            else ""
-        )
+        had = ""
+        if suspects:
+            had = f" It had {len(suspects)} question{'s' * (len(suspects) > 1)}, about {named(suspects)}; "
+            third = suspects[0].deaths >= POISON
+            had += "blank paper is tried in its place." if third else "asked again."
         log.warning("%s: the engine is started again: %s.%s", f"{datetime.now():%H:%M:%S}", reason, had)
         self.unload()
         for last, pause_s in enumerate(PAUSES_S, 1 - len(PAUSES_S)):
