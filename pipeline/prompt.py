@@ -16,10 +16,9 @@ _MOST_TOKENS, _MOST_TEXT_TOKENS = 4096, 8192
 _DOUBTS_TOLD = 10  # a table in which every row fails needs no more words
 
 _NULL = "- Give null where a value is not printed or cannot be read. Null is better than a guess."
+_NULL_SEEN = "- Give null where something is not there or cannot be made out. Null is better than a guess."
 _COPY = "- Copy values as they are printed, in their own language. Do not compute, translate, complete or correct."
-_COPY_OTHERS = (
-    "- Copy every other value as it is printed, in its own language. Do not compute, translate, complete or correct it."
-)
+_COPY_PRINT = "- Copy print as it stands, in its own language. Do not translate, complete or correct it."
 _ROWS = "- A list has one entry for each printed row, in the order of the page, and is [] where there is none."
 _FINDS = "- A list has one entry for each thing that you find, in the order of the page, and is [] where there is none."
 
@@ -88,9 +87,12 @@ def question(job: Job, pages: Sequence[Page], window: int = 0, windows: int = 1,
 
 
 def _how(fields: Mapping[str, Field]) -> list[str]:
-    """The rules for answers of a job with these fields."""
-    written = [path for path, leaf in leaves(fields) if isinstance(leaf, LongField) and not leaf.readable]
-    said = [_NULL, f"- You write {', '.join(written)} yourself.\n{_COPY_OTHERS}" if written else _COPY]
+    """The rules for answers of a job with these fields: not all that is looked for is printed."""
+    unread = {path: leaf for path, leaf in leaves(fields) if not leaf.readable}
+    written = [path for path, leaf in unread.items() if isinstance(leaf, LongField)]
+    said = [_NULL_SEEN, _COPY_PRINT] if unread else [_NULL, _COPY]
+    if written:
+        said.insert(1, f"- You write {', '.join(written)} yourself.")
     lists = {name: field for name, field in fields.items() if field.type == "list"}
     if lists:
         said.append(_ROWS if all(leaf.readable for _, leaf in leaves(lists)) else _FINDS)

@@ -45,7 +45,7 @@ def test_the_question_says_all_that_the_job_says(job: Job) -> None:
     assert '- 设备编号: text; printed near "设备编号" or "No."; at the top' in lines
     assert "  - 正常: true or false; true where it says 合格" in lines
     assert "  - name: text (name)" in lines
-    assert "- marks: those that hold of: r (printed 红), g" in lines
+    assert "- marks: those that hold of: r (for 红), g" in lines
     assert lines[-1] == (
         '{"设备编号": null, "巡检日期": null, "items": [{"检查项": null, "正常": null}], '
         '"who": {"name": null}, "marks": []}'
@@ -88,7 +88,7 @@ def test_one_long_field_is_asked_in_free_text() -> None:
     assert request.schema is None
     assert request.question.split("\n\n") == [
         "You are a painter.",
-        "Answer with text in whole sentences; in four sentences. Write nothing else. "
+        "Answer with plain text; in four sentences. Write nothing else. "
         "Where there is nothing of the kind, answer null.",
     ]
     code = prompt.ask(parse_job(b"name: a\nfields: {it: {type: code, language: vue}}"), DOCUMENT, pages(1))

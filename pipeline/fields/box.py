@@ -72,9 +72,9 @@ class BoxField(Field):
             return _bad(f"{shown(answer)} does not read as a box of four numbers")
         x1, y1, x2, y2 = corners
         if x1 > x2 or y1 > y2:
-            return _bad(f"{shown(answer)} is inverted")
+            return _bad(f"the box from {x1:g}, {y1:g} to {x2:g}, {y2:g} is inverted")
         if x2 - x1 < 1 or y2 - y1 < 1:  # or given in fractions of the page, which nobody asked for
-            return _bad(f"{shown(answer)} is less than a pixel")
+            return _bad(f"the box from {x1:g}, {y1:g} to {x2:g}, {y2:g} is less than a pixel")
         return Coerced({"page": page, "x": x1, "y": y1, "width": x2 - x1, "height": y2 - y1})
 
     def arrow(self) -> "pa.DataType":

@@ -53,7 +53,7 @@ class ChoiceField(Field):
 
     def noun(self) -> str:
         listed = ", ".join(
-            option + (f" (printed {' or '.join(words)})" if words else "") for option, words in self.options.items()
+            option + (f" (for {' or '.join(words)})" if words else "") for option, words in self.options.items()
         )
         return f"{'those that hold of' if self.many else 'one of'}: {listed}"
 

@@ -80,7 +80,7 @@ class ProseField(LongField):
         return self.verbatim
 
     def noun(self) -> str:
-        return "the text of the page as it stands, line by line" if self.verbatim else "text in whole sentences"
+        return "the text of the page as it stands, line by line" if self.verbatim else "plain text"
 
     def example(self) -> str:
         return "Dear Sir,\nthe pump was repaired." if self.verbatim else "The picture shows a pump. Its seal leaks."
