@@ -11,6 +11,7 @@ from commands.wiring import HERE, Config, Jobs, Json, Root, Until, errors_told, 
 from pipeline.errors import OK, SOME_FAILED, ConfigError
 from pipeline.settings import Settings
 
+WAIT_MINUTES = 30  # the page's own watch ends after ten minutes without a question
 PIP = "What follows -- goes to pip wheel: --index-url, --constraint, …"
 
 
@@ -71,6 +72,7 @@ def schedule(
         options = [("--root", settings.root), ("--config", config), ("--jobs", jobs)]
         words = [word for option, place in options if place for word in (option, str(place.absolute()))]
         words += ["--until", until] if until else []
+        words += [] if watching else ["--wait", str(WAIT_MINUTES)]
         python = Path(sys.executable).absolute()  # the virtual environment's own name of it, never what it links to
         start = (str(python), str(HERE / "run_batch.py"), "watch" if watching else "run")
         plan = checked(

@@ -3,7 +3,8 @@
 import logging
 import signal
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from logging.handlers import MemoryHandler
@@ -90,6 +91,25 @@ class Stop:
 
     def __call__(self) -> bool:
         return self.signalled or (self._end is not None and datetime.now() >= self._end)
+
+
+def patience(minutes: float, stop: Stop, screen: Screen | JsonLog) -> Callable[[str], bool]:
+    """What a run asks while another holds its folder (`RootLock`): whether to try again, a second later."""
+    last_s, told = time.monotonic() + minutes * 60, False
+
+    def again(busy: str) -> bool:
+        nonlocal told
+        if stop.signalled:
+            raise typer.Exit(INTERRUPTED)
+        if stop() or time.monotonic() >= last_s:
+            return False
+        if not told:
+            screen.note(f"{busy} It is waited for, {minutes:g} minutes at most.")
+            told = True
+        time.sleep(1.0)
+        return True
+
+    return again
 
 
 def _next(until: str) -> datetime:

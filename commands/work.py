@@ -1,7 +1,6 @@
 """Commands that read documents or move them: run, watch, retry, demo."""
 
 import sys
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +19,7 @@ from commands.wiring import (
     Until,
     engine_of,
     errors_told,
+    patience,
     print_json,
     screen_of,
     settings_of,
@@ -36,6 +36,9 @@ def run(
     job: Only = None,
     limit: Limit = None,
     until: Until = None,
+    wait: Annotated[
+        float, typer.Option("--wait", min=0, metavar="MINUTES", help="Where another run holds the folder, wait for it.")
+    ] = 0,
     as_json: Json = False,
 ) -> None:
     """Drain the inbox once. This is what `run_batch.py` alone does."""
@@ -43,7 +46,7 @@ def run(
         settings = settings_of(config, root=root, jobs=jobs)
         chosen = load_jobs(settings.jobs, job or ())
         stop = Stop(until)
-        account = _drain(settings, chosen, limit, stop)
+        account = _drain(settings, chosen, stop, limit, wait)
         if as_json:
             print_json(account.to_dict())
         counts = account.summary()
@@ -53,13 +56,14 @@ def run(
             raise typer.Exit(SOME_FAILED)
 
 
-def _drain(settings: Settings, jobs: list[Job], limit: int | None, stop: Callable[[], bool]) -> Any:
-    from pipeline.mill import Mill
+def _drain(settings: Settings, jobs: list[Job], stop: Stop, limit: int | None = None, wait: float = 0) -> Any:
+    from pipeline.mill import Mill, hold
 
     with (
         screen_of(settings) as screen,
+        hold(settings.root, jobs, patience(wait, stop, screen)) as lock,  # before the engine: there is one card
         engine_of(settings, screen) as (model, why),
-        Mill(settings, jobs, model, why, screen) as mill,
+        Mill(settings, jobs, model, why, screen, lock) as mill,
     ):
         account = mill.batch(limit, stop)
         screen.report(account, settings.root)
@@ -79,7 +83,7 @@ def watch(
     """Keep the engine warm and read whatever is dropped, until stopped."""
     with errors_told():
         from operations.notify import Systemd
-        from pipeline.mill import Mill
+        from pipeline.mill import Mill, hold
         from pipeline.watch import watch as keep_watching
 
         settings = settings_of(config, root=root, jobs=jobs)
@@ -93,8 +97,9 @@ def watch(
         inbox, idle = settings.root / "inbox", settings.idle_unload_minutes
         with (
             screen_of(settings) as screen,
+            hold(settings.root, chosen) as lock,
             engine_of(settings, screen) as (model, why),
-            Mill(settings, chosen, model, why, screen) as mill,
+            Mill(settings, chosen, model, why, screen, lock) as mill,
         ):
             screen.note(f"watching {inbox}; stop with Ctrl-C")
             systemd.ready()
@@ -148,7 +153,7 @@ def demo(
 
         settings = settings_of(config, root=root, jobs=HERE / "jobs")
         chosen = lay_out(HERE / "samples", root, load_jobs(settings.jobs))
-        account = _drain(settings, chosen, None, Stop(None))
+        account = _drain(settings, chosen, Stop(None))
         records = read_back(root, chosen)
         scores = compare_with_truth(HERE / "samples", chosen, records)
         if as_json:

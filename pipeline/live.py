@@ -23,7 +23,7 @@ WATCHED = 16  # answers at once: at most 320,000 letters
 
 
 class Live:
-    """A listener. Each batch begins anew; `rest` says that the run waits for work, `close` that it is over.
+    """A listener. Each batch begins anew, `ended` says that the run waits for work, `close` that it is over.
 
     The JSON: `run`, `pid`, `engine`, `state` ("working" or "waiting"), `since` (start of the batch or of the wait,
     local time with offset), `waiting` (documents in the inbox when the batch began), `counts` ({"ok": 3, …} so far,

@@ -12,7 +12,7 @@ import os
 import socket
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -38,11 +38,12 @@ def run_name(started: datetime) -> str:
 class RootLock:
     """Holds a root for one run: `with RootLock(root, run):`. Entering raises BusyError, or StorageError.
 
-    `exclusive` is False where the disk knows no locks; the run then goes on, guarded by its renames alone.
+    While another run holds it `patience` is asked, with the sentence that says who it is, whether to try again; it does
+    the waiting. `exclusive` is False where the disk knows no locks; the run then goes on, guarded by its renames alone.
     """
 
-    def __init__(self, root: Path, run: str) -> None:
-        self.root, self.run = root, run
+    def __init__(self, root: Path, run: str, patience: Callable[[str], bool] = lambda busy: False) -> None:
+        self.root, self.run, self._patience = root, run, patience
         self.exclusive = False
         self._handle: int | None = None
 
@@ -51,14 +52,18 @@ class RootLock:
         with disk.storing(self.root):
             handle = os.open(place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            self.exclusive = _locked(handle)
-            if not self.exclusive:
-                os.close(handle)
-                raise BusyError(_busy(self.root, holder(self.root)))
+            while not _locked(handle):
+                busy = _busy(self.root, holder(self.root))
+                if not self._patience(busy):
+                    raise BusyError(busy)
+            self.exclusive = True
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 os.close(handle)
                 raise disk.storage_error(error, place) from error
+        except BaseException:
+            os.close(handle)
+            raise
         self._handle = handle
         _forget_in_children(self)
         note = {"pid": os.getpid(), "host": _host(), "since": _now(), "run": self.run}

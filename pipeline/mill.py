@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -34,29 +35,41 @@ TRIES = 3  # to make a table whole while another machine writes it too
 SPARED_S = 3600.0  # on a share, temporary files younger than this may belong to a run on another machine
 
 
+def hold(root: Path, jobs: Sequence[Job], patience: Callable[[str], bool] = lambda busy: False) -> RootLock:
+    """The lock for a run that begins now. Raises ConfigError where the root has no inbox."""
+    if not (root / "inbox").is_dir():
+        boxes = " ".join(str(root / "inbox" / box) for box in sorted({job.inbox for job in jobs}))
+        raise ConfigError([Fault(str(root), None, "inbox", f"there is no such folder; make it with: mkdir -p {boxes}")])
+    return RootLock(root, run_name(datetime.now()), patience)
+
+
 class Mill:
-    """Use as a context. Raises ConfigError (no inbox), BusyError (another run holds the root), StorageError."""
+    """Use as a context. Raises ConfigError (no inbox), BusyError (another run holds the root), StorageError.
+
+    `lock` is given where the root was taken before the engine was loaded; it is then the giver's to release.
+    """
 
     def __init__(
-        self, settings: Settings, jobs: Sequence[Job], model: Model, engine_line: str, listener: Listener
+        self,
+        settings: Settings,
+        jobs: Sequence[Job],
+        model: Model,
+        engine_line: str,
+        listener: Listener,
+        lock: RootLock | None = None,
     ) -> None:
-        self._settings, self._jobs, self._model = settings, jobs, model
+        self._settings, self._jobs, self._model, self._held = settings, jobs, model, lock
         self._engine_line, self._listener = engine_line, listener
         self._boxes, self._waits = by_inbox(model, jobs)
         self._store = Store(settings.root)
 
     def __enter__(self) -> Self:
         settings, root = self._settings, self._settings.root
-        if not (root / "inbox").is_dir():
-            boxes = " ".join(str(root / "inbox" / box) for box in sorted({job.inbox for job in self._jobs}))
-            raise ConfigError(
-                [Fault(str(root), None, "inbox", f"there is no such folder; make it with: mkdir -p {boxes}")]
-            )
-        run = run_name(datetime.now())
-        asking = {job.inbox for job in self._jobs if job.questions}
-        self._inbox = Inbox(root, run, settings.settle_s, asking=asking)
         with ExitStack() as stack:  # what was opened is closed again where the rest of the way fails
-            self._lock = stack.enter_context(RootLock(root, run))
+            self._lock = self._held or stack.enter_context(hold(root, self._jobs))
+            run = self._lock.run
+            asking = {job.inbox for job in self._jobs if job.questions}
+            self._inbox = Inbox(root, run, settings.settle_s, asking=asking)
             stack.callback(self._inbox.close)
             disk.sweep(root, 0.0 if self._lock.alone else SPARED_S)
             self._inbox.make(sorted({job.inbox for job in self._jobs}))

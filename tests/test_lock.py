@@ -140,3 +140,34 @@ def test_on_a_share_busy_runs_of_other_machines_are_alive(
         for folder in (box, box.parent):
             os.utime(folder, (1e9, 1e9))
         assert not lock.alive(foreign)
+
+
+def test_who_is_patient_gets_the_root_when_it_is_free(tmp_path: Path) -> None:
+    process = hold(tmp_path)
+    asked: list[str] = []
+
+    def again(busy: str) -> bool:
+        asked.append(busy)
+        process.kill()
+        process.wait()
+        return True
+
+    with RootLock(tmp_path, "mine", again) as lock:
+        assert lock.exclusive
+        assert holder(tmp_path)["run"] == "mine"
+    assert len(asked) == 1
+    assert "night-run" in asked[0]
+    assert process.stdout is not None
+    process.stdout.close()
+
+
+def test_who_leaves_while_waiting_holds_nothing(tmp_path: Path) -> None:
+    def leave(busy: str) -> bool:
+        raise KeyboardInterrupt
+
+    with RootLock(tmp_path, "first"):
+        with pytest.raises(KeyboardInterrupt):
+            RootLock(tmp_path, "second", leave).__enter__()
+        assert holder(tmp_path)["run"] == "first"
+    with RootLock(tmp_path, "third"):
+        pass

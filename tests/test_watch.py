@@ -118,3 +118,24 @@ def test_a_file_that_cannot_be_taken_does_not_keep_the_engine_awake(tmp_path: Pa
         before, after = stuck.said[number - 1], stuck.said[number + 1 : number + 2]
         assert before[0] == "batch"
         assert all(what == "batch" and at - before[1] >= 1.2 for what, at in after)
+
+
+def test_a_nightly_run_waits_for_the_page_s_own_watch(command: Callable[..., list[str]], tmp_path: Path) -> None:
+    """And says so; it leaves when it is told to; and whoever does not wait is told at once."""
+    drop(tmp_path, "night.png", 3)
+    idle = [*command("watch"), "--stop-when-idle", "0.15"]
+    with subprocess.Popen(idle, stderr=subprocess.PIPE, text=True) as holding:
+        assert holding.stderr
+        until(lambda: list((tmp_path / "done").rglob("night.png")))
+        busy = subprocess.run(command("run"), capture_output=True, text=True, check=False)
+        assert busy.returncode == 75
+        assert "echo" not in busy.stderr, "an engine was loaded for nothing"
+        with subprocess.Popen([*command("run"), "--wait", "5"], stderr=subprocess.PIPE, text=True) as left:
+            assert left.stderr
+            assert "is waited for" in left.stderr.readline()
+            left.send_signal(signal.SIGTERM)
+            assert left.wait(10) == 130
+        night = subprocess.run([*command("run"), "--wait", "1"], capture_output=True, text=True, check=False)
+        assert night.returncode == 0, night.stderr
+        assert holding.wait(10) == 0
+    assert "is being worked on by run" in night.stderr
