@@ -267,12 +267,13 @@ SPOILS: list[Callable[[str, int], str]] = [
 
 
 @given(st.sampled_from([(case[1], case[2]) for case in CASES]), st.integers(0, 400), st.sampled_from(SPOILS))
-def test_a_spoiled_reply_gives_a_record_whose_values_all_come_from_the_whole_one(
+def test_a_spoiled_reply_gives_a_record_whose_values_all_stand_in_it(
     case: tuple[str, str], at: int, spoil: Callable[[str, int], str]
 ) -> None:
     """Never an exception, and no amount, date or box that the reply does not say in its digits."""
-    job, reply = case
-    record = read(job, spoil(reply, at % (len(reply) + 1)))
+    job, whole = case
+    reply = spoil(whole, at % (len(whole) + 1))
+    record = read(job, reply)
     for path, field, value in leaf_values(JOBS[job].fields, record.data):
         if value is not None and field.type == "money":
             digits = str(abs(value)).replace(".", "").strip("0")
