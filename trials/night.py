@@ -15,9 +15,16 @@ JOBS = {
     "note": "preprocess: []\nfields:\n  number: {type: text, required: true}\n  total: {type: money}\n",
     "place": "inbox: note\npreprocess: []\nfields:\n  place: {type: text}\n",
     "sheet": "per: page\npreprocess: []\nfields:\n  number: {type: text}\n  total: {type: money}\n",
+    "screen": "second_look: true\npreprocess: []\nfields:\n  code: {type: code, language: html}\n"
+    "  told: {type: markdown}\n  place: {type: text, required: true}\n"
+    "  marks: {type: list, fields: {box: {type: box, required: true}, word: {type: text}}}\n",
+    "mark": "inbox: screen\nper: page\npreprocess: []\nfields:\n"
+    "  marks: {type: list, fields: {box: {type: box, required: true}, word: {type: text}}}\n",
+    "ask": "questions: true\npreprocess: []\nfields:\n  answer: {type: markdown, required: true}\n",
 }
-GOOD = '{"number": "A-1", "total": "12.50", "place": "Ulm"}'
-BOXES = ("note", "sheet")
+_SEEN = {"code": "<b>A-1</b>", "told": "# A-1", "marks": [{"box": [3, 4, 30, 20], "word": "stamp"}]}
+GOOD = json.dumps({"number": "A-1", "total": "12.50", "place": "Ulm", **_SEEN})
+KINDS = 18
 OLD = 1_700_000_000  # seconds since 1970: every file lay still for years
 
 
@@ -41,9 +48,9 @@ def copied(night: Night, root: Path) -> Night:
 
 
 def lay_out(place: Path, documents: int = 60, workers: int = 2, settle_s: float = 0) -> Night:
-    """Makes `place`/root with that many documents (at least 12) in its inbox, and jobs and config beside it."""
+    """Makes `place`/root with that many documents (18 kinds in turn) in its inbox, and jobs and config beside it."""
     night = Night(place / "root", place / "machine.yaml")
-    for box in BOXES:
+    for box in ("note", "sheet", "screen", "ask"):
         (night.root / "inbox" / box).mkdir(parents=True)
     (place / "jobs").mkdir()
     for name, text in JOBS.items():
@@ -52,8 +59,8 @@ def lay_out(place: Path, documents: int = 60, workers: int = 2, settle_s: float 
     replies.write_text(json.dumps({"*": GOOD, **_told(documents)}))
     night.config.write_text(f"engine: echo\nweights: {replies}\nsettle_s: {settle_s}\nworkers: {workers}\n")
     for number in range(documents):
-        path = _drop(night.root / "inbox", number)
-        os.utime(path, (OLD + number, OLD + number), follow_symlinks=False)
+        for path in _drop(night.root / "inbox", number):
+            os.utime(path, (OLD + number, OLD + number), follow_symlinks=False)
     return night
 
 
@@ -61,43 +68,66 @@ def _told(documents: int) -> dict[str, str]:
     """What is said about the documents that the engine cannot answer, or answers in part."""
     numbers = range(documents)
     return {
-        **{f"refused {n}.png": "<error>out of memory" for n in numbers if n % 12 == 5},
-        **{f"doubtful {n}.png": '{"number": null, "total": "1"}' for n in numbers if n % 12 == 6},
+        **{f"refused {n}.png": "<error>out of memory" for n in numbers if n % KINDS == 5},
+        **{f"doubtful {n}.png": '{"number": null, "total": "1"}' for n in numbers if n % KINDS == 6},
+        **{f"half {n}.png": json.dumps(_SEEN) for n in numbers if n % KINDS == 13},
     }
 
 
-def _drop(inbox: Path, number: int) -> Path:
-    """One of twelve kinds, in turn."""
-    note, sheet = inbox / "note", inbox / "sheet"
-    match number % 12:
+def _drop(inbox: Path, number: int) -> list[Path]:
+    """One of the kinds, in turn; every path that was made, a folder after what lies in it."""
+    note, sheet, screen, ask = (inbox / box for box in ("note", "sheet", "screen", "ask"))
+    match number % KINDS:
         case 0 | 1 | 2:
-            return _picture(note / f"{number:02}.png", number)
+            return [_picture(note / f"{number:02}.png", number)]
         case 3:
             (note / "Müller\n“Söhne”").mkdir(exist_ok=True)
-            return _picture(note / "Müller\n“Söhne”" / f"-{number} 🧾.png", number)
+            return [_picture(note / "Müller\n“Söhne”" / f"-{number} 🧾.png", number)]
         case 4:  # the same bytes as an earlier one
-            return _picture(note / f"twin {number}.png", number - 4)
+            return [_picture(note / f"twin {number}.png", number - 4)]
         case 5:
-            return _picture(note / f"refused {number}.png", number)
+            return [_picture(note / f"refused {number}.png", number)]
         case 6:
-            return _picture(note / f"doubtful {number}.png", number)
+            return [_picture(note / f"doubtful {number}.png", number)]
         case 7:
-            (note / f"torn {number}.pdf").write_bytes(b"%%PDF-1.4\n%d" % number)
-            return note / f"torn {number}.pdf"
+            return [_text(note / f"torn {number}.pdf", f"%PDF-1.4\n{number}")]
         case 8:
-            return _pages(sheet / f"pages {number}.tiff", number, 2 + number // 12)
+            return [_pages(sheet / f"pages {number}.tiff", number, 2 + number // KINDS)]
         case 9:
             whole = _pages(sheet / f"cut {number}.tiff", number, 4)
             whole.write_bytes(whole.read_bytes()[:-40])
-            return whole
+            return [whole]
         case 10:
-            return _pages(sheet / f"paper {number}.pdf", number, 3)
-        case _:
-            if number % 24 == 11:
+            return [_pages(sheet / f"paper {number}.pdf", number, 3)]
+        case 11:
+            if number % (2 * KINDS) == 11:
                 os.symlink("/etc/hostname", note / f"link {number}.pdf")
-                return note / f"link {number}.pdf"
+                return [note / f"link {number}.pdf"]
             os.mkfifo(note / f"pipe {number}.pdf")
-            return note / f"pipe {number}.pdf"
+            return [note / f"pipe {number}.pdf"]
+        case 12:
+            return [_pages(screen / f"screens {number}.tiff", number, 2)]
+        case 13:  # what is missing is asked again
+            return [_picture(screen / f"half {number}.png", number)]
+        case 14:
+            return [
+                _picture(ask / f"photo {number}.png", number),
+                _text(ask / f"photo {number}.png.txt", "What is it?"),
+            ]
+        case 15:
+            folder = ask / f"Two of {number}"
+            folder.mkdir()
+            pictures = [_picture(folder / f"{each}.png", number + each) for each in (2, 10)]
+            return [*pictures, _text(folder / "question.txt", "Which is darker?"), folder]
+        case 16:
+            return [_text(ask / f"alone {number}.txt", f"What is {number} and {number}?")]
+        case _:  # a pair whose question is empty
+            return [_picture(ask / f"mute {number}.png", number), _text(ask / f"mute {number}.txt", " ")]
+
+
+def _text(path: Path, words: str) -> Path:
+    path.write_text(words)
+    return path
 
 
 def _picture(path: Path, colour: int) -> Path:

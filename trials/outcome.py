@@ -92,7 +92,9 @@ def _content(path: Path) -> str:
 def _said(path: Path, parts: tuple[str, ...]) -> Any:
     if parts[0] == "records":
         record = json.loads(path.read_bytes())
-        record["provenance"].pop("run")
+        for each in (record, record.get("other_look") or record):
+            each["provenance"].pop("run", None)
+        record["files"] = [_DAY.sub("DAY", name) for name in record["files"]]
         return {key: value for key, value in record.items() if key not in _MOMENTS}
     if path.name.endswith(".error.json"):
         note = json.loads(path.read_bytes())
@@ -105,4 +107,6 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
     with open(path, "rb") as file:
         rows: list[dict[str, Any]] = pq.read_table(file, use_threads=False).to_pylist()
+    for row in rows:
+        row["files"] = [_DAY.sub("DAY", name) for name in row["files"] or ()]
     return [{key: value for key, value in row.items() if key not in (*_MOMENTS, "run")} for row in rows]
