@@ -122,8 +122,8 @@ def test_the_json_is_plain_and_its_keys_stay(tmp_path: Path) -> None:
     as_json, as_html = write(made, tmp_path)
     told = json.loads(as_json.read_text("utf-8"))
     assert list(told) == [
-        "scanmill", "kind", "engine", "model", "started_at", "finished_at", "counts", "jobs", "faults", "notes", "gpu_busy",
-        "documents",
+        "scanmill", "kind", "engine", "model", "started_at", "finished_at", "counts", "jobs", "faults", "notes",
+        "gpu_busy", "documents",
     ]  # fmt: skip
     assert (told["scanmill"], told["kind"]) == (1, "run")
     assert datetime.fromisoformat(told["started_at"]) == START
