@@ -243,5 +243,5 @@ def _brief(value: object) -> str:
 
 def _short(text: str) -> str:
     """Plain text as markup that takes at most `WIDEST` columns. Cut first, escaped then: half an escape is none."""
-    plain = printable(text).translate(CONTROL)
+    plain = " ".join(printable(text).split()).translate(CONTROL)
     return escape(plain if cell_len(plain) <= WIDEST else set_cell_size(plain, WIDEST - 1).rstrip() + "…")

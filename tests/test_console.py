@@ -37,3 +37,10 @@ def test_a_long_text_is_cut_and_columns_that_do_not_fit_are_counted(capsys: pyte
     assert "北…" in said
     assert "+8" in said
     assert max(map(len, said.splitlines())) <= 160
+
+
+def test_lines_of_a_text_stand_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    show_records(JOB, [record("a.pdf", place="one\n\ntwo", parts=["x\ny"])])
+    said = capsys.readouterr().out
+    assert "one two" in said
+    assert "x y" in said
