@@ -68,7 +68,8 @@ def errors_told(as_json: bool = False) -> Iterator[None]:
         if as_json:
             faults = [str(fault) for fault in error.faults] if isinstance(error, ConfigError) else [str(error)]
             print_json({"scanmill": 1, "error": type(error).__name__, "messages": faults})
-        sys.stderr.write(f"{error}\n")
+        if not error.told:
+            sys.stderr.write(f"{error}\n")
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted. What was in hand goes back to the inbox at the next start.\n")

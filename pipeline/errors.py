@@ -10,9 +10,10 @@ OK, SOME_FAILED, BAD_CONFIG, CANNOT_RUN, BUSY, INTERRUPTED = 0, 1, 2, 3, 75, 130
 
 
 class ScanmillError(Exception):
-    """Stops the run. `exit_code` is what the command line returns."""
+    """Stops the run. `exit_code` is what the command line returns; `told`: the run's log says it already."""
 
     exit_code = CANNOT_RUN
+    told = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 EVERY_S = 5
+END_S = 10.0  # for the driver's program to be gone
 
 
 class GpuLoad:
@@ -48,7 +49,10 @@ class GpuLoad:
     ) -> None:
         if self._process is not None and self._thread is not None:
             self._process.kill()
-            self._process.wait()
+            try:
+                self._process.wait(END_S)
+            except subprocess.TimeoutExpired:
+                return  # it hangs in the driver, as it does when a card fails; the night must not hang with it
             self._thread.join()
             assert self._process.stdout is not None
             self._process.stdout.close()

@@ -8,10 +8,17 @@ from types import TracebackType
 from typing import Any, Self, TextIO
 
 from pipeline.account import Account, Entry, worst
+from pipeline.errors import ScanmillError
+
+NOT_SAID = ("question", "answer", "moved_to")
 
 
 class JsonLog:
-    """In the place of console.Screen. Every line has `time`, `event` (note, started, document, ended) and its facts."""
+    """In the place of console.Screen. Every line has `time`, `event` and its facts.
+
+    The events: note, started, document (as in the account, without what was asked and answered, and before it moved), ended, report, and
+    stopped: an error ended the run.
+    """
 
     def __init__(self, out: TextIO | None = None) -> None:
         self._out = out or sys.stderr
@@ -22,7 +29,9 @@ class JsonLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        pass
+        if isinstance(error, ScanmillError):
+            self._line("stopped", error=type(error).__name__, text=str(error), exit_code=error.exit_code)
+            error.told = True
 
     def note(self, text: str) -> None:
         self._line("note", text=text)
@@ -34,7 +43,8 @@ class JsonLog:
         pass
 
     def finished(self, entry: Entry) -> None:
-        self._line("document", status=worst(entry), **entry.to_dict())
+        facts = {key: value for key, value in entry.to_dict().items() if key not in NOT_SAID}
+        self._line("document", status=worst(entry), **facts)
 
     def ended(self, account: Account) -> None:
         self._line("ended", counts=account.summary(), jobs=account.by_job(), faults=account.faults())

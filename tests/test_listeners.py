@@ -12,14 +12,15 @@ from prometheus_client.parser import text_string_to_metric_families
 from models import echo
 from models.echo import Echo
 from pipeline import live
-from pipeline.account import Entry
+from pipeline.account import Account, Entry
 from pipeline.console import Screen
-from pipeline.errors import StorageError
+from pipeline.errors import ModelError
 from pipeline.gpuload import GpuLoad
 from pipeline.job import Job, parse_job
 from pipeline.jsonlog import JsonLog
 from pipeline.listeners import All
 from pipeline.lock import RootLock
+from pipeline.metrics import Metrics
 from pipeline.mill import Mill
 from pipeline.settings import Settings
 from pipeline.types import PARTIAL_LETTERS
@@ -56,6 +57,16 @@ def test_every_line_of_the_json_log_is_one_event(root: Path) -> None:
     }  # fmt: skip
     assert lines[-1]["counts"]["taken"] == 3
     assert out.getvalue().isascii()
+    assert not {"question", "answer"} & set(lines[1])
+
+
+def test_an_error_that_ends_a_run_is_a_line_too() -> None:
+    out = io.StringIO()
+    with pytest.raises(ModelError) as caught, JsonLog(out):
+        raise ModelError("there are no weights")
+    line = json.loads(out.getvalue())
+    assert (line["event"], line["error"], line["text"]) == ("stopped", "ModelError", "there are no weights")
+    assert caught.value.told
 
 
 def test_the_metrics_count_what_the_account_counts(root: Path, tmp_path: Path) -> None:
@@ -75,9 +86,34 @@ def test_the_metrics_count_what_the_account_counts(root: Path, tmp_path: Path) -
     assert abs(samples["scanmill_last_batch_ended_timestamp_seconds",] - time.time()) < 60
 
 
-def test_metrics_that_cannot_be_written_name_the_file(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match=r"gone/x\.prom"):
-        drain(root, Screen(quiet=True), metrics=tmp_path / "gone" / "x.prom")
+def test_metrics_that_cannot_be_written_name_the_file_and_stop_no_work(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    drain(root, Screen(quiet=True), metrics=tmp_path / "gone" / "x.prom")
+    assert "gone/x.prom: the metrics cannot be written there (No such file or directory)" in caplog.text
+    assert list((root / "inbox" / "note").iterdir()) == []
+
+
+def test_other_users_may_read_the_metrics_and_nothing_lies_beside_them(root: Path, tmp_path: Path) -> None:
+    """The collector is another user; the service's umask is 0077."""
+    before = os.umask(0o077)
+    try:
+        drain(root, Screen(quiet=True), metrics=tmp_path / "scanmill.prom")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "scanmill.prom").stat().st_mode & 0o777 == 0o644
+    assert [path.name for path in tmp_path.iterdir() if "prom" in path.name] == ["scanmill.prom"]
+
+
+def test_what_the_driver_does_not_tell_is_no_zero(tmp_path: Path) -> None:
+    path = tmp_path / "scanmill.prom"
+    metrics, account = Metrics(path, dict), Account("echo")
+    account.finish()
+    metrics.ended(account)
+    assert "gpu_busy_ratio NaN" in path.read_text()
+    account.load.append((1.0, 0.5))
+    metrics.ended(account)
+    assert "gpu_busy_ratio 0.5" in path.read_text()
 
 
 def test_the_live_file_tells_others_and_goes_with_the_run(root: Path) -> None:
