@@ -16,8 +16,8 @@ NOT_SAID = ("question", "answer", "moved_to")
 class JsonLog:
     """In the place of console.Screen. Every line has `time`, `event` and its facts.
 
-    The events: note, started, document (as in the account, without what was asked and answered, and before it moved), ended, report, and
-    stopped: an error ended the run.
+    The events: note, started, document (as in the account, without what was asked and answered, and before it moved),
+    ended, report, and stopped: an error ended the run.
     """
 
     def __init__(self, out: TextIO | None = None) -> None:
