@@ -86,7 +86,7 @@ def lines_of(path: Path, cache: Path) -> list[tuple[int, int, list[reading.Line]
         found: list[tuple[int, int, list[reading.Line]]] = pickle.loads(kept.read_bytes())
         return found[:PAGES]
     plan = pages.Plan(("orient", "deskew"), None, Wants(max_side_px=2600, text_layer=True))
-    _, sheets = pages.read(path, documents.Bounds(), plan, 1, PAGES)
+    _, sheets = pages.read((path,), documents.Bounds(), plan, 1, PAGES)
     found = []
     for sheet in sheets:
         page = Page(

@@ -4,10 +4,11 @@ Meant to run in a guarded worker: decoders are the part of the program that meet
 """
 
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 from pipeline import pdf, pictures
@@ -113,12 +114,14 @@ def opened(path: Path, bounds: Bounds) -> Iterator[Opened]:
 class Together:
     """Several files as one document: page numbers run through all of them. One file is open at a time.
 
-    A file that cannot be opened counts as one page, which cannot be read.
+    A file that cannot be opened counts as one page, which cannot be read; `deadly` are those that must not be tried.
     """
 
-    def __init__(self, paths: Sequence[Path], bounds: Bounds, stack: ExitStack) -> None:
+    def __init__(
+        self, paths: Sequence[Path], bounds: Bounds, stack: ExitStack, deadly: Mapping[Path, DocumentError]
+    ) -> None:
         """Raises DocumentError(too_large | too_many_pages) for their sum."""
-        self._bounds, self._stack = bounds, stack
+        self._bounds, self._stack, self._deadly = bounds, stack, deadly
         self._pages: list[tuple[Path, int]] = []  # each page's file, and its number there
         self._open: tuple[Path, Opened] | None = None
         size = sum(path.lstat().st_size for path in paths)
@@ -147,6 +150,8 @@ class Together:
             raise DocumentError(error.code, f"{path.name}: {why}") from None
 
     def _of(self, path: Path) -> Opened:
+        if path in self._deadly:
+            raise self._deadly[path]
         if self._open is None or self._open[0] != path:
             self._open = None
             self._stack.close()
@@ -155,14 +160,19 @@ class Together:
 
 
 @contextmanager
-def together(paths: Sequence[Path], bounds: Bounds) -> Iterator[Opened]:
-    """The files of a document, open. Raises DocumentError as `opened` does; one of several files raises it later."""
+def together(
+    paths: Sequence[Path], bounds: Bounds, deadly: Mapping[Path, DocumentError] = MappingProxyType({})
+) -> Iterator[Opened]:
+    """The files of a document, open. Raises DocumentError as `opened` does; one of several files raises it later.
+
+    `deadly`: files, out of several, that ended a process before, each with what became of it.
+    """
     with ExitStack() as stack:
         if len(paths) == 1:
             yield stack.enter_context(opened(paths[0], bounds))
         else:
             with _file_faults():
-                document = Together(paths, bounds, stack)
+                document = Together(paths, bounds, stack, deadly)
             yield document
 
 

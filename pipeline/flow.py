@@ -91,7 +91,8 @@ class Flow:
                 self._return_unbegun()
             while self._pages.room and (window := self._next_window()):
                 tray, reel = window
-                ticket = self._pages.ask(tray.document, reel.plan, reel.next_page, reel.window_pages)
+                opens = tray.total_pages is None
+                ticket = self._pages.ask(tray.document, reel.plan, reel.next_page, reel.window_pages, opens)
                 self._tickets[ticket] = tray, reel, reel.next_page
                 reel.next_page += reel.window_pages
                 tray.open_windows += 1

@@ -4,11 +4,12 @@ One task of a worker opens a file, decodes a window of its pages and prepares ea
 file that makes its decoder crash, hang or swallow memory costs one task.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from types import MappingProxyType
+from typing import Any, Protocol
 
 from pipeline import documents, preprocess
 from pipeline.errors import DocumentError
@@ -47,31 +48,21 @@ class Window:
     pages: tuple[Page, ...]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Ticket:
-    """One window that was asked for."""
+    """One window that was asked for. `opens`: nothing of its document is known before."""
 
     document: Document
     plan: Plan
     first: int
+    count: int
+    opens: bool
     task: Task = field(repr=False)
+    alone: dict[Task, Path] = field(default_factory=dict, repr=False)  # its files, each tried by itself
 
     def result(self) -> Window:
         """The window, once `Pages.ready` has returned this ticket. Raises DocumentError."""
-        try:
-            total, sheets = self.task.result()
-        except DocumentError:
-            raise
-        except WorkerTooSlow as error:
-            raise DocumentError("too_slow", str(error)) from None
-        except WorkerOutOfMemory as error:
-            raise DocumentError("too_much_memory", str(error)) from None
-        except WorkerError as error:
-            raise DocumentError("crashed", str(error)) from None
-        except (
-            Exception
-        ) as error:  # on hostile bytes a decoder may raise anything: it is the file's fault, in its words
-            raise DocumentError("broken", f"{type(error).__name__}: {error}") from error
+        total, sheets = decoded(self.task)
         return Window(total, tuple(self._page(sheet) for sheet in sheets))
 
     def _page(self, sheet: Sheet) -> Page:
@@ -88,21 +79,79 @@ class Pages:
         self._pool = pool
         self._bounds = documents.Bounds(limits.file_mib, limits.pages, limits.megapixels, tuple(passwords))
         self._asked: dict[Task, Ticket] = {}
+        self._deadly: dict[str, dict[Path, DocumentError]] = {}  # of documents with several files, by id
 
     @property
     def room(self) -> int:
         """How many more windows may be asked for now, so that the pages in memory stay bounded."""
-        return max(0, WINDOWS_PER_WORKER * self._pool.size - len(self._asked))
+        return max(0, WINDOWS_PER_WORKER * self._pool.size - len(set(self._asked.values())))
 
-    def ask(self, document: Document, plan: Plan, first: int, count: int) -> Ticket:
-        """Begins to read the pages `first` … `first + count - 1`. Never waits."""
-        task = self._pool.submit(read, document.files, self._bounds, plan, first, count)
-        self._asked[task] = ticket = Ticket(document, plan, first, task)
+    def ask(self, document: Document, plan: Plan, first: int, count: int, opens: bool = False) -> Ticket:
+        """Begins to read the pages `first` … `first + count - 1`. Never waits.
+
+        `opens`: nothing is known of the document yet. Where it has several files, and one of them ends the process
+        that reads it, that one counts as a page that cannot be read; once pages are numbered, the window is lost.
+        """
+        task = self._submitted(document, plan, first, count)
+        self._asked[task] = ticket = Ticket(document, plan, first, count, opens, task)
         return ticket
+
+    def _submitted(self, document: Document, plan: Plan, first: int, count: int) -> Task:
+        deadly = self._deadly.get(document.id, {})
+        return self._pool.submit(read, document.files, self._bounds, plan, first, count, deadly)
 
     def ready(self, timeout_s: float) -> list[Ticket]:
         """The windows that are finished, well or not. Waits for one up to `timeout_s`; empty where there is none."""
-        return [self._asked.pop(task) for task in self._pool.wait(timeout_s)]
+        done = []
+        for task in self._pool.wait(timeout_s):
+            ticket = self._asked.pop(task)
+            if not self._tried_alone(ticket, task):
+                done.append(ticket)
+        return done
+
+    def _tried_alone(self, ticket: Ticket, task: Task) -> bool:
+        """Whether the ticket is to wait: its process died, and its files are tried one by one to learn of which."""
+        if ticket.alone:
+            path, error = ticket.alone.pop(task), _death(task)
+            if error:
+                self._deadly.setdefault(ticket.document.id, {})[path] = error
+            if not ticket.alone and ticket.document.id in self._deadly:
+                ticket.task = self._submitted(ticket.document, ticket.plan, ticket.first, ticket.count)
+                self._asked[ticket.task] = ticket
+                return True
+            return bool(ticket.alone)
+        if not ticket.opens or len(ticket.document.files) < 2 or not _death(task):
+            return False
+        ticket.opens = False
+        for path in ticket.document.files:
+            single = self._pool.submit(read, (path,), self._bounds, ticket.plan, 1, ticket.count)
+            ticket.alone[single], self._asked[single] = path, ticket
+        return True
+
+
+def decoded(task: Task) -> Any:
+    """What a finished task gave. Raises DocumentError whatever went wrong: it is the file's fault."""
+    try:
+        return task.result()
+    except DocumentError:
+        raise
+    except WorkerTooSlow as error:
+        raise DocumentError("too_slow", str(error)) from None
+    except WorkerOutOfMemory as error:
+        raise DocumentError("too_much_memory", str(error)) from None
+    except WorkerError as error:
+        raise DocumentError("crashed", str(error)) from None
+    except Exception as error:  # on hostile bytes a decoder may raise anything
+        raise DocumentError("broken", f"{type(error).__name__}: {error}") from error
+
+
+def _death(task: Task) -> DocumentError | None:
+    """What ended the process of a task, if anything did."""
+    try:
+        decoded(task)
+    except DocumentError as error:
+        return error if error.code in ("too_slow", "too_much_memory", "crashed") else None
+    return None
 
 
 def warm_up() -> None:
@@ -115,7 +164,12 @@ def warm_up() -> None:
 
 
 def read(
-    files: Sequence[Path], bounds: documents.Bounds, plan: Plan, first: int, count: int
+    files: Sequence[Path],
+    bounds: documents.Bounds,
+    plan: Plan,
+    first: int,
+    count: int,
+    deadly: Mapping[Path, DocumentError] = MappingProxyType({}),
 ) -> tuple[int, list[Sheet]]:
     """One task of a worker: the number of pages in all, and the pages that were asked for. Raises DocumentError.
 
@@ -125,6 +179,6 @@ def read(
         return 0, []
     steps, region, wants = plan.steps, plan.region, plan.wants
     need = partial(preprocess.need, region, wants)
-    with documents.together(files, bounds) as document:
+    with documents.together(files, bounds, deadly) as document:
         sheets = documents.sheets(document, bounds, first, count, need, wants.text_layer)
         return document.total, [preprocess.prepare(sheet, steps, region, wants) for sheet in sheets]

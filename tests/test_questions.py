@@ -5,7 +5,7 @@ import os
 import signal
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +28,7 @@ from pipeline.mill import Mill
 from pipeline.questions import text_of
 from pipeline.settings import Limits, Settings, load_settings
 from pipeline.status import status
-from pipeline.types import Issue, Model, Reply, Request
+from pipeline.types import Issue, Model, Partial, Reply, Request
 
 BOX = "ask"
 
@@ -487,8 +487,10 @@ def test_what_was_only_read_is_asked_again(tmp_path: Path) -> None:
     settings = settings_of(tmp_path)
 
     class OnlyReads(Echo):
-        def _reply(self, request: Request) -> Reply:
-            return replace(super()._reply(request), issues=(Issue("only_read", "answer", "only read"),))
+        def answer(self, requests: Iterable[Request | None]) -> Iterator[Reply | Partial]:
+            for reply in super().answer(requests):
+                assert isinstance(reply, Reply)
+                yield replace(reply, issues=(Issue("only_read", "answer", "only read"),))
 
     for model, done in ((OnlyReads({"*": "12 bar"}), 1), (Echo({"*": "It shows 12 bar."}), 1), (Echo({}), 0)):
         picture(tmp_path, "a.png")
@@ -531,6 +533,30 @@ def test_every_picture_broken_fails_with_its_name(tmp_path: Path) -> None:
     note = json.loads((tmp_path / "failed" / BOX / "f.error.json").read_text("utf-8"))
     assert note["code"] == "broken"
     assert note["detail"].startswith("1.jpg: ")
+
+
+def test_a_picture_that_ends_its_process_costs_itself_and_is_named(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path).model_copy(update={"limits": Limits(memory_mib=256)})
+    picture(tmp_path, "trip/1.png", 11)
+    picture(tmp_path, "trip/3.png", 33)
+    drop(tmp_path, "trip/2.png")
+    Image.new("L", (16_000, 16_000), 200).save(tmp_path / "inbox" / BOX / "trip" / "2.png", compress_level=1)
+    drop(tmp_path, "trip/question.txt", "Where was this?")
+    seen: list[Request] = []
+
+    def script(request: Request) -> str:
+        seen.append(request)
+        return "At sea."
+
+    account = batch(settings, Echo(script))
+    assert account.summary()["records"] == {"ok": 0, "review": 1, "failed": 0}
+    (request,) = seen
+    colours = [None if page.image is None else int(page.image[9, 9, 0]) for page in request.pages]
+    assert colours == [11, None, 33]
+    (record,) = (tmp_path / "records" / "ask").glob("*.json")
+    (issue,) = json.loads(record.read_text("utf-8"))["issues"]
+    assert issue["code"] == "unreadable"
+    assert issue["message"].startswith("page 2 could not be read: 2.png: ")
 
 
 def test_limits_hold_for_the_sum(tmp_path: Path) -> None:

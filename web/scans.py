@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING
 from pipeline import documents
 from pipeline.boxes import ERROR_SUFFIX
 from pipeline.errors import DocumentError, StorageError
-from pipeline.pages import warm_up
+from pipeline.pages import decoded, warm_up
 from pipeline.records import from_json
 from pipeline.settings import Settings
 from pipeline.types import Document
-from pipeline.worker import WorkerError
-from pipeline.workers import Pool, WorkerOutOfMemory, WorkerTooSlow
+from pipeline.workers import Pool
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -73,20 +72,7 @@ class Scans:
         task = pool.submit(render, path, self._bounds, number, side_px)
         while not task.finished:
             pool.wait()
-        try:
-            return Picture(*task.result())
-        except DocumentError:
-            raise
-        except WorkerTooSlow as error:
-            raise DocumentError("too_slow", str(error)) from None
-        except WorkerOutOfMemory as error:
-            raise DocumentError("too_much_memory", str(error)) from None
-        except WorkerError as error:
-            raise DocumentError("crashed", str(error)) from None
-        except (
-            Exception
-        ) as error:  # on hostile bytes a decoder may raise anything: it is the file's fault, in its words
-            raise DocumentError("broken", f"{type(error).__name__}: {error}") from error
+        return Picture(*decoded(task))
 
     def close(self) -> None:
         """Ends the decoders."""
