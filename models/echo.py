@@ -10,7 +10,7 @@ from pipeline.job import Job
 from pipeline.types import Finish, Partial, Reply, Request, Wants
 
 Script = Mapping[str, str] | Callable[[Request], str]
-SLOWLY, PIECES, PAUSE_S = "<slowly>", 8, 0.3
+SLOWLY, PIECES, PAUSE_S = "<slowly>", 10, 0.4
 _FINISHES: dict[str, Finish] = {"<length>": "length", "<error>": "error"}
 
 
@@ -18,7 +18,7 @@ class Echo:
     """Answers by document name, then by document id, then by "*"; or by a function of the request.
 
     A reply that begins with `<length>` comes back as cut off, one that begins with `<error>` as the engine's failure.
-    One that begins with `<slowly>` is told piece by piece where somebody may look on, and takes two seconds.
+    One that begins with `<slowly>` is told piece by piece where somebody may look on, and takes 4 seconds.
     `wants` is what Qwen2.5-VL wants, so that pages cost what they cost there.
     """
 

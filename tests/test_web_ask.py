@@ -1,5 +1,6 @@
 """Asking without a browser: what an answer is made of, what is deleted, and how a question finds whoever answers."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -12,12 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.errors import DocumentError
+from pipeline import live
+from pipeline.errors import ConfigError, DocumentError, StorageError
 from pipeline.forget import discard, forget
 from pipeline.job import load_jobs
+from pipeline.live import Live
+from pipeline.lock import RootLock
 from pipeline.types import Box, Record
-from web.asking import Desk, said
-from web.replies import Mark, marks, parts
+from web.asking import EARLIER_LETTERS, Desk, recent, said
+from web.history import History, Picture
+from web.replies import Mark, marks, parts, prose
 
 PROJECT = Path(__file__).parents[1]
 
@@ -58,6 +63,30 @@ def test_any_answer_has_only_boxes_inside_the_picture(answer: str, width: int, h
             assert mark.box.y >= 0
             assert mark.box.right <= 1 + 1e-9
             assert mark.box.bottom <= 1 + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("$5 and $6.50", r"\$5 and \$6.50"),
+        ("`echo $1`, ``a`$2``", "`echo $1`, ``a`$2``"),
+        (r"\$7, $$8$$, $x$", r"\$7, $$8$$, $x$"),
+    ],
+)
+def test_prices_are_no_formulas(said: str, shown: str) -> None:
+    assert prose(said) == shown
+
+
+@given(st.lists(st.tuples(st.text(max_size=30), st.text(max_size=60))), st.integers(1, 100))
+def test_the_newest_turns_that_fit_go_along(turns: list[tuple[str, str]], letters: int) -> None:
+    kept = recent(turns, letters)
+    assert sum(len(question) + len(answer) for question, answer in kept) <= letters
+    if turns:
+        assert kept
+        assert turns[-1][0].startswith(kept[-1][0])
+        assert turns[-1][1].startswith(kept[-1][1])
+        assert kept[:-1] == turns[len(turns) - len(kept) : -1]
+    assert recent(turns) == turns or sum(map(len, turns[-1])) > EARLIER_LETTERS
 
 
 # ---- the way into the pipeline and back
@@ -133,6 +162,7 @@ def test_what_cannot_be_asked_leaves_nothing(desk: Desk, square: Path) -> None:
 
 def test_an_engine_that_cannot_start_says_so(desk: Desk, tmp_path: Path) -> None:
     (tmp_path / "replies.json").write_text("no JSON")
+    (desk.root / "inbox").mkdir()
     assert desk.see_to_it() is None
     end = time.monotonic() + 30
     while not (words := desk.see_to_it()):
@@ -162,3 +192,102 @@ def test_what_is_forgotten_is_gone_from_record_table_and_folders(desk: Desk, squ
 def test_an_empty_name_discards_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not the beginning"):
         discard(tmp_path, "ask", "")
+
+
+def test_what_waits_is_known_and_a_lost_picture_is_named(desk: Desk, square: Path) -> None:
+    for number in (1, 2):
+        desk.drop(f"talk-00{number}", [square], f"{number}?", [])
+    assert desk.queued("talk")
+    assert not desk.queued("t?lk")
+    with pytest.raises(DocumentError) as error:
+        desk.drop("talk-003", [square.with_name("gone.png")], "And?", [])
+    assert (error.value.code, error.value.detail) == ("vanished", "gone.png")
+    assert len(list((desk.root / "inbox" / "ask").iterdir())) == 2
+
+
+def test_who_answers_and_who_does_not(desk: Desk) -> None:
+    pytest.importorskip("streamlit", reason="needs the page's packages: pip install -e '.[web]'")
+    from web.waiting import _doing
+
+    assert _doing(None, "talk", desk) == "starting the engine"
+    with RootLock(desk.root, "night"):
+        assert _doing(desk.owner(), "talk", desk) == "starting the engine"  # it has said nothing yet
+        told = Live(desk.root, "night", "echo", ["invoice"])
+        told.started(5)
+        assert "until run night ends" in _doing(desk.owner(), "talk", desk)
+        assert desk.see_to_it() is None  # so the page starts none of its own
+        assert desk._watch is None
+        told = Live(desk.root, "night", "echo", ["ask", "invoice"], clock=itertools.count(0, 60).__next__)
+        told.started(5)
+        assert _doing(desk.owner(), "talk", desk) == "looking"
+        desk.drop("talk-001", [], "When?", [])
+        assert _doing(desk.owner(), "talk", desk) == "waiting behind about 5 documents"
+        told.answering("an id", "Soon")
+        owner = desk.owner()
+        assert owner is not None
+        assert owner.answering == {"an id": "Soon"}
+
+
+def test_what_a_run_has_in_hand_is_forgotten_later(desk: Desk, square: Path) -> None:
+    document = desk.drop("talk-001", [square], "Question?", [])
+    other = desk.drop("stay-001", [square], "Stay?", [])
+    (asked,) = (desk.root / "inbox" / "ask").glob("talk-*")
+    taken = desk.root / "working" / "run" / "ask.sets" / asked.name
+    taken.parent.mkdir(parents=True)
+    asked.rename(taken)
+    (desk.root / ".live.json").write_text('{"answering": {"x": "the beginning of an answer"}}')
+    assert not desk.forget("talk", document)
+    assert taken.exists()
+    assert live.read(desk.root) is None
+    assert not (desk.root / ".live.json").exists()  # of a killed run
+    taken.rename(asked)  # it was given back
+    assert desk.forget("talk", document)
+    assert not asked.exists()
+    assert desk.queued("stay")
+    assert desk.forget("stay", other)
+
+
+def test_a_watch_that_steps_aside_is_no_trouble(desk: Desk) -> None:
+    desk.drop("talk-001", [], "Question?", [])
+    assert desk.see_to_it() is None
+    time.sleep(0.2)
+    desk.close()
+    assert desk.see_to_it() is None  # it is only started again
+    desk.close()
+
+
+def test_without_a_job_that_answers_it_is_said_what_to_do(desk: Desk, tmp_path: Path) -> None:
+    (tmp_path / "jobs" / "ask.yaml").write_text("fields: {number: {type: text}}\n")
+    with pytest.raises(ConfigError, match="no job answers questions"):
+        desk.drop("talk-001", [], "Question?", [])
+
+
+def test_a_root_that_went_away_is_named_and_not_made_anew(tmp_path: Path) -> None:
+    root = tmp_path / "share"
+    root.mkdir()
+    history = History(root)
+    name = history.begin("ann", "Hello?")
+    root.rename(tmp_path / "away")
+    for call in (lambda: history.turns(name), lambda: history.ask(name, "?", "0" * 64, False), lambda: History(root)):
+        with pytest.raises(StorageError, match="share"):
+            call()
+    assert not root.exists()
+
+
+def test_a_history_that_is_damaged_is_told_in_words(tmp_path: Path) -> None:
+    history = History(tmp_path)
+    (tmp_path / "asks" / "history.sqlite").write_bytes(b"no database at all" * 100)
+    with pytest.raises(StorageError, match=r"history\.sqlite"):
+        history.turns("x")
+
+
+def test_a_file_gets_a_number_of_its_own(tmp_path: Path) -> None:
+    pytest.importorskip("streamlit", reason="needs the page's packages: pip install -e '.[web]'")
+    from web.uploads import Attached, _place
+
+    (tmp_path / "1.jpg").touch()
+    assert [_place(tmp_path).name for _ in range(2)] == ["2.new", "3.new"]
+    lost = Attached(Picture("9.jpg", "cat.jpg", "JPEG", 1, 1, 1, b""), tmp_path / "9.jpg")
+    for low in (True, False):
+        with pytest.raises(DocumentError, match=r"cat\.jpg"):
+            lost.way(low)

@@ -85,6 +85,18 @@ def test_a_document_that_another_conversation_asks_about_stays(history: History)
     assert len(history.delete("ben", second)) == 1
 
 
+def test_what_was_deleted_stays_noted_until_it_is_seen_off(history: History) -> None:
+    name = talk(history, "ann", "gone", "answer")
+    (document,) = history.delete("ann", name)
+    assert history.leaving() == [(document, name)]
+    again = talk(history, "ben", "gone", "answer")  # the very same question
+    assert history.leaving() == []
+    history.delete("ben", again)
+    assert history.leaving() == [(document, again)]
+    history.left(document)
+    assert history.leaving() == []
+
+
 def test_many_threads_write_at_once(history: History) -> None:
     threads = [threading.Thread(target=talk, args=(history, "ann", f"question {n}", "answer")) for n in range(12)]
     for thread in threads:

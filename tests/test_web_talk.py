@@ -1,5 +1,6 @@
 """Ask and Runs in a real browser: two pictures, a follow-up, the history, two visitors, and what cannot be taken."""
 
+import hashlib
 import json
 import re
 import time
@@ -25,6 +26,8 @@ ANSWER = """Two **receipts**.
 <h1>Bakery</h1><script>document.title = "mine"</script>
 ```
 """
+SLOW = "Tell me slowly, please"
+SLOW_ID = hashlib.sha256(json.dumps([SLOW, []]).encode()).hexdigest()  # of a question alone
 PICTURES = [
     str(PROJECT / "samples" / "receipts" / "bakery_crumpled.jpg"),
     str(PROJECT / "samples" / "invoices" / "phone_exif.jpg"),
@@ -38,7 +41,7 @@ def top(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (top / "jobs").mkdir()
     (top / "jobs" / "ask.yaml").write_text((PROJECT / "jobs" / "ask.yaml").read_text("utf-8"))
     (top / "jobs" / "bill.yaml").write_text("inbox: bills\npreprocess: []\nfields: {number: {type: text}}\n")
-    (top / "says.json").write_text(json.dumps({"*": ANSWER}))
+    (top / "says.json").write_text(json.dumps({"*": ANSWER, SLOW_ID: f"<slowly>{ANSWER}"}))
     config = f"engine: echo\nweights: {top / 'says.json'}\nsettle_s: 0\nworkers: 1\nweb: {{upload_mib: {LIMIT_MIB}}}\n"
     (top / "machine.yaml").write_text(config)
     return top
@@ -151,11 +154,49 @@ def test_visitors_do_not_see_each_other(opened: Any, address: str) -> None:
         second.get_by_text("Ask about a picture.").wait_for()
         assert second.get_by_text("A question of my own").count() == 0
         first.reload()
-        first.get_by_text("A question of my own").first.wait_for()
+        # on a small screen the list of conversations has it too, folded away
+        first.get_by_test_id("stChatMessage").get_by_text("A question of my own").wait_for()
         assert first.evaluate("document.documentElement.scrollWidth") <= 390
     finally:
         ann.close()
         ben.close()
+
+
+def test_an_answer_is_seen_as_it_grows(visitor: Any, address: str, top: Path) -> None:
+    page = visit(visitor, address)
+    page.evaluate(
+        """() => { window.grown = []; setInterval(() => {
+          const texts = [...document.querySelectorAll("[data-testid=stChatMessage]")].map(each => each.innerText)
+          const text = texts.find(each => each.includes("▍"))
+          if (text && text !== window.grown.at(-1)) window.grown.push(text)
+        }, 50) }"""
+    )
+    ask(page, SLOW)
+    page.get_by_text(re.compile(r"writing … \d+ s")).wait_for()
+    page.get_by_text(re.compile(r"\d+ s · engine echo")).wait_for()
+    answers(page, 1)
+    grown = [text.split("▍")[0] for text in page.evaluate("window.grown")]
+    assert len({len(text) for text in grown}) >= 2, grown
+    assert "Two" in grown[0]
+    assert page.get_by_text("▍").count() == 0
+    left = [path.name for path in (top / "data").glob(".live*") if b"Bakery" in path.read_bytes()]
+    assert left == []
+
+
+def test_what_is_deleted_while_it_is_answered_is_gone_too(visitor: Any, address: str, top: Path) -> None:
+    page = visit(visitor, address)
+    ask(page, SLOW + " again")  # not slow: but the engine is asked while it is deleted, or just after
+    page.get_by_test_id("stChatMessage").first.wait_for()
+    page.locator("[data-testid=stSidebar] [data-testid=stPopover] button").first.click()
+    page.get_by_role("button", name="Delete", exact=True).click()
+    page.get_by_text("Your conversations will stand here.").wait_for()
+    end = time.monotonic() + 30
+    while [
+        path for path in (top / "data").rglob("*") if path.is_file() and b"slowly, please again" in path.read_bytes()
+    ]:
+        assert time.monotonic() < end
+        page.reload()
+        page.get_by_text("Ask about a picture.").wait_for()
 
 
 def test_a_broken_picture_and_a_huge_one_are_told_in_words(visitor: Any, address: str, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Ask: a conversation about pictures. The answers come from the pipeline's job for questions."""
 
 import functools
+import secrets
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -8,15 +9,15 @@ from typing import Literal
 
 import streamlit as st
 
-from pipeline.errors import DOCUMENT_ERRORS, DocumentError
-from pipeline.forget import discard, forget
+from pipeline.errors import DOCUMENT_ERRORS, ConfigError, DocumentError, StorageError
 from pipeline.webpage import visible
 from web import asking, look, replies
 from web.asking import Desk
-from web.history import History, Turn
+from web.history import History, Turn, now
 from web.picture import picture
 from web.place import here, visitor
 from web.uploads import KINDS, Attached, attach, attached, marked
+from web.waiting import serves, waiting_for
 
 PRESETS = {
     "Describe": "Describe what the picture shows.",
@@ -26,8 +27,7 @@ PRESETS = {
     "As HTML": "Write this screen as one HTML file with its styles.",
     "Translate": "Translate all text on the picture into English.",
 }
-POLL_S = 1.0
-LANGUAGES = {"vue": "html", "js": "javascript", "ts": "typescript", "py": "python", "sh": "bash", "md": "markdown"}
+PATIENCE_S = 5.0  # after a click on Delete, for a run that is just writing its table
 
 
 @functools.cache
@@ -55,6 +55,8 @@ def page() -> None:
     if name and history.mine(owner, name) is None:
         name = None
         st.query_params.clear()
+    ready = _ready(desk)
+    _see_off(history, desk)
     with st.sidebar:
         _sidebar(history, desk, owner, name)
     st.subheader("Ask")
@@ -70,12 +72,33 @@ def page() -> None:
         )
     for turn in turns:
         if not turn.open:
-            _turn(turn, pictures, desk)
+            _turn(turn, pictures if ready else [], desk)
+    if not ready:
+        return
     waiting = [turn for turn in turns if turn.open]
     for turn in waiting:
-        _waiting(turn, history, desk)
+        waiting_for(turn, name or "", history, desk)
     _who(desk, waiting)
     _field(history, desk, owner, name, pictures, turns)
+
+
+def _ready(desk: Desk) -> bool:
+    """Whether there is a job that answers; if not, that is told, and what was said before can still be read."""
+    try:
+        return bool(desk.job)
+    except ConfigError as error:
+        st.error("\n\n".join(look.plain(str(fault)) for fault in error.faults))
+        return False
+
+
+def _see_off(history: History, desk: Desk, patience_s: float = 0.0) -> None:
+    """Removes what deleted conversations left: an answer that was being made when its conversation went comes later."""
+    for document, conversation in history.leaving():
+        try:
+            if desk.forget(conversation, document, patience_s):
+                history.left(document)
+        except (StorageError, ConfigError):
+            continue  # a run is just writing, or the job is not there; the next visit tries again
 
 
 def _sidebar(history: History, desk: Desk, owner: str, name: str | None) -> None:
@@ -87,7 +110,7 @@ def _sidebar(history: History, desk: Desk, owner: str, name: str | None) -> None
     if not found:
         st.caption("Nothing found." if search else "Your conversations will stand here.")
     for each in found:
-        row = st.container(horizontal=True, gap="small", vertical_alignment="center")
+        row = st.container(horizontal=True, gap="small", vertical_alignment="center", key=f"talk-{each.id}")
         when = datetime.fromisoformat(each.began_at).strftime("%d %b %Y, %H:%M:%S")
         kind: Literal["secondary", "tertiary"] = "secondary" if each.id == name else "tertiary"
         label = look.plain(visible(each.title))
@@ -97,9 +120,9 @@ def _sidebar(history: History, desk: Desk, owner: str, name: str | None) -> None
         with row.popover("", icon=":material/delete:", type="tertiary", key=f"bin-{each.id}"):
             st.write("Delete this conversation and its pictures for good?")
             if st.button("Delete", key=f"delete-{each.id}", type="primary"):
-                for document in history.delete(owner, each.id):
-                    forget(desk.root, desk.job, document)
-                discard(desk.root, desk.job.inbox, each.id)
+                with st.spinner("Deleting …"):
+                    history.delete(owner, each.id)
+                    _see_off(history, desk, PATIENCE_S)
                 if each.id == name:
                     st.query_params.clear()
                 st.rerun()
@@ -117,7 +140,7 @@ def _strip(pictures: Sequence[Attached]) -> None:
 def _turn(turn: Turn, pictures: Sequence[Attached], desk: Desk) -> None:
     with st.chat_message("user", avatar=":material/person:"):
         st.text(turn.question)
-        st.caption(_moment(turn.asked_at) + (" · low resolution" if turn.low_resolution else ""))
+        st.caption(look.moment(turn.asked_at) + (" · low resolution" if turn.low_resolution else ""))
     with st.chat_message("assistant", avatar=":material/article:"):
         if turn.error is not None:
             st.error(look.plain(turn.error))
@@ -127,13 +150,13 @@ def _turn(turn: Turn, pictures: Sequence[Attached], desk: Desk) -> None:
         else:
             _answer(turn)
         _marked(turn, pictures, desk)
-        st.caption(f"{_moment(turn.answered_at)} · {_seconds(turn)} · engine {turn.engine}")
+        st.caption(f"{look.moment(turn.answered_at)} · {_seconds(turn)} · engine {turn.engine}")
 
 
 def _answer(turn: Turn) -> None:
     for number, part in enumerate(replies.parts(turn.answer or "")):
         if part.language is None:
-            st.markdown(part.text)
+            st.markdown(replies.prose(part.text))
         elif part.language == "html":
             code, preview = st.tabs(["Code", "Preview"])
             with code:
@@ -141,38 +164,19 @@ def _answer(turn: Turn) -> None:
             with preview:
                 look.safe_preview(part.text, key=f"preview-{turn.id}-{number}")
         else:
-            language = LANGUAGES.get(part.language, part.language) or None
-            st.code(part.text, language=language, wrap_lines=True)
+            st.code(part.text, language=replies.highlighting(part), wrap_lines=True)
 
 
 def _marked(turn: Turn, pictures: Sequence[Attached], desk: Desk) -> None:
     for number, (each, boxes) in enumerate(marked(turn, pictures, desk)):
         size = each.kept.width, each.kept.height
-        picture(each.shown(), boxes, key=f"marked-{turn.id}-{number}", size=size, height_px=420)
-
-
-def _waiting(turn: Turn, history: History, desk: Desk) -> None:
-    with st.chat_message("user", avatar=":material/person:"):
-        st.text(turn.question)
-        st.caption(_moment(turn.asked_at))
-    with st.chat_message("assistant", avatar=":material/article:"):
-        st.fragment(_poll, run_every=POLL_S)(turn, history, desk)
-
-
-def _poll(turn: Turn, history: History, desk: Desk) -> None:
-    asked = datetime.fromisoformat(turn.asked_at)
-    record = desk.answer(turn.document_id, asked)
-    if record is not None:
-        answer, why = asking.said(record, desk.job)
-        history.answered(turn.id, answer, str(record.provenance.get("engine", "")), why)
-        st.rerun()
-    if trouble := desk.see_to_it():
-        history.answered(turn.id, None, "none", f"No engine could start. {trouble}")
-        st.rerun()
-    gone = (datetime.now().astimezone() - asked).total_seconds()
-    owner = desk.owner()
-    doing = "starting the engine" if owner is None or owner.state is None else "looking"
-    st.markdown(f":material/hourglass_top: {doing} … {gone:.0f} s")
+        try:
+            shown = each.shown()
+        except DocumentError as error:
+            name, why = visible(each.kept.name), DOCUMENT_ERRORS[error.code].cause
+            st.caption(look.plain(f"{name} cannot be shown with its boxes any more. {why}"))
+            continue
+        picture(shown, boxes, key=f"marked-{turn.id}-{number}", size=size, height_px=420)
 
 
 def _who(desk: Desk, waiting: Sequence[Turn]) -> None:
@@ -183,7 +187,10 @@ def _who(desk: Desk, waiting: Sequence[Turn]) -> None:
         return
     whose = "this page’s own watch" if owner.mine else f"run {look.plain(owner.run)}"
     engine = f", engine {look.plain(owner.engine)}" if owner.engine else ""
-    st.caption(f"Answers come from {whose} (process {owner.pid}{engine}, since {_moment(owner.since)}).")
+    if not serves(owner, desk):
+        st.caption(f"Now {whose} is at work (process {owner.pid}{engine}); it does not answer questions.")
+        return
+    st.caption(f"Answers come from {whose} (process {owner.pid}{engine}, since {look.moment(owner.since)}).")
     if owner.engine == "ocr":
         st.info("Here only reading is possible: the CPU engine gives the text of a picture, with boxes.")
 
@@ -202,7 +209,7 @@ def _field(
             "Low resolution", help="At most 756 px on the longer side: quicker, and small print may be lost."
         )
     most = round(here().settings.web.upload_mib)
-    hint = f"Ask a question; drag pictures here (at most {most} MB each)"
+    hint = f"Ask; drop pictures (at most {most} MB each)"
     sent = st.chat_input(hint, accept_file="multiple", file_type=KINDS, max_upload_size=most)
     if preset is None and not sent:
         return
@@ -210,15 +217,19 @@ def _field(
     files = list(sent.files) if sent and not preset else []
     if not question:
         question = "What does this show?"
+    began = None if name else history.begin(owner, question)
+    name = name or began or ""
     try:
-        name = name or history.begin(owner, question)
         for file in files:
             attach(history, name, file.name, file.getbuffer())
         pictures = attached(history, name)
-        earlier = [(turn.question, turn.answer) for turn in turns if turn.answer]
+        earlier = asking.recent([(turn.question, turn.answer) for turn in turns if turn.answer])
+        asked_at = now()
         ways = [each.way(low) for each in pictures]
-        document = desk.drop(f"{name}-{len(turns) + 1:03}", ways, question, earlier)
-        history.ask(name, question, document, low)
+        place = f"{name}-{len(turns) + 1:03}-{secrets.token_hex(3)}"  # another tab may ask at this moment too
+        document = desk.drop(place, ways, question, earlier)
+        history.ask(name, question, document, low, asked_at)
+        began = None
     except DocumentError as error:
         known = DOCUMENT_ERRORS[error.code]
         st.error(
@@ -226,15 +237,12 @@ def _field(
             if error.detail
             else f"{known.cause} {known.cure}"
         )
-        if name and not turns and not history.turns(name):
-            history.delete(owner, name)
         return
+    finally:
+        if began:  # a question that could not be asked begins no conversation
+            history.delete(owner, began)
     st.query_params["c"] = name
     st.rerun()
-
-
-def _moment(at: str | None) -> str:
-    return datetime.fromisoformat(at).astimezone().strftime("%d %b %Y, %H:%M:%S") if at else ""
 
 
 def _seconds(turn: Turn) -> str:

@@ -4,6 +4,7 @@ The page never answers and never decodes. Whoever holds the root answers: a `wat
 the page starts when there is none. So the GPU has one owner.
 """
 
+import glob
 import json
 import os
 import secrets
@@ -12,13 +13,15 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from pipeline import disk, live, questions
 from pipeline.errors import ConfigError, DocumentError, Fault
+from pipeline.forget import discard, forget
+from pipeline.inbox import SETS
 from pipeline.job import Job
 from pipeline.lock import holder
 from pipeline.records import from_json
@@ -27,12 +30,17 @@ from pipeline.store import record_file
 from pipeline.types import Record
 
 RUN = Path(__file__).resolve().parents[1] / "run_batch.py"
+EARLIER_LETTERS = 24_000  # of a conversation go along with its next question: some ten thousand tokens
 IDLE_MINUTES = 10.0  # then the page's own watch ends, so that a nightly run finds the root free
 
 
 @dataclass(frozen=True)
 class Owner:
-    """Who answers now. `mine` for the watch that this page started; `engine` is the line that says what reads."""
+    """Who answers now. `mine` for the watch that this page started; `engine` is the name of what reads.
+
+    `boxes` are the inboxes that it empties, None where it has not said yet; `ahead` is about how many documents of its
+    batch have not ended; `answering` are the answers that are being made, by document id.
+    """
 
     run: str
     pid: int
@@ -40,6 +48,9 @@ class Owner:
     engine: str | None
     state: str | None
     mine: bool
+    boxes: tuple[str, ...] | None = None
+    ahead: int = 0
+    answering: Mapping[str, str] = field(default_factory=dict)
 
 
 class Desk:
@@ -61,7 +72,8 @@ class Desk:
     def drop(self, name: str, pictures: Sequence[Path], question: str, earlier: Sequence[tuple[str, str]]) -> str:
         """Puts a question into the inbox as the folder `name`, with one rename; returns its document's id.
 
-        Raises DocumentError where it cannot be asked (an empty question, one that is too long), and StorageError.
+        Raises DocumentError where it cannot be asked (an empty question, one that is too long, a picture that is gone),
+        and StorageError.
         """
         box = disk.folder(self.root, "inbox", self.job.inbox)
         made = disk.folder(box, f".new-{secrets.token_hex(8)}")
@@ -72,7 +84,7 @@ class Desk:
                     turns = [{"question": asked, "answer": answer} for asked, answer in earlier]
                     (made / EARLIER).write_text(json.dumps(turns, ensure_ascii=False), "utf-8")
                 for picture in pictures:
-                    shutil.copyfile(picture, made / disk.child(picture.name))
+                    _copy(picture, made / disk.child(picture.name))
                 (made / COMPLETE).touch()
                 asked = questions.read(made)
                 assert asked is not None  # nobody else writes there
@@ -107,8 +119,31 @@ class Desk:
             return None
         told = live.read(self.root) or {}
         pid = int(held.get("pid", 0))
-        mine = self._watch is not None and self._watch.poll() is None and self._watch.pid == pid
-        return Owner(str(held.get("run")), pid, str(held.get("since")), told.get("engine"), told.get("state"), mine)
+        watch = self._watch
+        mine = watch is not None and watch.poll() is None and watch.pid == pid
+        boxes, ahead = told.get("boxes"), 0
+        if told.get("state") == "working":
+            ahead = max(0, int(told["waiting"]) - sum(told["counts"].values()))
+        return Owner(
+            str(held.get("run")), pid, str(held.get("since")), told.get("engine"), told.get("state"), mine,
+            None if boxes is None else tuple(boxes), ahead, told.get("answering") or {},
+        )  # fmt: skip
+
+    def queued(self, conversation: str) -> bool:
+        """Whether a question of the conversation still lies in the inbox."""
+        box = self.root / "inbox" / self.job.inbox
+        return any(box.glob(f"{glob.escape(conversation)}-*"))
+
+    def forget(self, conversation: str, document_id: str, patience_s: float = 0.0) -> bool:
+        """Removes all that the pipeline keeps of a question; False while a run has it in hand. Raises StorageError."""
+        job = self.job
+        discard(self.root, job.inbox, f"{conversation}-")
+        live.wipe(self.root)
+        if any(self.root.glob(f"working/*/{job.inbox}{SETS}/{glob.escape(conversation)}-*")):
+            return False
+        forget(self.root, job, document_id, patience_s)
+        discard(self.root, job.inbox, f"{conversation}-")
+        return True
 
     def see_to_it(self) -> str | None:
         """Starts the page's own watch where nobody holds the root. A sentence when that failed, else None."""
@@ -134,6 +169,7 @@ class Desk:
             if self._watch is not None and self._watch.poll() is None:
                 self._watch.terminate()
                 self._watch.wait()
+            self._watch = None  # that it ended is no trouble
 
     def _last_words(self) -> str:
         with disk.storing(self._log):
@@ -159,6 +195,28 @@ def said(record: Record, job: Job) -> tuple[str | None, str | None]:
     return (
         (answer, None) if answer else (None, "; ".join(issue.message for issue in record.issues) or "No answer came.")
     )
+
+
+def recent(turns: Sequence[tuple[str, str]], letters: int = EARLIER_LETTERS) -> list[tuple[str, str]]:
+    """The newest turns of a conversation that fit into so many letters; of the last one at least its beginning."""
+    kept: list[tuple[str, str]] = []
+    for question, answer in reversed(turns):
+        size = len(question) + len(answer)
+        if size > letters:
+            if not kept:
+                question = question[: letters // 4]
+                kept.append((question, answer[: letters - len(question)]))
+            break
+        letters -= size
+        kept.append((question, answer))
+    return kept[::-1]
+
+
+def _copy(picture: Path, target: Path) -> None:
+    try:
+        shutil.copyfile(picture, target)
+    except FileNotFoundError:
+        raise DocumentError("vanished", picture.name) from None
 
 
 def _text(value: Any) -> str:

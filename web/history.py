@@ -31,6 +31,7 @@ CREATE TABLE IF NOT EXISTS turn (
   asked_at TEXT NOT NULL, question TEXT NOT NULL, document_id TEXT NOT NULL, low_resolution INTEGER NOT NULL,
   answered_at TEXT, answer TEXT, engine TEXT, error TEXT
 );
+CREATE TABLE IF NOT EXISTS leaving (document_id TEXT PRIMARY KEY, conversation TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS turns_of ON turn (conversation);
 CREATE INDEX IF NOT EXISTS conversations_of ON conversation (owner, began_at);
 """
@@ -90,7 +91,7 @@ class History:
         name = f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
         title = " ".join(question.split())[:TITLE_LETTERS]
         with self._open() as base:
-            base.execute("INSERT INTO conversation VALUES (?, ?, ?, ?)", (name, owner, _now(), title))
+            base.execute("INSERT INTO conversation VALUES (?, ?, ?, ?)", (name, owner, now(), title))
         return name
 
     def folder(self, conversation: str) -> Path:
@@ -113,12 +114,14 @@ class History:
             )  # fmt: skip
             return [Picture(*row) for row in found]
 
-    def ask(self, conversation: str, question: str, document_id: str, low_resolution: bool) -> int:
-        """A turn that waits for its answer; returns its number."""
+    def ask(
+        self, conversation: str, question: str, document_id: str, low_resolution: bool, asked_at: str | None = None
+    ) -> int:
+        """A turn that waits for its answer; returns its number. `asked_at`: a moment before it went to the inbox."""
         with self._open() as base:
             made = base.execute(
                 "INSERT INTO turn (conversation, asked_at, question, document_id, low_resolution) "
-                "VALUES (?, ?, ?, ?, ?)", (conversation, _now(), question, document_id, int(low_resolution)),
+                "VALUES (?, ?, ?, ?, ?)", (conversation, asked_at or now(), question, document_id, int(low_resolution)),
             )  # fmt: skip
             return int(made.lastrowid or 0)
 
@@ -127,7 +130,7 @@ class History:
         with self._open() as base:
             base.execute(
                 "UPDATE turn SET answered_at = ?, answer = ?, engine = ?, error = ? "
-                "WHERE id = ? AND answer IS NULL AND error IS NULL", (_now(), answer, engine, error, turn),
+                "WHERE id = ? AND answer IS NULL AND error IS NULL", (now(), answer, engine, error, turn),
             )  # fmt: skip
 
     def turns(self, conversation: str) -> list[Turn]:
@@ -160,7 +163,10 @@ class History:
             return [Conversation(*row) for row in found]
 
     def delete(self, owner: str, conversation: str) -> Sequence[str]:
-        """Removes the owner's conversation and its pictures; returns the ids of the documents that it asked about."""
+        """Removes the owner's conversation and its pictures; returns the ids of the documents that only it asked about.
+
+        They stay in `leaving` until the caller has seen each of them off.
+        """
         if self.mine(owner, conversation) is None:
             return ()
         asked = tuple(dict.fromkeys(turn.document_id for turn in self.turns(conversation)))
@@ -168,15 +174,31 @@ class History:
             shutil.rmtree(self.folder(conversation))
         with self._open() as base:
             base.execute("DELETE FROM conversation WHERE id = ?", (conversation,))
-            kept = [row[0] for row in base.execute("SELECT DISTINCT document_id FROM turn")]
+            kept = {row[0] for row in base.execute("SELECT DISTINCT document_id FROM turn")}
+            gone = [name for name in asked if name not in kept]
+            base.executemany("INSERT OR REPLACE INTO leaving VALUES (?, ?)", [(each, conversation) for each in gone])
         with self._open(bare=True) as base:
             base.execute("VACUUM")  # what was deleted is gone from the file too
-        return [name for name in asked if name not in kept]
+        return gone
+
+    def leaving(self) -> list[tuple[str, str]]:
+        """Documents of deleted conversations that are not gone yet, each with its conversation.
+
+        One that somebody has asked about anew meanwhile stays.
+        """
+        with self._open() as base:
+            return list(base.execute(
+                "SELECT document_id, conversation FROM leaving WHERE document_id NOT IN (SELECT document_id FROM turn)"
+            ))  # fmt: skip
+
+    def left(self, document_id: str) -> None:
+        with self._open() as base:
+            base.execute("DELETE FROM leaving WHERE document_id = ?", (document_id,))
 
     @contextmanager
     def _open(self, bare: bool = False) -> Iterator[sqlite3.Connection]:
-        with disk.storing(self._file.parent):
-            base = sqlite3.connect(self._file, timeout=10, isolation_level=None if bare else "DEFERRED")
+        disk.folder(self.root, FOLDER)  # a root that went away is told as such, and never made anew
+        base = sqlite3.connect(self._file, timeout=10, isolation_level=None if bare else "DEFERRED")
         try:
             base.execute("PRAGMA foreign_keys = ON")
             base.execute("PRAGMA secure_delete = ON")
@@ -185,11 +207,12 @@ class History:
             else:
                 with base:
                     yield base
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
             raise disk.storage_error(OSError(str(error)), self._file) from error
         finally:
             base.close()
 
 
-def _now() -> str:
+def now() -> str:
+    """This second, with the offset of the local time."""
     return datetime.now().astimezone().isoformat(timespec="seconds")

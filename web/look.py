@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 import streamlit as st
@@ -18,6 +19,12 @@ _LOADS_NOTHING = f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}
 def dress() -> None:
     """Puts the style on the page that is being made."""
     st.html(f"<style>{(_HERE / 'look.css').read_text('utf-8')}</style>")
+
+
+def colours() -> dict[str, str]:
+    """The theme's colours for plots, as this visitor sees the page, light or dark: primary, green, orange, red."""
+    kind = st.context.theme.type or "light"
+    return {name: st.get_option(f"theme.{kind}.{name}Color") for name in ("primary", "green", "orange", "red")}
 
 
 @contextmanager
@@ -52,6 +59,11 @@ def plain(text: object) -> str:
     """Text from documents and file names, for Streamlit's Markdown: every sign stands for itself."""
     said = printable(str(text))
     return "".join(f"\\{sign}" if sign in r"\`*_{}[]<>()#+-.!|~$:" else sign for sign in said)
+
+
+def moment(at: str | None) -> str:
+    """A time as ISO 8601 has it, as people read it here."""
+    return datetime.fromisoformat(at).astimezone().strftime("%d %b %Y, %H:%M:%S") if at else ""
 
 
 def mishap(error: Exception) -> bool:

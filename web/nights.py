@@ -109,13 +109,14 @@ def checked(root: Path, job: str) -> dict[str, Any] | None:
             if '"corrections": [' not in text and '"approved": {' not in text:
                 continue
             told = simplejson.loads(text)
-        except (OSError, ValueError):
-            continue
-        corrected = {each["path"] for each in told.get("corrections") or ()}
-        if not corrected and not told.get("approved"):
+            corrected = {each["path"] for each in told.get("corrections") or ()}
+            if not corrected and not told.get("approved"):
+                continue
+            sure = {path for path, leaf in told["fields"].items() if leaf.get("confidence") is not None}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):  # no record of ours
             continue
         records += 1
-        values += len(corrected | {path for path, leaf in told["fields"].items() if leaf.get("confidence") is not None})
+        values += len(corrected | sure)
         changed += len(corrected)
     if not records:
         return None

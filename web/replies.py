@@ -11,6 +11,8 @@ from pipeline.types import Box
 _FENCE = re.compile(
     r"^ {0,3}(`{3,}|~{3,})[ \t]*([\w+#.-]*)[^\n]*\n(.*?)(?:^ {0,3}\1[`~]*[ \t]*$|\Z)", re.MULTILINE | re.DOTALL
 )
+_DOLLAR = re.compile(r"(?P<code>(?P<ticks>`+).*?(?P=ticks))|(?<![\\$])\$(?=\d)", re.DOTALL)
+_LANGUAGES = {"vue": "html", "js": "javascript", "ts": "typescript", "py": "python", "sh": "bash", "md": "markdown"}
 _KEYS = ("bbox_2d", "bbox", "box")
 _LABELS = ("label", "name", "text_content", "text", "note")
 MOST_BOXES = 500
@@ -42,6 +44,16 @@ def parts(answer: str) -> Iterator[Part]:
         at = fence.end()
     if text := answer[at:].strip():
         yield Part(text)
+
+
+def prose(text: str) -> str:
+    """Markdown in which a price is one: "$5 and $6" would be set as a formula."""
+    return _DOLLAR.sub(lambda found: found[0] if found["code"] else r"\$", text)
+
+
+def highlighting(part: Part) -> str | None:
+    """How the code of a fenced block is to be coloured; None where that is not known."""
+    return _LANGUAGES.get(part.language or "", part.language) or None
 
 
 def marks(answer: str, width: int, height: int) -> list[Mark]:

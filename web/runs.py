@@ -21,6 +21,8 @@ from web.place import Place, here
 
 LOOK_S = 2.0
 SHOWN = 60  # runs in the list
+PLOT_PX = 190
+RECORDS = {"ok": "green", "review": "orange", "failed": "red"}  # what a record may be, and its colour of the theme
 
 
 def page() -> None:
@@ -40,6 +42,11 @@ def page() -> None:
 
 # ---- now
 def _now(place: Place, known: int) -> None:
+    with look.errors_told():  # a fragment runs outside of the page that it belongs to
+        _see(place, known)
+
+
+def _see(place: Place, known: int) -> None:
     if len(nights.runs(place.root)) != known:  # a run has ended: all of the page is made anew
         st.rerun()
     told = live.read(place.root)
@@ -72,6 +79,8 @@ def _boxes(place: Place) -> None:
         st.dataframe(
             [{**box, "jobs": box["jobs"] or "no job reads it"} for box in boxes],
             hide_index=True,
+            height="content",
+            column_order=["inbox", "waiting", "failed", "in_work", "done", "duplicate", "jobs"],
             column_config={"in_work": "in work"},
         )
     waiting, failed = (sum(box[key] for box in view["boxes"]) for key in ("waiting", "failed"))
@@ -125,32 +134,33 @@ def _plots(runs: Sequence[nights.Run]) -> None:
     import altair as alt
     import pandas as pd
 
-    days = nights.by_day(runs)
-    frame = pd.DataFrame(days)
-    colours = alt.Scale(domain=["ok", "review", "failed"], range=["#2f7d57", "#b0730f", "#b53a31"])
-    long = frame.melt("day", ["ok", "review", "failed"], "records", "count")
-    bar = alt.Chart(long).mark_bar().encode(
-        x=alt.X("day:O", title=None, axis=alt.Axis(labelAngle=0, labelOverlap=True)),
-        y=alt.Y("count:Q", title=None),
-        color=alt.Color("records:N", scale=colours, legend=alt.Legend(orient="top", title=None)),
+    frame = pd.DataFrame(nights.by_day(runs))
+    ink = look.colours()
+    colours = alt.Scale(domain=list(RECORDS), range=[ink[name] for name in RECORDS.values()])
+    days = alt.X("day:O", title=None, axis=alt.Axis(labelAngle=0, labelOverlap=True))
+    bar = alt.Chart(frame.melt("day", list(RECORDS), "records", "count")).mark_bar().encode(
+        x=days,
+        y=alt.Y("count:Q", title=None, axis=alt.Axis(tickMinStep=1)),
+        color=alt.Color("records:N", scale=colours, legend=None),
         order=alt.Order("records:N", sort="descending"),
         tooltip=["day", "records", "count"],
     )  # fmt: skip
     first, second, third = st.columns(3)
     with first:
-        st.markdown("**Records a day**")
-        st.altair_chart(bar.properties(height=190), width="stretch")
+        st.markdown("**Records a day:** " + ", ".join(f":{ink}[{name}]" for name, ink in RECORDS.items()))
+        st.altair_chart(bar.properties(height=PLOT_PX), width="stretch")
     for column, name, title, shown in (
         (second, "pace", "Pages a second", ".3~g"), (third, "review_share", "Share for review", ".0%"),
     ):  # fmt: skip
-        line = alt.Chart(frame).mark_line(point=True, color="#245a8d").encode(
-            x=alt.X("day:O", title=None, axis=alt.Axis(labelAngle=0, labelOverlap=True)),
+        mark = alt.Chart(frame).mark_line(point=alt.OverlayMarkDef(color=ink["primary"]), color=ink["primary"])
+        line = mark.encode(
+            x=days,
             y=alt.Y(f"{name}:Q", title=None, axis=alt.Axis(format=shown), scale=alt.Scale(domainMin=0)),
             tooltip=["day", alt.Tooltip(f"{name}:Q", format=shown)],
-        )  # fmt: skip
+        )
         with column:
             st.markdown(f"**{title}**")
-            st.altair_chart(line.properties(height=190), width="stretch")
+            st.altair_chart(line.properties(height=PLOT_PX), width="stretch")
 
 
 def _people(place: Place) -> None:
@@ -180,6 +190,9 @@ def _past(root: Path, runs: Sequence[nights.Run]) -> None:
         run = runs[rows[0]]
         for fault in run.faults:
             st.error(look.plain(fault))
+        if not run.page.exists():
+            st.caption(f"The page of this account is no longer there: {look.plain(run.page.name)}.")
+            return
         with storing(run.page):
             look.safe_preview(run.page.read_text("utf-8"), key=f"report-{run.page.stem}", height_px=820)
     else:

@@ -1,6 +1,7 @@
 """Pictures that a visitor drops: bounded, looked at by a guarded decoder only, and kept with their conversation."""
 
 import functools
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -47,27 +48,30 @@ class Attached:
 
     def way(self, low: bool) -> Path:
         """The file that is asked about: the original, or a small copy of its first page. Raises DocumentError."""
+        if not self.path.exists():
+            raise DocumentError("vanished", self.kept.name)
         if not low:
             return self.path
         small = self.path.with_name(f"{self.path.stem}.low.jpg")
         if not small.exists():
+            made = small.with_name(f".{secrets.token_hex(8)}")
             with disk.storing(small):
-                small.write_bytes(scans().page(self.path, 1, LOW_PX).jpeg)
+                made.write_bytes(scans().page(self.path, 1, LOW_PX).jpeg)
+                made.replace(small)
         return small
 
 
 def attach(history: History, conversation: str, name: str, content: "memoryview | bytes") -> None:
     """Keeps an upload and looks at it once. Raises DocumentError, whose detail begins with the upload's name."""
     folder = history.folder(conversation)
-    number = len(history.pictures(conversation)) + 1
-    place = folder / f"{number}.new"
+    place = _place(folder)
     with disk.storing(place):
         place.write_bytes(content)
     try:
         kind = sniff(place)
         seen = scans().page(place, 1, THUMBNAIL_PX)
     except DocumentError as error:
-        place.unlink()
+        place.unlink(missing_ok=True)
         raise DocumentError(error.code, f"{name}: {error.detail}" if error.detail else name) from None
     final = place.with_suffix("." + _ENDINGS.get(kind, kind))
     with disk.storing(final):
@@ -75,6 +79,21 @@ def attach(history: History, conversation: str, name: str, content: "memoryview 
     told = kind.upper() if seen.pages == 1 else f"{kind.upper()}, {seen.pages} pages"
     size = len(content)
     history.add_picture(conversation, Picture(final.name, name, told, seen.width, seen.height, size, seen.jpeg))
+
+
+def _place(folder: Path) -> Path:
+    """The first number that is free, taken: two tabs may drop pictures into one conversation at once."""
+    number = 1
+    while True:
+        place = folder / f"{number}.new"
+        with disk.storing(place):
+            try:
+                if not any(folder.glob(f"{number}.*")):
+                    place.open("xb").close()
+                    return place
+            except FileExistsError:
+                continue
+        number += 1
 
 
 def attached(history: History, conversation: str) -> list[Attached]:
