@@ -24,7 +24,8 @@ _PRINTED: dict[str, str] = {
     "μ": "micro",
     "Ω": "ohm", "千克": "kg", "公斤": "kg", "克": "g", "吨": "tonne", "毫克": "mg", "毫升": "ml", "升": "l",
     "毫米": "mm", "厘米": "cm", "千米": "km", "公里": "km", "米": "m", "兆帕": "MPa", "千帕": "kPa", "帕": "Pa",
-    "伏": "V", "安": "A",
+    "伏": "V", "安": "A", "千伏": "kV", "毫伏": "mV", "毫安": "mA", "微米": "um", "欧": "ohm", "欧姆": "ohm",
+    "米/秒": "m/s", "毫米/秒": "mm/s", "立方米/小时": "m**3/h", "升/分": "l/min", "升/分钟": "l/min",
     "千瓦": "kW", "瓦": "W", "赫兹": "Hz", "秒": "s", "分钟": "min", "小时": "h", "天": "day", "转/分": "rpm",
     "r/min": "rpm",
     "U/min": "rpm", "1/min": "rpm", "tr/min": "rpm", "min-1": "rpm", "Std.": "h", "Stk": "count", "kgs": "kg",
@@ -34,6 +35,11 @@ _PRINTED: dict[str, str] = {
     "BAR": "bar", "PSI": "psi", "Lt": "l", "ltr": "l", "Liter": "l", "lbs": "lb", "LBS": "lb", "hrs": "h",
     "Hrs": "h", "Kw": "kW", "KW": "kW",
     "Nm": "N*m", "kNm": "kN*m", "Kwh": "kWh", "KWH": "kWh", "HZ": "Hz", "hz": "Hz", "rh": "percent", "%RH": "percent",
+}  # fmt: skip
+# Printed short for several units: what is asked tells which. "36度" asked in °C is a temperature, asked in kWh a bill's.
+_SHORT: dict[str, tuple[str, ...]] = {
+    "度": ("degC", "kWh"), "°": ("degC", "degF"),
+    "kg/cm²": ("kgf/cm**2",), "kg/cm2": ("kgf/cm**2",),
 }  # fmt: skip
 _NUMBER = r"[-+]?\s?(?:[0-9]+(?:[.,' ][0-9]+)*|[.,][0-9]+)"
 _UNIT = r"[^\s0-9.,;:()][^\s,;:()]{0,11}"
@@ -92,8 +98,13 @@ def convert(value: Decimal, printed: str, wanted: str) -> Decimal | None:
     if source == target:
         return value
     try:
-        if _registry().get_root_units(source)[1] != _registry().get_root_units(target)[1]:
+        if not _alike(source, target):
+            meant = [named for short in _SHORT.get(printed.strip(), ()) if (named := unit(short)) is not None]
+            source = next((named for named in meant if named == target or _by_factor(named, target)), None)
+        if source is None:
             return None
+        if source == target:
+            return value
         result = _registry().Quantity(value, source).to(target).magnitude
     except (PintError, ArithmeticError):
         return None
@@ -102,6 +113,15 @@ def convert(value: Decimal, printed: str, wanted: str) -> Decimal | None:
         exact = +Decimal(result)
     plain = exact.normalize()
     return plain.quantize(Decimal(1)) if plain == plain.to_integral_value() and abs(plain) < 10**12 else plain
+
+
+def _alike(one: Any, other: Any) -> bool:
+    return bool(_registry().get_root_units(one)[1] == _registry().get_root_units(other)[1])
+
+
+def _by_factor(one: Any, other: Any) -> bool:
+    """Alike, and nothing to add: "36°" asked in K could be Celsius or Fahrenheit."""
+    return _alike(one, other) and not str(one).startswith("degree_")
 
 
 def read(text: str, unit: str) -> tuple[Decimal, str] | None:
