@@ -36,7 +36,7 @@ _PRINTED: dict[str, str] = {
     "Hrs": "h", "Kw": "kW", "KW": "kW",
     "Nm": "N*m", "kNm": "kN*m", "Kwh": "kWh", "KWH": "kWh", "HZ": "Hz", "hz": "Hz", "rh": "percent", "%RH": "percent",
 }  # fmt: skip
-# Printed short for several units: what is asked tells which. "36度" asked in °C is a temperature, asked in kWh a bill's.
+# Printed short for several units: what is asked tells which. "36度" is a temperature in °C, and energy in kWh.
 _SHORT: dict[str, tuple[str, ...]] = {
     "度": ("degC", "kWh"), "°": ("degC", "degF"),
     "kg/cm²": ("kgf/cm**2",), "kg/cm2": ("kgf/cm**2",),
