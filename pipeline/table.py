@@ -7,8 +7,9 @@ rows in the same order: by `received_at`, then `document_id`, then `page`.
 
 import os
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import date
+from datetime import date, datetime
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,8 @@ __all__ = ["Table", "schema"]
 
 Days = Iterable[tuple[date, Iterable[Record]]]
 SHARE = 20  # at most one part in 20 of a run's time goes into rewriting the day's file
+HELD = 1000  # documents that wait for a flush at most, so that a fast engine's rows do not pile up in memory
+ROWS = 2000  # of a day in memory at once while its file is written again
 CHUNK = 500  # records held as Python objects while a day is made again
 ORDER = [("received_at", "ascending"), ("document_id", "ascending"), ("page", "ascending")]
 
@@ -52,8 +55,9 @@ class Table:
             self._pending[records[0].document.id] = records
 
     def due(self) -> bool:
-        """Whether a flush now keeps within its share of the run's time."""
-        return bool(self._pending) and self._clock() - self._flushed_at >= SHARE * self.tables * self._took_s
+        """Whether a flush now keeps within its share of the run's time, or has to be."""
+        late = self._clock() - self._flushed_at >= SHARE * self.tables * self._took_s
+        return bool(self._pending) and (late or len(self._pending) >= HELD)
 
     def flush(self) -> None:
         """Merges what was added into the files of its days. Raises StorageError; what was added is then kept."""
@@ -71,7 +75,7 @@ class Table:
             ready = [(self._written(day, self._merged(day, records)), self._path(day)) for day, records in days.items()]
             self._publish(ready)
         self._pending.clear()
-        pa.default_memory_pool().release_unused()  # else it keeps as much as the largest day ever took
+        pa.default_memory_pool().release_unused()
         self._flushed_at = self._clock()
         self._took_s = self._flushed_at - started
 
@@ -115,18 +119,17 @@ class Table:
         path = self._path(record.day)
         old = self._read(path)
         new = pa.Table.from_pylist([self._row(record)], schema=self.schema)
-        self._publish([(self._written(record.day, pa.concat_tables([old[:at], new, old[at + 1 :]])), path)])
+        self._publish([(self._written(record.day, [old[:at], new, old[at + 1 :]]), path)])
 
     def remove(self, record: Record) -> None:
         """Takes the row of a record out; inside `writing`, and where it is `settled`."""
-        import pyarrow as pa
 
         at = self._found(record)
         if at is None or record.day is None:
             return
         path = self._path(record.day)
         old = self._read(path)
-        self._publish([(self._written(record.day, pa.concat_tables([old[:at], old[at + 1 :]])), path)])
+        self._publish([(self._written(record.day, [old[:at], old[at + 1 :]]), path)])
 
     def _found(self, record: Record) -> int | None:
         """The number of the record's row; -1 where the file has none of this answer, None where no file fits."""
@@ -150,7 +153,7 @@ class Table:
         for day, records in days:
             table = self._concatenated(list(self._chunks(records)))
             count += table.num_rows
-            ready.append((self._written(day, table), self._path(day)))
+            ready.append((self._written(day, [table]), self._path(day)))
         keep = {target for _, target in ready}
         gone = [path for path in self._files() if path not in keep]
         self._publish(ready)
@@ -169,18 +172,34 @@ class Table:
                 rows += pq.read_metadata(file).num_rows
         return rows
 
-    def _merged(self, day: date, records: Iterable[Record]) -> "pa.Table":
-        """The day's rows without those of the pending documents, and the new rows."""
+    def _merged(self, day: date, records: Iterable[Record]) -> Iterator["pa.Table"]:
+        """The day's rows without those of the pending documents, and the new rows among them, in order.
+
+        Both are sorted, so no more of the old rows than ROWS need to be in memory, however long the day is.
+        """
+        new = self._concatenated(list(self._chunks(records)))
+        keys, done = _keys(new), 0
+        for old in self._kept(day):
+            upto = bisect_right(keys, _keys(old[-1:])[0], done)
+            yield self._concatenated([old, new[done:upto]]) if upto > done else old
+            done = upto
+        yield new[done:]
+
+    def _kept(self, day: date) -> Iterator["pa.Table"]:
+        """The rows of a day that stay, some of them at a time, and never none."""
         import pyarrow as pa
         import pyarrow.compute as pc
+        import pyarrow.parquet as pq
 
-        parts = list(self._chunks(records))
-        path = self._path(day)
-        if path.exists():
-            old = self._read(path)
-            again = pc.is_in(old["document_id"], value_set=pa.array(sorted(self._pending), pa.string()))
-            parts.insert(0, old.filter(pc.invert(again)))
-        return self._concatenated(parts)
+        path, again = self._path(day), pa.array(sorted(self._pending), pa.string())
+        if not path.exists():
+            return
+        with disk.storing(path), open(path, "rb") as file, pq.ParquetFile(file) as day_file:
+            for batch in day_file.iter_batches(ROWS):
+                old = pa.Table.from_batches([batch]).cast(self.schema)
+                kept = old.filter(pc.invert(pc.is_in(old["document_id"], value_set=again)))
+                if kept.num_rows:
+                    yield kept
 
     def _chunks(self, records: Iterable[Record]) -> Iterator["pa.Table"]:
         import pyarrow as pa
@@ -214,12 +233,15 @@ class Table:
             return False
         return bool((found.metadata or {}).get(DIGEST_KEY) == self.schema.metadata[DIGEST_KEY])
 
-    def _written(self, day: date, table: "pa.Table") -> Path:
+    def _written(self, day: date, tables: Iterable["pa.Table"]) -> Path:
+        """A whole file of these rows, not in place yet."""
         import pyarrow.parquet as pq
 
         place = disk.scratch(self.root, f"{self.job.name[:40]}-{day}.parquet")
         with disk.storing(place), open(place, "xb") as file:
-            pq.write_table(table, file, compression="zstd")
+            with pq.ParquetWriter(file, self.schema, compression="zstd") as writer:
+                for table in tables:
+                    writer.write_table(table, ROWS)
             file.flush()
             os.fsync(file.fileno())
         return place
@@ -240,3 +262,8 @@ class Table:
         with disk.storing(self.folder):
             found = sorted(self.folder.glob("*.parquet"))
         yield from found
+
+
+def _keys(table: "pa.Table") -> list[tuple[datetime, str]]:
+    """What rows are sorted by. The pages of a document are never new and old at once."""
+    return list(zip(table["received_at"].to_pylist(), table["document_id"].to_pylist(), strict=True))

@@ -12,6 +12,7 @@ from decimal import Decimal
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -314,6 +315,17 @@ def test_flushes_take_a_twentieth_of_the_time(tmp_path: Path) -> None:
     assert table.due()
 
 
+def test_however_long_a_flush_takes_few_documents_wait_for_it(tmp_path: Path) -> None:
+    table = Table(tmp_path, JOB, clock=lambda: 0.0)
+    table._took_s = 3600.0
+    with patch("pipeline.table.HELD", 3):
+        for number in (1, 2):
+            table.add([replace(record(number), day=START.date())])
+        assert not table.due()
+        table.add([replace(record(3), day=START.date())])
+        assert table.due()
+
+
 def test_the_folder_holds_parquet_only_and_leftovers_of_killed_runs_can_be_swept(
     three_days: Shop, tmp_path: Path
 ) -> None:
@@ -358,10 +370,12 @@ DATA = st.fixed_dictionaries(
 STEP = st.tuples(st.integers(0, 6), DATA, st.sampled_from(["whole", "pages", "failed"]), st.booleans(), st.booleans())
 
 
-@given(st.lists(STEP, min_size=1, max_size=10))
-@settings(deadline=None, max_examples=12)
-def test_flushed_bit_by_bit_or_made_again_the_table_is_the_same(steps: list[tuple[int, Any, str, bool, bool]]) -> None:
-    with tempfile.TemporaryDirectory() as folder:
+@given(st.lists(STEP, min_size=1, max_size=10), st.sampled_from((1, 2, 2000)))
+@settings(deadline=None, max_examples=20)
+def test_flushed_bit_by_bit_or_made_again_the_table_is_the_same(
+    steps: list[tuple[int, Any, str, bool, bool]], at_once: int
+) -> None:
+    with tempfile.TemporaryDirectory() as folder, patch("pipeline.table.ROWS", at_once):
         shop = Shop(Path(folder))
         last: dict[str, int] = {}
         for number, data, kind, flush, midnight in steps:
