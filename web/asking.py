@@ -192,9 +192,11 @@ def said(record: Record, job: Job) -> tuple[str | None, str | None]:
         return None, str(DocumentError(*record.error))
     parts = [_text(record.data.get(name)) for name in job.fields]
     answer = "\n\n".join(part for part in parts if part)
-    return (
-        (answer, None) if answer else (None, "; ".join(issue.message for issue in record.issues) or "No answer came.")
-    )
+    if answer:
+        return answer, None
+    reasons = "; ".join(issue.message for issue in record.issues if issue.code != "missing")
+    why = f"The engine gave no answer ({reasons})" if reasons else "The engine gave no answer"
+    return None, f"{why}. Ask again, perhaps in other words."
 
 
 def recent(turns: Sequence[tuple[str, str]], letters: int = EARLIER_LETTERS) -> list[tuple[str, str]]:
