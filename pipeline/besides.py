@@ -48,6 +48,12 @@ def folder(root: Path, record: Record) -> Path:
     return disk.folder(root, FOLDER, record.job, record.day.isoformat())
 
 
+def name(record: Record, suffix: str) -> str:
+    """What a record calls one of its files: its place, from the root."""
+    assert record.day is not None
+    return "/".join((FOLDER, disk.child(record.job), record.day.isoformat(), file_name(record, suffix)))
+
+
 def inside(root: Path, name: str) -> Path:
     """The place of a file that a record names. Raises ValueError for what is no such place."""
     top, *parts = name.split("/")

@@ -1,8 +1,9 @@
 """What a person changes in a record: checked as the pipeline checks, written so that nobody's work is lost.
 
 A record that is opened carries the digest of its file. Saving compares it again while it keeps every writer of the job
-out (`lock.writing`): where somebody else was faster, nothing is written and `Overtaken` shows theirs. The record is put
-in place first, then the row of its table; a running batch takes turns with it, and neither loses the other's rows.
+out (`lock.writing`): where somebody else was faster, nothing is written and `Overtaken` shows theirs. Code and Markdown
+beside the record come first, then the record, then the row of its table; a running batch takes turns with it, and
+neither loses the other's rows.
 
 A form speaks in leaf paths (`total`, `lines[0].amount`). Rows may be dropped, added and moved: `rows` says for a list
 which old rows stand there now, in order, None for a new one; paths then count the new rows.
@@ -16,7 +17,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline import disk, rules
+from pipeline import besides, disk, rules
 from pipeline.errors import BusyError, ScanmillError, StorageError
 from pipeline.fields import Field, is_empty, leaf_values
 from pipeline.job import Job
@@ -133,7 +134,6 @@ def save(
     made = _corrections(draft, checked, list(rows or {}), at, by)
     approved = Approval(at, by) if approve else draft.record.approved if made == draft.raw.corrections else None
     person: dict[str, Any] = {"corrections": made, "approved": approved}
-    text = to_json(replace(checked.raw, **person)).encode()
     path = root / record_file(draft.job.name, draft.record.document.id, draft.record.page)
     with writing(root, draft.job.name):
         theirs = open_draft(root, draft.job, draft.record.document.id, draft.record.page)
@@ -142,9 +142,27 @@ def save(
         table = Table(root, draft.job)
         if not table.settled(draft.record):
             raise BusyError("A run is writing this record at this moment. Try again in a few seconds.")
-        disk.write_whole(root, path, text)
+        written, gone = _beside(draft, checked)
+        for name, content in written.items():
+            disk.folder(root, *name.split("/")[:-1])
+            disk.write_whole(root, besides.inside(root, name), content)
+        person["files"] = tuple(dict.fromkeys(each for each in (*draft.record.files, *written) if each not in gone))
+        disk.write_whole(root, path, to_json(replace(checked.raw, **person)).encode())
+        for name in gone:
+            with disk.storing(place := besides.inside(root, name)):
+                place.unlink(missing_ok=True)
         table.amend(replace(checked.record, **person))
     return open_draft(root, draft.job, draft.record.document.id, draft.record.page)
+
+
+def _beside(draft: Draft, checked: Checked) -> tuple[dict[str, bytes], set[str]]:
+    """The files of texts that were changed, by name, and the names of those whose text is gone."""
+    old, new = (
+        {besides.name(record, one.suffix): one.content for one in besides.texts(draft.job, record)}
+        for record in (draft.record, checked.record)
+    )
+    written = {name: text for name, text in new.items() if isinstance(text, bytes) and text != old.get(name)}
+    return written, (old.keys() - new.keys()) & set(draft.record.files)
 
 
 def _corrections(

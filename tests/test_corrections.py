@@ -14,9 +14,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline import besides
 from pipeline.corrections import Draft, Overtaken, check, open_draft, save
 from pipeline.errors import BusyError
-from pipeline.job import Job
+from pipeline.job import Job, parse_job
 from pipeline.lock import writing
 from pipeline.store import Store
 from pipeline.table import Table
@@ -255,3 +256,21 @@ def test_writers_of_a_job_wait_for_each_other(root: Path) -> None:
         with pytest.raises(subprocess.TimeoutExpired):
             other.wait(1.5)
     assert other.wait(20) == 0
+
+
+def test_corrected_code_is_written_to_its_file_too(tmp_path: Path) -> None:
+    job = parse_job(b"name: invoice\nfields: {data: {type: code, language: json}, note: {type: markdown}}")
+    made = record(data={"data": "[1]", "note": None}, confidence={}, evidence={}, issues=())
+    store, table = Store(tmp_path), Table(tmp_path, job)
+    table.add(store.commit([made], {None: list(besides.texts(job, made))}))
+    table.flush()
+    opened = open_draft(tmp_path, job, made.document.id, None)
+    (code,) = opened.record.files
+    assert (tmp_path / code).read_text() == "[1]\n"
+    saved = save(tmp_path, opened, {"data": "[2]", "note": "# Two"})
+    assert (tmp_path / code).read_text() == "[2]\n"
+    assert [(tmp_path / name).read_text() for name in saved.record.files] == ["[2]\n", "# Two\n"]
+    assert row(tmp_path)["files"] == list(saved.record.files)
+    saved = save(tmp_path, saved, {"data": ""})
+    assert not (tmp_path / code).exists()
+    assert [name[-3:] for name in saved.record.files] == [".md"]
