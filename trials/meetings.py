@@ -19,7 +19,6 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -27,9 +26,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from trials import launch
-from trials.night import Night, copied, lay_out
+from trials.night import Night, copied, lay_out, waiting
 from trials.outcome import contents, differences, outcome, unsettled
-from trials.verdict import exit_code, held
+from trials.verdict import Trial, chosen, exit_code, held
 
 BUSY, INTERRUPTED = 75, 130
 DOCUMENTS = 120
@@ -129,19 +128,19 @@ def _stopped(night: Night, dropped: Counter[str], faults: list[str], place: Path
         return "no account", [*faults, f"{len(accounts)} accounts were written"]
     counts = accounts[0]
     ended = sum(counts[word] for word in ("done", "failed", "duplicate", "given_back"))
-    waiting = sum(contents(night.root / "inbox").values())
+    left = waiting(night.root / "inbox")
     if counts["taken"] != ended:
         faults.append(f"the account does not add up: {counts}")
-    if not waiting:
+    if not left:
         faults.append("nothing was left in the inbox: it did not stop")
-    if waiting != DOCUMENTS - ended + counts["given_back"]:
-        faults.append(f"{waiting} documents wait, but the account says {counts}")
+    if left != DOCUMENTS - ended + counts["given_back"]:
+        faults.append(f"{left} documents wait, but the account says {counts}")
     if list((night.root / "working").rglob("*")):
         faults.append("something was left in working/")
     again = launch.start(night.words, place / "again.txt")
     if again.wait() not in (0, 1):
         faults.append(f"the next run failed: {again.said.read_text()}")
-    said = f"{ended - counts['given_back']} ended, {counts['given_back']} given back, {waiting} wait"
+    said = f"{ended - counts['given_back']} ended, {counts['given_back']} given back, {left} wait"
     return said, faults + unsettled(night.root, dropped)
 
 
@@ -149,15 +148,14 @@ def main() -> None:
     launch.load()
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
-        trials: list[tuple[str, Callable[[], Found]]] = [
+        trials: list[Trial] = [
             ("two_runs", partial(two_runs, place)),
             ("two_machines", partial(two_machines, place)),
             ("stop SIGTERM", partial(stop, place, signal.SIGTERM)),
             ("stop SIGINT", partial(stop, place, signal.SIGINT)),
             ("stop --until", partial(until, place)),
         ]
-        chosen = [each for each in trials if len(sys.argv) < 2 or each[0].split()[0] in sys.argv[1:]]
-        raise SystemExit(exit_code(held(chosen)))
+        raise SystemExit(exit_code(held(chosen(__doc__, trials))))
 
 
 if __name__ == "__main__":

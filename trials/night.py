@@ -47,6 +47,13 @@ def copied(night: Night, root: Path) -> Night:
     return Night(root, night.config)
 
 
+def waiting(inbox: Path) -> int:
+    """How many documents lie there: in `ask` a picture and its text are one, and so is a folder."""
+    sets = {path.name.partition(".")[0] for path in (inbox / "ask").iterdir()}
+    others = [path for box in inbox.iterdir() if box.name != "ask" for path in box.rglob("*")]
+    return len(sets) + sum(path.is_symlink() or not path.is_dir() for path in others)
+
+
 def lay_out(place: Path, documents: int = 60, workers: int = 2, settle_s: float = 0) -> Night:
     """Makes `place`/root with that many documents (18 kinds in turn) in its inbox, and jobs and config beside it."""
     night = Night(place / "root", place / "machine.yaml")

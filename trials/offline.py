@@ -7,6 +7,7 @@ up), reads the samples there, and asks the doctor. Skipped, with the reason, whe
 the packages cannot be fetched.
 """
 
+import argparse
 import json
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from trials.verdict import Skipped, exit_code, held
+from trials.verdict import Skipped, Trial, exit_code, held
 
 PROJECT = Path(__file__).resolve().parents[1]
 NO_ROUTE = ["unshare", "--map-root-user", "--net"]  # a namespace of one's own, for anybody
@@ -84,20 +85,16 @@ def needs_namespace() -> None:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     with tempfile.TemporaryDirectory() as folder:
         bundle, place = Path(folder) / "bundle", Path(folder) / "scan mill"
-        raise SystemExit(
-            exit_code(
-                held(
-                    [
-                        ("bundle", partial(gathered, bundle)),
-                        ("install without a route", partial(installed, bundle, place)),
-                        ("demo without a route", partial(demo_read, place)),
-                        ("doctor without a route", partial(doctor_content, bundle, place)),
-                    ]
-                )
-            )
-        )
+        trials: list[Trial] = [
+            ("bundle", partial(gathered, bundle)),
+            ("install without a route", partial(installed, bundle, place)),
+            ("demo without a route", partial(demo_read, place)),
+            ("doctor without a route", partial(doctor_content, bundle, place)),
+        ]
+        raise SystemExit(exit_code(held(trials)))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from trials import launch
 from trials.night import Night, copied, lay_out
 from trials.outcome import contents, differences, outcome, unsettled
-from trials.verdict import Skipped, exit_code, held
+from trials.verdict import Skipped, Trial, chosen, exit_code, held
 
 CANNOT_RUN = 3
 DOCUMENTS = 36
@@ -208,7 +208,7 @@ def main() -> None:
     launch.load()
     with tempfile.TemporaryDirectory() as place:
         stage = Stage(Path(place))
-        trials: list[tuple[str, Callable[[], Found]]] = [
+        trials: list[Trial] = [
             *((f"full_disk, {room} KiB left", partial(full_disk, stage, room)) for room in ROOMS_KIB),
             ("read_only_disk", partial(read_only_disk, stage)),
             *((f"read_only_folder {name}", partial(read_only_folder, stage, name)) for name in FOLDERS),
@@ -217,8 +217,7 @@ def main() -> None:
             ("clock_jumps a day back", partial(clock_jumps, stage, -86400)),
             ("clock_jumps a year ahead", partial(clock_jumps, stage, 365 * 86400)),
         ]
-        chosen = [each for each in trials if len(sys.argv) < 2 or each[0].split()[0].strip(",") in sys.argv[1:]]
-        raise SystemExit(exit_code(held(chosen)))
+        raise SystemExit(exit_code(held(chosen(__doc__, trials))))
 
 
 FOLDERS = ("results", "records", "working", "done", "runs", ".tmp")

@@ -1,7 +1,10 @@
 """How the trials report: one line each, and an exit code."""
 
-from collections.abc import Callable, Iterable
+import argparse
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
+
+Trial = tuple[str, Callable[[], tuple[str, list[str]]]]
 
 
 class Skipped(Exception):
@@ -17,7 +20,22 @@ class Verdict(NamedTuple):
     skipped: bool = False
 
 
-def held(trials: Iterable[tuple[str, Callable[[], tuple[str, list[str]]]]]) -> list[Verdict]:
+def chosen(about: str | None, trials: Sequence[Trial]) -> list[Trial]:
+    """Those that the command line names by their first word; all where it names none."""
+    words = list(dict.fromkeys(_word(name) for name, _ in trials))
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("trial", nargs="*", metavar="TRIAL", help=f"only these: {', '.join(words)}")
+    asked = parser.parse_args().trial
+    if unknown := [word for word in asked if word not in words]:
+        parser.error(f"there is no trial {unknown[0]}; there are {', '.join(words)}")
+    return [trial for trial in trials if not asked or _word(trial[0]) in asked]
+
+
+def _word(name: str) -> str:
+    return name.split()[0].strip(",")
+
+
+def held(trials: Iterable[Trial]) -> list[Verdict]:
     """Holds each trial, which gives what was said and the faults that were found."""
     found = []
     for name, trial in trials:
