@@ -80,7 +80,11 @@ def ask(page: Any, question: str, files: list[str] | None = None) -> None:
         page.get_by_text(Path(files[-1]).name).first.wait_for()
     field = page.get_by_test_id("stChatInputTextArea")
     field.fill(question)
-    field.press("Enter")
+    end = time.monotonic() + 45
+    while field.input_value():  # Enter does nothing while a picture is still on its way to the server
+        assert time.monotonic() < end
+        field.press("Enter")
+        page.wait_for_timeout(200)
 
 
 def answers(page: Any, count: int) -> None:
