@@ -23,7 +23,7 @@ from pipeline.fields import Field, is_empty, leaf_values
 from pipeline.job import Job
 from pipeline.lock import writing
 from pipeline.records import from_json, to_json
-from pipeline.store import record_file
+from pipeline.store import Store, record_file
 from pipeline.table import Table
 from pipeline.types import Approval, Correction, Issue, Record
 
@@ -140,8 +140,11 @@ def save(
         if theirs.version != draft.version:
             raise Overtaken(theirs)
         table = Table(root, draft.job)
+        _mend(root, draft.job, table)
         if not table.settled(draft.record):
             raise BusyError("A run is writing this record at this moment. Try again in a few seconds.")
+        note = _note(root, draft.job)
+        disk.write_whole(root, note, path.relative_to(root).as_posix().encode())
         written, gone = _beside(draft, checked)
         for name, content in written.items():
             disk.folder(root, *name.split("/")[:-1])
@@ -152,7 +155,43 @@ def save(
             with disk.storing(place := besides.inside(root, name)):
                 place.unlink(missing_ok=True)
         table.amend(replace(checked.record, **person))
+        _done(note)
     return open_draft(root, draft.job, draft.record.document.id, draft.record.page)
+
+
+def mend(root: Path, job: Job) -> None:
+    """Ends a save that was cut off between the record and what follows it. Raises StorageError."""
+    if _note(root, job).exists():
+        with writing(root, job.name):
+            _mend(root, job, Table(root, job))
+
+
+def _mend(root: Path, job: Job, table: Table) -> None:
+    """The record says what is right, whether the cut came before it was written or after: files and row follow it."""
+    note = _note(root, job)
+    with disk.storing(note):
+        if not note.exists():
+            return
+        path = root / note.read_text("utf-8")
+    if path.exists():
+        record = from_json(path.read_text("utf-8"), job)
+        for one in besides.texts(job, record):
+            if isinstance(one.content, bytes) and (name := besides.name(record, one.suffix)) in record.files:
+                disk.write_whole(root, besides.inside(root, name), one.content)
+        Store(root).tidy(job.name, record.document.id)
+        if table.settled(record):
+            table.amend(record)
+    _done(note)
+
+
+def _note(root: Path, job: Job) -> Path:
+    """Names the record that is being saved, as long as that takes."""
+    return disk.folder(root, ".locks") / f"{disk.child(job.name)}.saving"
+
+
+def _done(note: Path) -> None:
+    with disk.storing(note):
+        note.unlink(missing_ok=True)
 
 
 def _beside(draft: Draft, checked: Checked) -> tuple[dict[str, bytes], set[str]]:

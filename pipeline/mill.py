@@ -12,6 +12,7 @@ from typing import Self
 
 from pipeline import disk, report
 from pipeline.account import Account
+from pipeline.corrections import mend
 from pipeline.documents import Bounds
 from pipeline.drawing import Drawings
 from pipeline.errors import ConfigError, Fault, ModelError
@@ -101,6 +102,7 @@ class Mill:
         self._tables = {job.name: Table(self._settings.root, job, len(self._jobs)) for job in self._jobs}
         for table in self._tables.values():
             table.ensure(self._store.days(table.job))
+            mend(self._settings.root, table.job)
         boxes: dict[str, list[Job]] = {}
         for job in self._jobs:
             boxes.setdefault(job.inbox, []).append(job)
