@@ -75,7 +75,7 @@ def _environment(plan: Plan) -> dict[str, str]:
 
 
 def cron_line(plan: Plan) -> str:
-    """One line. In a crontab a % would begin the standard input, so that each is escaped."""
+    """One line; its log is for this user alone. In a crontab a % would begin the standard input, so each is escaped."""
     when = "@reboot"
     if plan.at is not None:
         hour, minute = plan.at.split(":")
@@ -83,7 +83,7 @@ def cron_line(plan: Plan) -> str:
     told = " ".join(f"{name}={shlex.quote(value)}" for name, value in _environment(plan).items())
     command = shlex.join(plan.command)
     log = shlex.quote(str(plan.root / "cron.log"))
-    line = f"cd {shlex.quote(str(plan.folder))} && {told} {command} >> {log} 2>&1"
+    line = f"umask 077; cd {shlex.quote(str(plan.folder))} && {told} {command} >> {log} 2>&1"
     return f"{when}  " + line.replace("%", "\\%")
 
 

@@ -37,7 +37,7 @@ def test_cron_runs_the_very_words_from_the_very_folder(odd: Path) -> None:
 
 
 def test_a_watch_starts_with_the_machine(tmp_path: Path) -> None:
-    assert cron_line(plan(tmp_path, at=None)).startswith("@reboot  cd ")
+    assert cron_line(plan(tmp_path, at=None)).startswith("@reboot  umask 077; cd ")
     (service,) = units(plan(tmp_path, at=None)).values()
     for line in ("Type=notify", "WatchdogSec=2400", "Restart=on-failure", "WantedBy=default.target"):
         assert line in service.splitlines()
