@@ -238,7 +238,7 @@ class _Merged:
             if _differ(value, chosen):
                 first, second = sorted(((best, chosen), (window, value)), key=lambda part: part[0].pages)
                 self.issues.append(Issue("conflict", path, " but ".join(
-                    f"{where.place(path)} says {shown(what)}" for where, what in (first, second)
+                    f"{_says(where.place(path))} {shown(what)}" for where, what in (first, second)
                 )))  # fmt: skip
                 break
         self._carry(best, path, path)
@@ -284,6 +284,10 @@ def _by_row(path: str, keys: Iterable[str]) -> dict[int, list[str]]:
         if match := _ROW.match(key, len(path)) if key.startswith(path) else None:
             found.setdefault(int(match[1]), []).append(key[match.end() :])
     return found
+
+
+def _says(place: str) -> str:
+    return f"{place} say" if place.startswith("pages") else f"{place} says"
 
 
 def _differ(one: Any, other: Any) -> bool:

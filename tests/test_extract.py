@@ -236,7 +236,7 @@ def test_of_two_values_the_surer_is_taken_and_the_conflict_told(
     )
     assert record.data["total"] == Decimal(total)
     assert codes(record) == [("conflict", "total")]
-    assert record.issues[0].message == 'pages 1–2 says "3.00" but page 3 says "4.00"'
+    assert record.issues[0].message == 'pages 1–2 say "3.00" but page 3 says "4.00"'
     assert ("total" in record.evidence) is (total == "4.00")
 
 

@@ -93,7 +93,7 @@ def test_windows_join_what_each_page_shows_in_the_region(settings: Settings) -> 
     assert found["pages"] == [1, 2, 3, 4, 5]
     (issue,) = found["issues"]  # type: ignore[misc]
     assert (issue["code"], issue["path"]) == ("conflict", "serial")
-    assert issue["message"] == 'pages 3–4 says "S-7" but page 5 says "S-8"'
+    assert issue["message"] == 'pages 3–4 say "S-7" but page 5 says "S-8"'
 
 
 def test_a_second_look_asks_only_the_part_that_is_in_doubt(settings: Settings) -> None:
