@@ -269,6 +269,22 @@ def test_schemas_stay_within_what_a_decoder_can_enforce(name: str) -> None:
     assert json.loads(json.dumps(schema)) == schema
 
 
+@pytest.mark.parametrize("pattern", [r"(a|a)+", r"(a+)+$", r"(a|aa)+", r"(?:a?){60}a{60}", r"(a*)*b\1"])
+def test_no_pattern_holds_up_a_night(pattern: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.fields.forms.MATCH_S", 0.1)
+    began = perf_counter()
+    found = field(type="text", pattern=pattern).coerce("a" * 58 + "!")
+    assert found.value is None
+    assert [problem.code for problem in found.problems] == ["not_allowed"]
+    assert perf_counter() - began < 3
+
+
+def test_large_patterns_of_real_forms_are_taken() -> None:
+    pattern = r"(?:[A-Z]{2}\d{2}(?: ?[0-9A-Z]{4}){5}(?: ?[0-9A-Z]{1,3})?|\w{1,200}[/{}-](\d{4}-){3}\d{1,12})"
+    assert field(type="text", pattern=pattern).coerce("FR14 2004 1010 0505 0001 3M02 606").value
+    assert field(type="text", pattern=pattern).coerce("长江/2024-0001-0002-12").value == "长江/2024-0001-0002-12"
+
+
 @pytest.mark.parametrize("pattern", [r"(?=a)b", r"(?!x)y", r"(a)\1", r"\bword\b", r"a+?", r"^A$"])
 def test_a_pattern_beyond_a_decoder_is_checked_afterwards_only(pattern: str) -> None:
     assert "pattern" not in field(type="text", pattern=pattern).schema()
@@ -286,6 +302,9 @@ def test_words_tell_type_labels_hint_and_inner_fields() -> None:
     ("keys", "says"),
     [
         ({"type": "text", "pattern": "("}, "regular expression"),
+        ({"type": "text", "pattern": "(" * 5000 + ")" * 5000}, "regular expression"),
+        ({"type": "text", "pattern": "((a{1000}){1000}){1000}"}, "too large"),
+        ({"type": "text", "pattern": "a{99999999999999}"}, "too large"),
         ({"type": "measure", "unit": "flurb"}, "not a unit"),
         ({"type": "choice", "options": []}, "at least 1"),
         ({"type": "choice", "options": ["a", "A "]}, "means"),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field as Key
 from pydantic import field_validator
 
+from pipeline.fields import forms
 from pipeline.fields.field import Coerced, Field
 
 if TYPE_CHECKING:
@@ -31,10 +32,7 @@ class TextField(Field):
     @field_validator("pattern")
     @classmethod
     def _compiles(cls, pattern: str | None) -> str | None:
-        try:
-            re.compile(pattern or "")
-        except (re.error, OverflowError) as fault:
-            raise ValueError(f"is not a regular expression: {fault}") from None
+        forms.check(pattern or "")
         return pattern
 
     def noun(self) -> str:
@@ -60,10 +58,14 @@ class TextField(Field):
             return Coerced(None)
         if len(text) > self.max_length:
             return self.refused(text, f"is longer than {self.max_length} characters (max_length)")
-        if self.pattern and not re.fullmatch(self.pattern, text):
-            text = re.sub(r"\s", "", text)  # blanks inside an identifier are only how it is set
-            if not re.fullmatch(self.pattern, text):
-                return self.refused(answer, f"does not have the form {self.pattern}")
+        try:
+            if self.pattern and not forms.fits(self.pattern, text):
+                text = re.sub(r"\s", "", text)  # blanks inside an identifier are only how it is set
+                if not forms.fits(self.pattern, text):
+                    return self.refused(answer, f"does not have the form {self.pattern}")
+        except TimeoutError:
+            took = f"took longer than {forms.MATCH_S:g} s to compare with the form {self.pattern}; simplify the pattern"
+            return self.refused(answer, took)
         return Coerced(text)
 
     def arrow(self) -> "pa.DataType":
