@@ -1,8 +1,8 @@
 """Pictures of every page, light and dark, wide and narrow: python docs/shoot.py [ROOT] [OUT]
 
 ROOT is a folder that runs have filled (default: demo, which `make demo` makes), OUT where the pictures go (default:
-demo/pages); three of them go into docs/pages/, made small. It works on a copy of ROOT, into which it puts a conversation
-with scripted answers and nights of accounts made from ROOT's own. It drives the system's chromium as the tests do.
+demo/pages); three of them go into docs/pages/, made small. It works on a copy of ROOT, into which it puts a scripted
+conversation and nights of accounts made from ROOT's own. It drives the system's chromium as the tests do.
 """
 
 import json
@@ -136,8 +136,7 @@ def ask(page: Any) -> None:
     page.wait_for_selector(".sheet[data-shown]")
     page.wait_for_timeout(1500)  # the page scrolls to its end by itself
     page.evaluate(
-        "document.querySelector('.stChatMessage').scrollIntoView();"
-        "document.querySelector('.stMain').scrollBy(0, -64)"
+        "document.querySelector('.stChatMessage').scrollIntoView();document.querySelector('.stMain').scrollBy(0, -64)"
     )
 
 

@@ -35,12 +35,14 @@ rules:
   - sum(lines.amount) == total
 """
 LINES = [{"item": "bolts", "amount": "10.00"}, {"item": "nuts", "amount": "2.50"}]
+MARKUP = "<img src=x onerror=document.title='mine'>.pdf"
 SAYS: dict[str, dict[str, Any]] = {
     "fine.pdf": {"number": "A-100", "issued": "3 Nov 2026", "total": "12.50", "lines": LINES},
     "adds_up_wrong.pdf": {"number": "A-101", "issued": "4 Nov 2026", "total": "99.50", "lines": LINES},
     "no_number.pdf": {"number": None, "issued": "5 Nov 2026", "total": "12.50", "lines": LINES},
     "for_two.pdf": {"number": "A-103", "issued": None, "total": "1.00", "lines": LINES},
     "gone.pdf": {"number": "A-104", "issued": None, "total": "2.00", "lines": LINES},
+    MARKUP: {"number": "<script>document.title='mine'</script>", "issued": None, "total": "4.00", "lines": LINES},
     "by_ada.pdf": {"number": "A-105", "issued": None, "total": "3.00", "lines": LINES},
 }
 PASSWORD = "open sesame 1"
@@ -134,7 +136,7 @@ def record(here: Path, name: str) -> dict[str, Any]:
 
 def open_record(page: Any, name: str) -> None:
     page.locator("tbody tr", has_text=name).click()
-    page.wait_for_selector(f"#review h2:has-text('{name}')")
+    page.locator("#review h2", has_text=name).wait_for()
     page.wait_for_selector("#review .sheet[data-shown]")
 
 
@@ -309,6 +311,47 @@ def test_another_site_and_another_name_are_refused(address: str) -> None:
     assert ask(address, Host="evil.example:8501")[0] == 421
 
 
+def test_every_answer_forbids_what_comes_from_elsewhere_and_tells_the_server_nothing_new(address: str) -> None:
+    for path in ("/", "/runs", "/_stcore/health", "/scan/bill/no/0/1"):
+        try:
+            answer = urllib.request.urlopen(f"{address}{path}", timeout=10)
+        except urllib.error.HTTPError as error:
+            answer = error
+        with answer:
+            assert "default-src 'self'" in answer.headers["content-security-policy"]
+            assert "http" not in answer.headers["content-security-policy"]
+            assert answer.headers["x-frame-options"] == "DENY"
+            assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "scan/..%2F..%2Fjobs/{id}/0/1", "scan/bill/..%2F..%2F..%2Fetc%2Fpasswd/0/1", "scan/bill/{id}%2F../0/1",
+        "scan/%2e%2e/{id}/0/1", "scan/bill/%00/0/1", "scan/bill/{id}/0/999999999", "scan/bill/{id}/99999/1",
+        "media/..%2F..%2F..%2Fetc%2Fpasswd", "static/..%2F..%2Fetc%2Fpasswd", "..%2F..%2Fetc%2Fpasswd",
+    ],
+)  # fmt: skip
+def test_no_address_leads_out_of_the_records(address: str, here: Path, path: str) -> None:
+    status, said = ask(f"{address}/{path.format(id=rows(here)['fine.pdf']['document_id'])}")
+    assert status in (400, 404, 422)
+    assert "root:" not in said
+
+
+def test_names_and_values_are_text_on_every_page(chrome: Any, address: str) -> None:
+    with visit(chrome, address) as page:
+        open_record(page, MARKUP)
+        assert field(page, "number").input_value().startswith("<script>")
+        page.goto(f"{address}/runs")
+        page.get_by_text("Past runs").wait_for()
+        assert page.title() != "mine"
+        page.goto(f"{address}/?record=bill/<img src=x onerror=document.title='mine'>/0")
+        page.get_by_text("No record has this address.").wait_for()
+        page.get_by_role("button", name="Back to the list").click()
+        page.wait_for_selector("tbody tr")
+        assert page.title() != "mine"
+
+
 @pytest.fixture(scope="module")
 def guarded(here: Path) -> Iterator[str]:
     from web.password import hashed
@@ -319,6 +362,19 @@ def guarded(here: Path) -> Iterator[str]:
         here / "data", "--jobs", str(here / "jobs"), "--config", str(config), log=here / "guarded.log"
     ) as found:
         yield found
+
+
+def upgraded(address: str) -> int:
+    """What a visitor without a cookie gets who asks for the page's websocket at once."""
+    from http.client import HTTPConnection
+
+    connection = HTTPConnection(urlsplit(address).netloc, timeout=10)
+    try:
+        wants = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+        connection.request("GET", "/_stcore/stream", headers=wants | {"Sec-WebSocket-Key": "c2Nhbm1pbGwgaXMgaGVyZQ=="})
+        return connection.getresponse().status
+    finally:
+        connection.close()
 
 
 def said_to(address: str, password: str) -> int:
@@ -349,6 +405,8 @@ def test_each_wrong_try_makes_the_next_one_wait_longer() -> None:
 def test_a_wrong_password_is_refused_and_the_right_one_lets_in(chrome: Any, guarded: str, here: Path) -> None:
     assert ask(f"{guarded}/scan/bill/{'0' * 64}/0/1")[0] == 401
     assert ask(f"{guarded}/_stcore/host-config")[0] == 401
+    assert ask(f"{guarded}/_stcore/upload_file/a/b")[0] == 401
+    assert upgraded(guarded) == 403
     with visit(chrome, guarded) as page:
         page.get_by_label("Password").fill("open sesame")
         page.get_by_role("button", name="Log in").click()

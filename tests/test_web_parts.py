@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.errors import DocumentError
+from pipeline.errors import ConfigError, DocumentError
 from pipeline.job import Job
 from pipeline.settings import Limits, Settings
 from pipeline.store import Store
@@ -26,6 +26,7 @@ from web.export import _safe, csv
 from web.form import form, printed
 from web.overview import Filter, chosen, overview
 from web.password import hashed, right
+from web.place import Place
 from web.scans import Scans, original
 
 JOB = Job.model_validate(
@@ -161,3 +162,14 @@ def test_a_password_is_kept_as_a_salted_hash() -> None:
     assert right("correct horse", line)
     assert not right("correct hors", line)
     assert Settings.model_validate({"web": {"password": line}}).web.password == line
+
+
+def test_a_record_opens_while_another_jobs_file_is_broken(tmp_path: Path) -> None:
+    (tmp_path / "good.yaml").write_text("name: good\nfields: {number: {type: text}}\n")
+    place = Place(Settings(root=tmp_path, jobs=tmp_path))
+    (tmp_path / "other.yaml").write_text("fields: [no\n")
+    found = place.job("good")
+    assert found is not None
+    assert found.name == "good"
+    with pytest.raises(ConfigError, match=r"other\.yaml"):
+        place.job("other")

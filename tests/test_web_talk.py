@@ -14,6 +14,8 @@ from browsing import PROJECT, browser, served
 LIMIT_MIB = 20
 ANSWER = """Two **receipts**.
 
+<img src="x" onerror="document.title = 'mine'">
+
 | item | price |
 |---|---|
 | bread | 3.20 |

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def offer(root: Path, jobs: Mapping[str, Job], rows: "pa.Table", only: Filter) -> None:
-    """The export button under the list. Files are made when they are asked for."""
+def offer(root: Path, job: Job | None, rows: "pa.Table", only: Filter) -> None:
+    """The export button under the list. Files are made when they are asked for. `job` is the filter's, if there is one
+    now.
+    """
     name = "-".join(part for part in ("scanmill", only.job, only.status, only.day) if part)
     with st.popover("Export"):
         st.caption(f"{rows.num_rows} records, as filtered")
@@ -31,14 +33,15 @@ def offer(root: Path, jobs: Mapping[str, Job], rows: "pa.Table", only: Filter) -
         st.download_button("Excel", lambda: excel(root, rows), f"{name}.xlsx", sheet, width="stretch")
         if only.job:
             st.download_button("Parquet", lambda: parquet(root, rows), f"{name}.parquet", width="stretch")
-            st.download_button(
-                "Labelled set",
-                lambda: labelled(root, jobs[only.job], rows),
-                f"{name}-labels.zip",
-                "application/zip",
-                width="stretch",
-                help="What people corrected or approved, with the originals: for `run_batch.py eval`.",
-            )
+            if job is not None:
+                st.download_button(
+                    "Labelled set",
+                    lambda: labelled(root, job, rows),
+                    f"{name}-labels.zip",
+                    "application/zip",
+                    width="stretch",
+                    help="What people corrected or approved, with the originals: for `run_batch.py eval`.",
+                )
         else:
             st.caption("Choose one job for Parquet and a labelled set.")
 

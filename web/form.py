@@ -127,6 +127,7 @@ def _notes(record: Record) -> list[dict[str, str]]:
         known = DOCUMENT_ERRORS.get(code)
         said = f"{known.cause} {known.cure}" if known else code
         notes.append({"level": "bad", "text": words(f"{said} ({detail})" if detail else said)})
+        notes.append({"level": "doubt", "text": "It was not read, so there is nothing here to correct or accept."})
     for issue in record.issues:
         if not issue.path:
             notes.append({"level": _level(issue.code), "text": _sentence(issue.message)})

@@ -2,11 +2,12 @@
 
 import functools
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import StorageError
-from pipeline.job import Job, load_jobs
+from pipeline.errors import ConfigError, StorageError
+from pipeline.job import Job, load_jobs, parse_job
 from pipeline.settings import Settings
 from web.scans import Scans
 
@@ -44,6 +45,19 @@ class Place:
         folder = self.settings.jobs
         found = sorted((path.name, path.stat().st_mtime_ns) for path in folder.glob("*.y*ml"))
         return _jobs(folder, tuple(found))
+
+    def job(self, name: str) -> Job | None:
+        """The job of this name, also while the file of another job is broken. Raises ConfigError where it may be its
+        own.
+        """
+        try:
+            return self.jobs().get(name)
+        except ConfigError:
+            for path in sorted(self.settings.jobs.glob("*.y*ml")):
+                with suppress(ConfigError):
+                    if (job := parse_job(path.read_bytes(), str(path))).name == name:
+                        return job
+            raise
 
 
 @functools.lru_cache(maxsize=4)

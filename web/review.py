@@ -64,7 +64,7 @@ def _list() -> None:
     if said:
         _hear_list(said)
     if rows.num_rows:
-        export.offer(here().root, here().jobs(), rows, only)
+        export.offer(here().root, here().job(only.job) if only.job else None, rows, only)
 
 
 def _line(row: dict[str, Any]) -> dict[str, Any]:
@@ -108,14 +108,16 @@ def _hear_list(said: dict[str, Any]) -> None:
 def _record(key: str) -> None:
     """Raises ConfigError and StorageError, which the shell tells in words."""
     job_name, document_id, number = (*key.split("/"), "", "")[:3]
-    job = here().jobs().get(job_name)
+    job = here().job(job_name)
     told: list[dict[str, str]] = list(st.session_state.get("review_told", ()))
-    if job is None or not number.isdigit():
-        st.error(f"There is no job named {job_name} now, so its records cannot be opened.")
-        if st.button("Back to the list"):
-            _go(None)
+    if job is None:
+        _lost(f"There is no job named {job_name} now, so its records cannot be opened.")
         return
-    draft = open_draft(here().root, job, document_id, int(number) or None)
+    try:
+        draft = open_draft(here().root, job, document_id, int(number) or None)
+    except ValueError:
+        _lost("No record has this address.")
+        return
     checked = _typed(key, draft)
     part = st.components.v2.component(
         "scanmill_review",
@@ -135,6 +137,13 @@ def _record(key: str) -> None:
     said = part(key="review", data=data, on_said_change=lambda: None).said
     if said:
         _hear_record(said, key, draft, order)
+
+
+def _lost(why: str) -> None:
+    st.error(look.plain(why))
+    if st.button("Back to the list"):
+        _go(None)
+        st.rerun(scope="fragment")
 
 
 def _typed(key: str, draft: Draft) -> Checked | None:
