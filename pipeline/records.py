@@ -63,7 +63,13 @@ def from_json(text: str, job: "Job | None" = None) -> Record:
     Without a job dates and times stay text and every number with a point is a Decimal. `document.path` is empty: where
     the original lies now is not written here. Raises ValueError, KeyError or TypeError where the text is no record.
     """
-    content = simplejson.loads(text, use_decimal=True)
+    try:
+        return _read(simplejson.loads(text, use_decimal=True), job)
+    except (AttributeError, ArithmeticError, RecursionError) as error:  # JSON, but of another form
+        raise ValueError(f"this is no record: {error}") from error
+
+
+def _read(content: Mapping[str, Any], job: "Job | None") -> Record:
     given = content["document"]
     document = Document(
         given["id"],

@@ -170,3 +170,13 @@ def test_a_name_of_any_bytes_survives() -> None:
 def test_what_is_no_record_is_refused(text: str) -> None:
     with pytest.raises((ValueError, KeyError, TypeError)):
         from_json(text)
+
+
+def test_a_record_whose_keys_hold_other_things_is_refused() -> None:
+    """As JSON it is whole; a person or a program wrote something else into it."""
+    whole = json.loads(to_json(record(FULL)))
+    for key, other in (("fields", "2024-01-01"), ("data", "x"), ("document", []), ("fields", {"a": []})):
+        with pytest.raises((ValueError, KeyError, TypeError)):
+            from_json(json.dumps(whole | {key: other}), JOB)
+    with pytest.raises(ValueError, match="no record"):
+        from_json("[" * 100_000, JOB)
