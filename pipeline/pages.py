@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from pipeline import documents, preprocess
-from pipeline.errors import DocumentError
+from pipeline.errors import DocumentError, ModelError
 from pipeline.types import Document, Page, Region, Sheet, Wants
 from pipeline.worker import WorkerError
 from pipeline.workers import Pool, Task, WorkerOutOfMemory, WorkerTooSlow
@@ -61,7 +61,7 @@ class Ticket:
     alone: dict[Task, Path] = field(default_factory=dict, repr=False)  # its files, each tried by itself
 
     def result(self) -> Window:
-        """The window, once `Pages.ready` has returned this ticket. Raises DocumentError."""
+        """The window, once `Pages.ready` has returned this ticket. Raises as `decoded`."""
         total, sheets = decoded(self.task)
         return Window(total, tuple(self._page(sheet) for sheet in sheets))
 
@@ -130,10 +130,11 @@ class Pages:
 
 
 def decoded(task: Task) -> Any:
-    """What a finished task gave. Raises DocumentError whatever went wrong: it is the file's fault."""
+    """What a finished task gave. Raises ModelError where a package is missing; DocumentError whatever else went wrong:
+    it is the file's fault."""
     try:
         return task.result()
-    except DocumentError:
+    except (DocumentError, ModelError):
         raise
     except WorkerTooSlow as error:
         raise DocumentError("too_slow", str(error)) from None
@@ -149,6 +150,8 @@ def _death(task: Task) -> DocumentError | None:
     """What ended the process of a task, if anything did."""
     try:
         decoded(task)
+    except ModelError:  # its ticket tells
+        return None
     except DocumentError as error:
         return error if error.code in ("too_slow", "too_much_memory", "crashed") else None
     return None

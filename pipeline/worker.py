@@ -13,7 +13,8 @@ from typing import Any
 from pipeline.channel import Message, receive, send
 
 READY, TASK, VALUE, RAISED, NO_MEMORY, NO_START = range(6)  # kinds of messages
-_MEMORY_WORDS = ("bad_alloc", "bad allocation", "Insufficient memory", "Failed to allocate")  # C++ libraries say it so
+# C++ libraries say it so, and the loader of shared libraries.
+_MEMORY_WORDS = ("bad_alloc", "bad allocation", "Insufficient memory", "Failed to allocate", "failed to map segment")
 _PR_SET_PDEATHSIG = 1
 
 

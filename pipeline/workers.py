@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from pipeline.channel import Message, receive, send
+from pipeline.errors import ModelError
 from pipeline.worker import NO_MEMORY, NO_START, READY, TASK, VALUE, WorkerError
 
 START_SECONDS = 120.0  # for `start`: a cold disk may take half a minute for the models
@@ -56,7 +57,7 @@ class Task:
         return self._answer is not None
 
     def result(self) -> Any:
-        """What the function returned. Raises what it raised, or a WorkerError."""
+        """What the function returned. Raises what it raised, a WorkerError, or ModelError for a missing package."""
         match self._answer:
             case None:
                 raise WorkerError("the task is not finished: wait for it first")
@@ -65,7 +66,13 @@ class Task:
             case Message(kind=kind) if kind == VALUE:
                 return self._answer.load()
             case message:
-                raise message.load()
+                error = message.load()
+                if isinstance(error, ModuleNotFoundError):  # no document's fault, and the next would fare the same
+                    raise ModelError(
+                        f"the package {(error.name or '?').partition('.')[0]} is missing: {error}. Install Scanmill's packages again "
+                        "(pip install .), and see `run_batch.py doctor`."
+                    ) from error
+                raise error
 
 
 @dataclass(eq=False)

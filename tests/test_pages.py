@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from handmade import Leaf, pdf, text, written
 from PIL import Image
+from worker_tasks import without_heif
 
-from pipeline.errors import DocumentError
+from pipeline.errors import DocumentError, ModelError
 from pipeline.pages import Pages, Plan, Ticket, Window, warm_up
 from pipeline.settings import Limits
 from pipeline.types import Document, Region, Wants
@@ -140,6 +141,18 @@ def test_what_a_decoder_may_not_do(tmp_path: Path) -> None:
             (after,) = pages.ready(60)
             assert seconds < 1 or after.result().total_pages == 1
     assert codes == ["too_slow", "too_much_memory", "crashed"]
+
+
+def test_a_missing_package_is_no_fault_of_the_file(tmp_path: Path) -> None:
+    from pillow_heif import from_pillow
+
+    from_pillow(Image.new("RGB", (40, 30))).save(tmp_path / "a.heic")
+    with Pool(1, seconds=60, memory_mib=4096, start=without_heif) as pool:
+        pages = Pages(pool, Limits())
+        ticket = pages.ask(document(tmp_path / "a.heic"), PLAIN, 1, 1)
+        assert pages.ready(60) == [ticket]
+        with pytest.raises(ModelError, match="the package pillow_heif is missing"):
+            ticket.result()
 
 
 def resident_mib(pid: int) -> float:

@@ -49,6 +49,11 @@ def refuse(code: str, detail: str) -> None:
     raise DocumentError(code, detail)
 
 
+def without_heif() -> None:
+    """For a pool's `start`: a machine on which one decoder is not installed."""
+    sys.modules["pillow_heif"] = None  # type: ignore[assignment]
+
+
 class Sticky(Exception):
     """Cannot be made again from its args, so it cannot cross processes as it is."""
 
