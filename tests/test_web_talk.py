@@ -104,6 +104,12 @@ def test_a_conversation_from_pictures_to_the_bin(visitor: Any, address: str, top
     assert page.get_by_text(re.compile("JPEG · .* × .* · .* KiB")).count() == 2
     assert page.get_by_text("receipts").first.is_visible()
     page.get_by_text(re.compile("engine echo")).first.wait_for()
+    page.get_by_role("button", name="Open").first.click()
+    page.locator("[role=dialog] .sheet[data-shown]").wait_for()
+    with page.expect_download() as original:
+        page.get_by_role("button", name="Save bakery").click()
+    assert Path(original.value.path()).read_bytes() == Path(PICTURES[0]).read_bytes()
+    page.keyboard.press("Escape")
 
     page.get_by_role("tab", name="Preview").click()
     frame = page.frame_locator("iframe[title=Preview]")

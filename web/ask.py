@@ -130,11 +130,22 @@ def _sidebar(history: History, desk: Desk, owner: str, name: str | None) -> None
 
 def _strip(pictures: Sequence[Attached]) -> None:
     row = st.container(horizontal=True, gap="medium")
-    for each in pictures:
+    for number, each in enumerate(pictures):
         with row.container(width=170, border=True):
             st.image(each.kept.thumbnail, width="stretch")
             size = f"{each.kept.width} × {each.kept.height}"
             st.caption(f"{look.plain(visible(each.kept.name))}  \n{each.kept.format} · {size} · {each.size_words}")
+            if st.button("Open", key=f"open-picture-{number}", icon=":material/zoom_in:", type="tertiary"):
+                _opened(each)
+
+
+@st.dialog("The picture", width="large")
+def _opened(each: Attached) -> None:
+    """The picture large, and its original to take away."""
+    with look.errors_told():
+        picture(each.shown(), key=f"whole-{each.path.name}", height_px=520)
+    name = look.plain(visible(each.kept.name))
+    st.download_button(f"Save {name}", each.path.read_bytes, each.kept.name, icon=":material/download:")
 
 
 def _turn(turn: Turn, pictures: Sequence[Attached], desk: Desk) -> None:
