@@ -24,6 +24,7 @@ from commands.wiring import (
     screen_of,
     settings_of,
 )
+from pipeline.console import counted
 from pipeline.errors import INTERRUPTED, SOME_FAILED
 from pipeline.job import Job, load_jobs
 from pipeline.settings import Settings
@@ -137,7 +138,7 @@ def retry(
         with RootLock(settings.root, "retry"):
             moved = Inbox(settings.root, "retry").retry(box)
         sys.stdout.write("".join(f"inbox/{name}\n" for name in moved))
-        sys.stderr.write(f"{len(moved)} documents are back in the inbox.\n")
+        sys.stderr.write(f"Back in the inbox: {counted(len(moved), 'document')}.\n")
 
 
 def demo(

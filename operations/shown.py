@@ -6,7 +6,7 @@ from rich import box
 from rich.table import Table
 
 from operations.tonight import Box, Pace, words
-from pipeline.console import safe, show_rows, stdout
+from pipeline.console import counted, safe, show_rows, stdout
 from pipeline.finding import Finding
 
 STYLE = {"ok": "green", "warning": "yellow", "fault": "bold red"}
@@ -26,7 +26,7 @@ def show_findings(findings: Sequence[Finding]) -> None:
     stdout().print(table)
     faults, warnings = (sum(each.state == state for each in findings) for state in ("fault", "warning"))
     stdout().print(
-        "All is well." if not faults + warnings else f"{_count(faults, 'fault')}, {_count(warnings, 'warning')}."
+        "All is well." if not faults + warnings else f"{counted(faults, 'fault')}, {counted(warnings, 'warning')}."
     )
 
 
@@ -44,19 +44,15 @@ def show_tonight(boxes: Sequence[Box], pace: Pace | None) -> None:
         stdout().print(f"Nothing waits that this engine can read{also}.")
     elif pace is None:
         stdout().print(
-            f"{_count(documents, 'document')} will be read{also}. How long is not known: no run here read any yet."
+            f"{counted(documents, 'document')} will be read{also}. How long is not known: no run here read any yet."
         )
     else:
         about = words(sum(each.seconds or 0.0 for each in ready))
         speed = f"{pace.pages_per_second:.2f} pages/s, as in run {safe(pace.run)}"
-        stdout().print(f"{_count(documents, 'document')} will be read, in about {about} ({speed}){also}.")
+        stdout().print(f"{counted(documents, 'document')} will be read, in about {about} ({speed}){also}.")
 
 
 def _when(each: Box) -> str:
     if each.waits:
         return f"waits: {each.waits}"
     return f"about {words(each.seconds)}" if each.seconds else ""
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -34,6 +34,11 @@ def safe(text: object) -> str:
     return escape(printable(str(text)).translate(CONTROL))
 
 
+def counted(number: int, what: str) -> str:
+    """As people say it: 1 page, 2 pages."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 class Screen:
     """A run's progress: bars on a terminal; elsewhere plain lines, one for each document that needs a person."""
 
@@ -112,8 +117,8 @@ class Screen:
         ends = ", ".join(f"{counts[key]} {key.replace('_', ' ')}" for key in outcomes)
         of_records = ", ".join(f"{count} {status}" for status, count in counts["records"].items() if count)
         out.print(
-            f"{counts['taken']} documents: {ends or 'none ended'}. Records: {of_records or 'none'}. "
-            f"{counts['pages']} pages in {counts['seconds']:.1f} s."
+            f"{counted(counts['taken'], 'document')}: {ends or 'none ended'}. Records: {of_records or 'none'}. "
+            f"{counted(counts['pages'], 'page')} in {counts['seconds']:.1f} s."
         )
         for fault in account.faults():
             out.print(f"[red]{safe(fault)}[/]")

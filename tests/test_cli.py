@@ -51,7 +51,7 @@ def test_a_run_says_which_engine_reads_first_and_ends_with_the_counts(here: Here
     assert result.exit_code == 0
     lines = result.stderr.splitlines()
     assert "echo" in lines[0]
-    assert "1 documents: 1 done" in result.stderr
+    assert "1 document: 1 done" in result.stderr
     assert result.stdout == ""
 
 
