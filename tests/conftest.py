@@ -1,9 +1,13 @@
-"""What all tests share: where the labelled sets lie, and nothing more."""
+"""What all tests share: where the labelled sets lie, and that a busy machine fails no example for being slow."""
 
 import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("scanmill", deadline=None)
+settings.load_profile("scanmill")
 
 
 @pytest.fixture(scope="session")
