@@ -68,10 +68,9 @@ class Task:
             case message:
                 error = message.load()
                 if isinstance(error, ModuleNotFoundError):  # no document's fault, and the next would fare the same
-                    raise ModelError(
-                        f"the package {(error.name or '?').partition('.')[0]} is missing: {error}. Install Scanmill's packages again "
-                        "(pip install .), and see `run_batch.py doctor`."
-                    ) from error
+                    name = (error.name or "?").partition(".")[0]
+                    cure = "Install Scanmill's packages again (pip install .), and see `run_batch.py doctor`."
+                    raise ModelError(f"the package {name} is missing: {error}. {cure}") from error
                 raise error
 
 
