@@ -131,6 +131,11 @@ def test_measures(text: str, unit: str, expected: tuple[str, str] | None) -> Non
     assert measures.read(text, unit) == (None if expected is None else (Decimal(expected[0]), expected[1]))
 
 
+@pytest.mark.parametrize("printed", ["lb/00", "e/00", "m**9**9**9", "/", "**"])
+def test_what_is_no_unit_is_none(printed: str) -> None:
+    assert measures.unit(printed) is None
+
+
 @pytest.mark.parametrize(
     ("printed", "wanted"),
     [("rpm", "Hz"), ("°", "%"), ("Stk", "%"), ("kg", "kPa"), ("Nm", "m"), ("°C", "kPa"), ("flurb", "m"), ("m2", "m3")],

@@ -80,6 +80,7 @@ def unit(text: str) -> Any:
         AttributeError,
         KeyError,
         AssertionError,
+        ArithmeticError,  # lb/00
     ):
         return None
 
