@@ -38,9 +38,13 @@ class Inbox:
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
         asking: Collection[str] = (),
+        check: Callable[[], None] = lambda: None,
     ) -> None:
-        """`asking`: the boxes in which a question comes with each document."""
-        self.root, self.run = root, disk.child(run)
+        """`asking`: the boxes in which a question comes with each document.
+
+        `check` is asked before every move and raises StorageError where the root is not what it was.
+        """
+        self.root, self.run, self._check = root, disk.child(run), check
         self.boxes = Boxes(root, settle_s, now, clock, asking)
         self._now = now
         self._numbers: dict[Path, int] = {}  # the next " (n)" to try, so that the 10,000th scan.pdf is quick too
@@ -64,6 +68,7 @@ class Inbox:
         Raises StorageError where the root cannot be written; what only this file refuses is noted in `boxes.stuck`.
         """
         in_set = dropped.box in self.boxes.asking
+        self._check()
         try:
             if not unchanged(dropped, in_set):
                 return None
@@ -173,6 +178,7 @@ class Inbox:
         """
         if (where == "failed") != (error is not None):
             raise ValueError("failed documents have an error, and no others have")
+        self._check()
         day = [datetime.fromtimestamp(self._now()).date().isoformat()] if where == "done" else []
         *inner, name = _home(document).split("/")
         place = disk.folder(self.root, where, document.inbox, *day, *inner)
@@ -209,7 +215,9 @@ class Inbox:
 
     def _put_back(self, path: Path, box: str, name: str) -> Path:
         *inner, last = name.split("/")
-        return self._move(path, disk.folder(self.root, "inbox", box, *inner), last)
+        self._check()
+        inbox = self.root / "inbox"  # never made here: where a share went away, nothing may look like an empty one
+        return self._move(path, disk.folder(inbox, box, *inner), last)
 
     def _move(self, source: Path, place: Path, name: str, note: bytes | None = None) -> Path:
         """Under the first free name. The note is written first: nothing lies in failed/ without a reason."""
@@ -227,6 +235,7 @@ class Inbox:
                 except FileNotFoundError:
                     if os.path.lexists(source):
                         raise
+                    self._check()  # the document went away, or all did
             if number > 1:
                 self._numbers[place / name] = number + 1
             return target

@@ -70,7 +70,7 @@ class Mill:
             self._lock = self._held or stack.enter_context(hold(root, self._jobs))
             run = self._lock.run
             asking = {job.inbox for job in self._jobs if job.questions}
-            self._inbox = Inbox(root, run, settings.settle_s, asking=asking)
+            self._inbox = Inbox(root, run, settings.settle_s, asking=asking, check=self._lock.check)
             stack.callback(self._inbox.close)
             disk.sweep(root, 0.0 if self._lock.alone else SPARED_S)
             self._inbox.make(sorted({job.inbox for job in self._jobs}))

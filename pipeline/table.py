@@ -195,7 +195,7 @@ class Table:
         if not path.exists():
             return
         with disk.storing(path), open(path, "rb") as file, pq.ParquetFile(file) as day_file:
-            for batch in day_file.iter_batches(ROWS):
+            for batch in day_file.iter_batches(ROWS, use_threads=False):  # each thread keeps memory
                 old = pa.Table.from_batches([batch]).cast(self.schema)
                 kept = old.filter(pc.invert(pc.is_in(old["document_id"], value_set=again)))
                 if kept.num_rows:
