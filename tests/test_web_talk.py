@@ -152,7 +152,7 @@ def wiped(root: Path) -> None:
     assert b"In two lines" not in left
 
 
-def test_visitors_do_not_see_each_other(opened: Any, address: str) -> None:
+def test_visitors_do_not_see_each_other(opened: Any, address: str, top: Path) -> None:
     ann, ben = (opened.new_context(viewport={"width": 390, "height": 800}) for _ in range(2))
     try:
         for context in (ann, ben):
@@ -165,6 +165,12 @@ def test_visitors_do_not_see_each_other(opened: Any, address: str) -> None:
         second.goto(f"{address}/ask?c={name[1]}")
         second.get_by_text("Ask about a picture.").wait_for()
         assert second.get_by_text("A question of my own").count() == 0
+        second.goto(address)  # what others asked does not stand under Review either, nor open there
+        second.get_by_text("Nothing has been read yet.").wait_for()
+        asked = next((top / "data" / "records" / "ask").glob("*.json")).stem
+        second.goto(f"{address}/?record=ask/{asked}/0")
+        second.get_by_text("No record has this address.").wait_for()
+        assert second.request.get(f"{address}/scan/ask/{asked}/0/1").status == 404
         first.reload()
         # on a small screen the list of conversations has it too, folded away
         first.get_by_test_id("stChatMessage").get_by_text("A question of my own").wait_for()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import DOCUMENT_ERRORS
 from pipeline.types import Status
+from web.history import PLACES
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,7 +40,8 @@ class Filter:
 def overview(root: Path) -> "pa.Table":
     """A row a record: job, day, document_id, page, source, status, sure, issues, issue, said, text, order.
 
-    `sure` is the lowest confidence, `issue` the first issue's words, `said` the first values.
+    Without what visitors asked on the page, which is theirs alone. `sure` is the lowest confidence, `issue` the first
+    issue's words, `said` the first values.
     """
     import pyarrow as pa
 
@@ -77,6 +79,7 @@ def _flat(path: Path, changed: int, size: int) -> "pa.Table":
 
     with open(path, "rb") as file:
         table = pq.read_table(file)
+    table = table.filter(pc.invert(pc.match_substring_regex(table["source"], PLACES)))
     count = table.num_rows
     names = table.column_names
     fields = names[names.index("processed_at") + 1 : names.index("confidence")]

@@ -1,5 +1,6 @@
 """Review: the list of records, the doubtful first, and one record with its page beside its form."""
 
+import re
 import time
 from typing import Any
 
@@ -9,6 +10,7 @@ from pipeline.corrections import Checked, Draft, Overtaken, check, open_draft, s
 from pipeline.errors import BusyError
 from web import export, look
 from web.form import form
+from web.history import PLACES
 from web.overview import Filter, chosen, overview
 from web.picture import source
 from web.place import here, person
@@ -113,9 +115,12 @@ def _record(key: str) -> None:
     if job is None:
         _lost(f"There is no job named {job_name} now, so its records cannot be opened.")
         return
+    draft: Draft | None
     try:
         draft = open_draft(here().root, job, document_id, int(number) or None)
     except ValueError:
+        draft = None
+    if draft is None or re.match(PLACES, draft.record.document.name):  # a conversation is its visitor's alone
         _lost("No record has this address.")
         return
     checked = _typed(key, draft)
