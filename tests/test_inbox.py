@@ -419,6 +419,26 @@ def test_a_root_that_went_away_is_named_and_not_made_again(tmp_path: Path) -> No
     assert not gone.exists()
 
 
+def test_an_inbox_that_went_away_is_not_made_again(inbox: Inbox, tmp_path: Path) -> None:
+    drop(tmp_path)
+    [claim] = inbox.claims([BOX])
+    shutil.rmtree(tmp_path / "inbox")
+    with pytest.raises(StorageError, match="inbox: the folder is not there"):
+        inbox.give_back(claim.document)
+    assert not (tmp_path / "inbox").exists()
+    assert claim.document.path.exists()
+
+
+def test_every_move_asks_first_whether_the_root_is_what_it_was(tmp_path: Path) -> None:
+    def gone() -> None:
+        raise StorageError("another disk lies there")
+
+    drop(tmp_path)
+    with pytest.raises(StorageError, match="another disk"):
+        list(Inbox(tmp_path, "r", 0.0, check=gone).claims([BOX]))
+    assert not (tmp_path / "working").exists()
+
+
 def test_a_box_on_another_disk_is_reported_and_the_rest_goes_on(inbox: Inbox, tmp_path: Path, other_disk: Path) -> None:
     (other_disk / "far.pdf").write_bytes(b"x")
     (tmp_path / "inbox" / "far").symlink_to(other_disk)

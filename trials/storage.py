@@ -213,7 +213,7 @@ def main() -> None:
             ("read_only_disk", partial(read_only_disk, stage)),
             *((f"read_only_folder {name}", partial(read_only_folder, stage, name)) for name in FOLDERS),
             ("folder_gone", partial(folder_gone, stage)),
-            *((f"share_gone after {count} records", partial(share_gone, stage, count)) for count in (0, 5, 15, 21)),
+            *((f"share_gone after {count} records", partial(share_gone, stage, count)) for count in (0, 5, 10, 14)),
             ("clock_jumps a day back", partial(clock_jumps, stage, -86400)),
             ("clock_jumps a year ahead", partial(clock_jumps, stage, 365 * 86400)),
         ]
