@@ -149,6 +149,9 @@ def ask(page: Any) -> None:
 def runs(page: Any) -> None:
     page.get_by_text("Past runs").wait_for()
     page.wait_for_load_state("networkidle")
+    if page.viewport_size["width"] > 1000:
+        page.wait_for_timeout(800)
+        page.evaluate("document.querySelector('.stMain').scrollBy(0, 380)")
 
 
 def shoot(source: Path, out: Path) -> None:
