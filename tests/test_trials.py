@@ -28,27 +28,27 @@ def trial(name: str, *words: str) -> str:
 
 
 def test_killed_anywhere_the_next_run_ends_as_if_nothing_had_been() -> None:
-    told = trial("crash.py", "--documents", "12", "--every", "11", "--kills", "5")
-    assert "0 violations" in told
-    assert "killed before: rename records" in told
+    told = trial("crash.py", "--documents", "18", "--every", "67", "--kills", "2")
+    assert " 0 violations" in told
+    assert told.count("killed before: ") >= 4  # kinds of changes
 
 
 def test_a_lost_full_or_forbidden_disk_is_named_and_costs_nothing() -> None:
-    told = trial("storage.py", "full_disk", "read_only_folder", "folder_gone", "share_gone", "clock_jumps")
-    assert " 0 violations" in told
+    chosen = ("full_disk, 16 KiB left", "read_only_folder done", "share_gone after 5 records", "clock_jumps a day back")
+    assert "4 trials, 0 violations" in trial("storage.py", *chosen)
 
 
 def test_two_runs_two_machines_and_a_stop() -> None:
-    assert "5 trials, 0 violations" in trial("meetings.py")
+    assert "3 trials, 0 violations" in trial("meetings.py", "two_runs", "two_machines", "stop SIGTERM")
 
 
 def test_memory_handles_and_processes_stay_level() -> None:
-    told = trial("soak.py", "--documents", "400", "--pages", "40", "--loose")
+    told = trial("soak.py", "--documents", "200", "--pages", "20", "--loose")
     assert "2 trials, 0 violations" in told
 
 
 def test_hostile_files_end_as_a_person_expects(shared: Path) -> None:
-    assert " 0 violations" in trial("hostile.py", "--engine", "echo", "--every", "5")
+    assert " 0 violations" in trial("hostile.py", "--engine", "echo", "--every", "12")
 
 
 @pytest.mark.parametrize("name", fuzz.TARGETS)

@@ -21,14 +21,14 @@ class Verdict(NamedTuple):
 
 
 def chosen(about: str | None, trials: Sequence[Trial]) -> list[Trial]:
-    """Those that the command line names by their first word; all where it names none."""
+    """Those that the command line names, by their first word or in full; all where it names none."""
     words = list(dict.fromkeys(_word(name) for name, _ in trials))
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("trial", nargs="*", metavar="TRIAL", help=f"only these: {', '.join(words)}")
     asked = parser.parse_args().trial
-    if unknown := [word for word in asked if word not in words]:
+    if unknown := [word for word in asked if word not in (*words, *(name for name, _ in trials))]:
         parser.error(f"there is no trial {unknown[0]}; there are {', '.join(words)}")
-    return [trial for trial in trials if not asked or _word(trial[0]) in asked]
+    return [trial for trial in trials if not asked or _word(trial[0]) in asked or trial[0] in asked]
 
 
 def _word(name: str) -> str:
