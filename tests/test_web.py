@@ -106,7 +106,7 @@ def visit(chrome: Any, address: str, width: int = 1280) -> Iterator[Any]:
     """A visitor of their own; fails where the page asks anybody but its own server, or a script breaks."""
     context = chrome.new_context(viewport={"width": width, "height": 800})
     page = context.new_page()
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(45_000)
     asked: list[str] = []
     faults: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
@@ -298,7 +298,7 @@ def test_no_page_is_wider_than_the_screen(chrome: Any, address: str, width: int)
 # ---- who may come in
 def ask(address: str, **headers: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=10) as answer:
+        with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=45) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:
@@ -314,7 +314,7 @@ def test_another_site_and_another_name_are_refused(address: str) -> None:
 def test_every_answer_forbids_what_comes_from_elsewhere_and_tells_the_server_nothing_new(address: str) -> None:
     for path in ("/", "/runs", "/_stcore/health", "/scan/bill/no/0/1"):
         try:
-            answer = urllib.request.urlopen(f"{address}{path}", timeout=10)
+            answer = urllib.request.urlopen(f"{address}{path}", timeout=45)
         except urllib.error.HTTPError as error:
             answer = error
         with answer:
@@ -368,7 +368,7 @@ def upgraded(address: str) -> int:
     """What a visitor without a cookie gets who asks for the page's websocket at once."""
     from http.client import HTTPConnection
 
-    connection = HTTPConnection(urlsplit(address).netloc, timeout=10)
+    connection = HTTPConnection(urlsplit(address).netloc, timeout=45)
     try:
         wants = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
         connection.request("GET", "/_stcore/stream", headers=wants | {"Sec-WebSocket-Key": "c2Nhbm1pbGwgaXMgaGVyZQ=="})
@@ -380,7 +380,7 @@ def upgraded(address: str) -> int:
 def said_to(address: str, password: str) -> int:
     request = urllib.request.Request(f"{address}/login", f"password={password}".encode(), method="POST")
     try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=45) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         error.close()
