@@ -3,8 +3,8 @@
     python trials/soak.py [--documents 20000] [--pages 3000]
 
 Memory is the proportional set size (PSS) of the run and its decoders. Over the small documents the mean of the last
-tenth may be 5% above that of the tenth after the first thousand, and so may the CPU time of a document, as
-benchmarks/pipeline.py measures it.
+tenth may be 5% above that of the tenth after the first thousand, and the CPU time of a document, as benchmarks/pipeline.py
+measures it, 15%: it differed by -11% to +5% between three runs of the same code.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from trials.verdict import exit_code, held
 
 NOTE = parse_job(b"name: note\npreprocess: []\nfields:\n  number: {type: text}\n  total: {type: money}\n")
 GOOD = '{"number": "A-1", "total": "12.50"}'
-GROWTH = 1.05
+GROWTH, DEARER = 1.05, 1.15  # of memory, and of the CPU time of a document
 WARM_UP = 1000  # documents
 LOOKS = 200  # at the memory, over all documents
 ROOF_MIB = 1536
@@ -114,7 +114,7 @@ def small_documents(place: Path, documents: int, loose: bool) -> Found:
     (first, _), (last, _) = clock.cost(start, start + part), clock.cost(documents - 1 - part, documents - 1)
     if late > GROWTH * early and not loose:
         faults.append(f"memory grew from {early:.1f} to {late:.1f} MiB")
-    if last > GROWTH * first and not loose:
+    if last > DEARER * first and not loose:
         faults.append(f"a document cost {first:.2f} ms at first and {last:.2f} ms at last")
     if max(held_open[-tenth:]) > max(held_open[:tenth]):
         faults.append(f"open handles grew from {held_open[:tenth]} to {held_open[-tenth:]}")
