@@ -3,8 +3,8 @@
     python trials/soak.py [--documents 20000] [--pages 3000]
 
 Memory is the proportional set size (PSS) of the run and its decoders. Over the small documents the mean of the last
-tenth may be 5% above that of the tenth after the first thousand, and the CPU time of a document, as benchmarks/pipeline.py
-measures it, 15%: it differed by -11% to +5% between three runs of the same code.
+tenth may be 5% above that of the tenth after the first thousand, and the CPU time of a document, as
+benchmarks/pipeline.py measures it, 15%: it differed by -11% to +5% between three runs of the same code.
 """
 
 import argparse
