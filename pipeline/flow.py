@@ -73,16 +73,19 @@ class Flow:
                 self._tell(reply)
             else:
                 self._take(reply)
-            yield from self._emptied()
-        yield from self._emptied()
+            yield from self.out()
+        yield from self.out()
 
     def unfinished(self) -> list[Document]:
         """The documents that are still under way: all of them, when the engine gave up."""
         return [entry.tray.document for entry in self._open.values()]
 
-    def _emptied(self) -> Iterator[Record | Finished]:
+    def out(self) -> list[Record | Finished]:
+        """What has come out since it was last asked. Whoever gives documents may ask too: those that cannot be opened
+        never reach the engine, and need not wait for its next reply.
+        """
         out, self._out = self._out, []
-        yield from out
+        return out
 
     # ---- documents in, requests out
     def _requests(self) -> Iterator[Request | None]:

@@ -85,22 +85,26 @@ class Batch:
         the next run then finishes or repeats what was in hand."""
         self.listener.started(sum(self.inbox.boxes.waiting(list(self.boxes)).values()))
         told = {"run": self.inbox.run}
-        flow = Flow(self._documents(), self._jobs, self.model, self.pages, self.stop, told, self._answering)
+        documents = self._documents(lambda: flow.out())
+        flow = Flow(documents, self._jobs, self.model, self.pages, self.stop, told, self._answering)
         try:
             for item in flow.records():
-                if isinstance(item, Record):
-                    self._records.setdefault(item.document.id, []).append(item)
-                else:
-                    self._finish(item)
-                self._commit_drawn(0)
-                if self.ledger.due:
-                    self.ledger.flush()
+                self._take(item)
         except ModelError:
             for document in flow.unfinished():
                 self._give_back(document)
             self._end()
             raise
         self._end()
+
+    def _take(self, item: Record | Finished) -> None:
+        if isinstance(item, Record):
+            self._records.setdefault(item.document.id, []).append(item)
+        else:
+            self._finish(item)
+        self._commit_drawn(0)
+        if self.ledger.due:
+            self.ledger.flush()
 
     def _end(self) -> None:
         while self._drawn:
@@ -118,10 +122,15 @@ class Batch:
             self.listener.answering(document.id, text)
 
     # ---- documents in
-    def _documents(self) -> Iterator[Document | None]:
-        """Claimed documents that somebody still asks about. A twin of one in hand waits until that one is answered."""
+    def _documents(self, out: Callable[[], list[Record | Finished]]) -> Iterator[Document | None]:
+        """Claimed documents that somebody still asks about. A twin of one in hand waits until that one is answered.
+
+        What is `out` of the flow meanwhile is committed first, so that an inbox of broken files fills no memory.
+        """
         claims, ended = self._claims(), False
         while True:
+            for item in out():
+                self._take(item)
             self._commit_drawn(0)
             if self._twins and self._twins[0].document.id not in self._asked:
                 claim: Claim | None = self._twins.popleft()

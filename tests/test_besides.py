@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from ear import Ear
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from models.echo import Echo
 from pipeline import besides, disk
-from pipeline.account import Account, Entry
+from pipeline.account import Account
 from pipeline.documents import Bounds
 from pipeline.drawing import Drawings, Mark, annotated
 from pipeline.inbox import Inbox
@@ -35,14 +36,6 @@ FAULTS = parse_job(
 VUE = "<template>\n  <p>OK</p>\n</template>\n\n<script setup>\nconst a = 1\n</script>"
 ANSWER = f"Here it is:\n```vue\n{VUE}\n```\nGood luck!"
 WHEN = datetime(2026, 11, 22, 3, tzinfo=UTC)
-
-
-class Ear:
-    def note(self, text: str) -> None: ...
-    def started(self, waiting: int) -> None: ...
-    def answering(self, document_id: str, text: str) -> None: ...
-    def finished(self, entry: Entry) -> None: ...
-    def ended(self, account: Account) -> None: ...
 
 
 @pytest.fixture

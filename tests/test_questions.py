@@ -13,13 +13,14 @@ from typing import Any, cast
 
 import pandas as pd
 import pytest
+from ear import Ear
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFont
 
 from models.echo import Echo
 from pipeline import sets
-from pipeline.account import Account, Entry
+from pipeline.account import Account
 from pipeline.boxes import GRACE
 from pipeline.errors import ConfigError, DocumentError
 from pipeline.inbox import Claim, Inbox, Where
@@ -404,14 +405,6 @@ def settings_of(root: Path) -> Settings:
 def batch(settings: Settings, model: Model, *jobs: Job) -> Account:
     with Mill(settings, jobs or [ASK], model, "echo", Ear()) as mill:
         return mill.batch()
-
-
-class Ear:
-    def note(self, text: str) -> None: ...
-    def started(self, waiting: int) -> None: ...
-    def answering(self, document_id: str, text: str) -> None: ...
-    def finished(self, entry: Entry) -> None: ...
-    def ended(self, account: Account) -> None: ...
 
 
 def picture(root: Path, name: str, colour: int = 0) -> Path:

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 import qwen_tiny as tiny
+from ear import Ear
 
-from pipeline.account import Account, Entry
+from pipeline.account import Account
 from pipeline.fields import leaves
 from pipeline.job import Job, load_jobs
 from pipeline.mill import Mill
@@ -76,21 +77,6 @@ class Short:
                 continue
             self.replies.append(replace(reply, request=asked[id(reply.request)]))
             yield self.replies[-1]
-
-
-class Ear:
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-    def started(self, waiting: int) -> None: ...
-    def answering(self, document_id: str, text: str) -> None: ...
-
-    def finished(self, entry: Entry) -> None: ...
-
-    def ended(self, account: Account) -> None: ...
 
 
 @pytest.fixture(scope="module")

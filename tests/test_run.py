@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from ear import Ear
 from handmade import Leaf, pdf, text
 from PIL import Image
 
@@ -24,26 +25,6 @@ from pipeline.types import Request
 PROJECT = Path(__file__).parents[1]
 NOTE = parse_job(b"name: note\npreprocess: []\nfields: {number: {type: text, required: true}, total: {type: money}}\n")
 GOOD = '{"number": "A-1", "total": "12.50"}'
-
-
-class Ear:
-    """A listener that remembers."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-        self.entries: list[Entry] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-    def started(self, waiting: int) -> None: ...
-    def answering(self, document_id: str, text: str) -> None: ...
-
-    def finished(self, entry: Entry) -> None:
-        self.entries.append(entry)
-
-    def ended(self, account: Account) -> None:
-        pass
 
 
 @pytest.fixture
@@ -175,6 +156,19 @@ def test_an_engine_that_fails_for_one_document_costs_that_document(settings: Set
     assert (account.summary()["done"], account.summary()["failed"]) == (1, 1)
     note = json.loads((settings.root / "failed/note/bad.png.error.json").read_text())
     assert (note["code"], note["detail"]) == ("engine", "out of memory")
+
+
+def test_broken_files_wait_for_no_engine(settings: Settings) -> None:
+    waiting: list[int] = []
+
+    class Watching(Ear):
+        def finished(self, entry: Entry) -> None:
+            waiting.append(len(list((settings.root / "inbox" / "note").iterdir())))
+
+    for number in range(60):
+        (settings.root / "inbox" / "note" / f"{number}.pdf").write_bytes(b"%PDF-1.4 torn" + bytes([number]))
+    assert batch(settings, Echo({}), ear=Watching()).summary()["failed"] == 60
+    assert waiting[0] > 30
 
 
 def test_limit_and_stop_leave_the_rest_in_the_inbox(settings: Settings) -> None:

@@ -8,10 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
+from ear import Ear
 from PIL import Image
 
 from models.echo import Echo
-from pipeline.account import Account, Entry
+from pipeline.account import Account
 from pipeline.errors import ConfigError
 from pipeline.job import parse_job
 from pipeline.mill import Mill
@@ -34,13 +35,6 @@ NAMES = (
     "SCAN.png",
     "😀" * 60 + ".png",
 )
-
-
-class Ear:
-    def note(self, text: str) -> None: ...
-    def started(self, waiting: int) -> None: ...
-    def finished(self, entry: Entry) -> None: ...
-    def ended(self, account: Account) -> None: ...
 
 
 def batch(root: Path, settle_s: float = 0) -> Account:

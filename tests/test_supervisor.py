@@ -21,6 +21,7 @@ import engine_starts
 import numpy as np
 import pandas as pd
 import pytest
+from ear import Ear
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -33,7 +34,7 @@ from models.echo import Echo
 from models.mischief import Mischief
 from models.supervisor import Supervised
 from pipeline import prompt
-from pipeline.account import Account, Entry
+from pipeline.account import Account
 from pipeline.channel import receive, send
 from pipeline.errors import ModelError
 from pipeline.job import parse_job
@@ -362,19 +363,6 @@ def test_poison_alone_is_condemned_whatever_dies_when(data: st.DataObject) -> No
 
 
 # ---- through a whole batch
-class Ear:
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-    def started(self, waiting: int) -> None: ...
-    def answering(self, document_id: str, text: str) -> None: ...
-    def finished(self, entry: Entry) -> None: ...
-    def ended(self, account: Account) -> None: ...
-
-
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setattr(supervisor, "PAUSES_S", (0.0, 0.1, 0.1))
