@@ -9,6 +9,8 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from handmade import Leaf, pdf
+from handmade import text as shown
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -19,7 +21,9 @@ from pipeline.forget import discard, forget
 from pipeline.job import load_jobs
 from pipeline.live import Live
 from pipeline.lock import RootLock
-from pipeline.types import Box, Record
+from pipeline.settings import Settings
+from pipeline.store import Store
+from pipeline.types import Box, Document, Evidence, Record
 from web.asking import EARLIER_LETTERS, Desk, recent, said
 from web.history import History, Picture
 from web.replies import Mark, marks, parts, prose
@@ -291,3 +295,35 @@ def test_a_file_gets_a_number_of_its_own(tmp_path: Path) -> None:
     for low in (True, False):
         with pytest.raises(DocumentError, match=r"cat\.jpg"):
             lost.way(low)
+
+
+@pytest.mark.parametrize("low", [False, True])
+def test_boxes_stand_on_the_page_that_they_are_of(
+    desk: Desk, square: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, low: bool
+) -> None:
+    pytest.importorskip("streamlit", reason="needs the page's packages: pip install -e '.[web]'")
+    from web import uploads
+    from web.place import Place
+
+    place = Place(Settings(root=desk.root, jobs=tmp_path / "jobs"))
+    monkeypatch.setattr(uploads, "here", lambda: place)
+    history = History(desk.root)
+    name = history.begin("ann", "Where?")
+    book = pdf(tmp_path / "book.pdf", [Leaf(shown("one"), 720, 720), Leaf(shown("two"), 720, 360)])
+    for path in (book, square):
+        uploads.attach(history, name, path.name, path.read_bytes())
+    pictures = uploads.attached(history, name)
+    last = len(pictures) + (0 if low else 1)  # a small copy is of the first page only
+    spots = {f"seen[{page}]": Evidence(page, Box(page, 2, 3, 4), "") for page in (1, last)}
+    asked = Document("a" * 64, name, Path(), "ask", datetime.now().astimezone(), 1)
+    told = {"engine": "ocr", "run": "night", "job_digest": desk.job.digest}
+    data = {"answer": "There."}
+    Store(desk.root).commit([Record(asked, "ask", None, (1, last), data, {}, spots, (), None, told)])
+    history.answered(history.ask(name, "Where?", asked.id, low), "There.", "ocr")
+    try:
+        first, second = uploads.marked(history.turns(name)[0], pictures, desk)
+    finally:
+        place.scans.close()
+    assert first.size == ((756, 756) if low else (2000, 2000))  # 720 points at 200 dots an inch
+    assert second.size == (300, 200)
+    assert [box["x"] for box in (*first.boxes, *second.boxes)] == [1, last]

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browsing import PROJECT
 from handmade import Leaf, pdf, text
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from pipeline.errors import ConfigError, DocumentError
 from pipeline.job import Job
@@ -73,6 +74,18 @@ def test_a_page_with_too_many_pixels_is_refused_before_it_is_decoded(scans: Scan
     Image.new("1", (4000, 4000)).save(tmp_path / "huge.png")
     with pytest.raises(DocumentError, match="too_many_pixels"):
         scans.page(tmp_path / "huge.png")
+
+
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+def test_it_is_told_how_a_page_lies_and_where_nobody_asks_nothing_is(
+    scans: Scans, tmp_path: Path, degrees: int
+) -> None:
+    with Image.open(PROJECT / "samples" / "invoices" / "phone_exif.jpg") as photo:
+        upright = ImageOps.exif_transpose(photo)
+    upright.thumbnail((1600, 1600))
+    upright.rotate(-degrees, expand=True).save(path := tmp_path / "page.png")
+    assert scans.page(path, orient=True).turned == degrees
+    assert scans.page(path).turned == 0
 
 
 def document(content: bytes, name: str) -> Document:

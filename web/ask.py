@@ -84,11 +84,9 @@ def page() -> None:
 
 def _ready(desk: Desk) -> bool:
     """Whether there is a job that answers; if not, that is told, and what was said before can still be read."""
-    try:
+    with look.errors_told():
         return bool(desk.job)
-    except ConfigError as error:
-        st.error("\n\n".join(look.plain(str(fault)) for fault in error.faults))
-        return False
+    return False
 
 
 def _see_off(history: History, desk: Desk, patience_s: float = 0.0) -> None:
@@ -111,7 +109,7 @@ def _sidebar(history: History, desk: Desk, owner: str, name: str | None) -> None
         st.caption("Nothing found." if search else "Your conversations will stand here.")
     for each in found:
         row = st.container(horizontal=True, gap="small", vertical_alignment="center", key=f"talk-{each.id}")
-        when = datetime.fromisoformat(each.began_at).strftime("%d %b %Y, %H:%M:%S")
+        when = look.moment(each.began_at)
         kind: Literal["secondary", "tertiary"] = "secondary" if each.id == name else "tertiary"
         label = look.plain(visible(each.title))
         if row.button(label, key=f"open-{each.id}", help=when, type=kind, width="stretch", wrap=False):
@@ -179,15 +177,11 @@ def _answer(turn: Turn) -> None:
 
 
 def _marked(turn: Turn, pictures: Sequence[Attached], desk: Desk) -> None:
-    for number, (each, boxes) in enumerate(marked(turn, pictures, desk)):
-        size = each.kept.width, each.kept.height
-        try:
-            shown = each.shown()
-        except DocumentError as error:
-            name, why = visible(each.kept.name), DOCUMENT_ERRORS[error.code].cause
-            st.caption(look.plain(f"{name} cannot be shown with its boxes any more. {why}"))
-            continue
-        picture(shown, boxes, key=f"marked-{turn.id}-{number}", size=size, height_px=420)
+    try:
+        for number, page in enumerate(marked(turn, pictures, desk)):
+            picture(page.jpeg, page.boxes, key=f"marked-{turn.id}-{number}", size=page.size, height_px=420)
+    except DocumentError as error:
+        st.caption(f"The boxes cannot be shown any more. {DOCUMENT_ERRORS[error.code].cause}")
 
 
 def _who(desk: Desk, waiting: Sequence[Turn]) -> None:
@@ -241,14 +235,6 @@ def _field(
         document = desk.drop(place, ways, question, earlier)
         history.ask(name, question, document, low, asked_at)
         began = None
-    except DocumentError as error:
-        known = DOCUMENT_ERRORS[error.code]
-        st.error(
-            f"{look.plain(error.detail)}\n\n{known.cause} {known.cure}"
-            if error.detail
-            else f"{known.cause} {known.cure}"
-        )
-        return
     finally:
         if began:  # a question that could not be asked begins no conversation
             history.delete(owner, began)

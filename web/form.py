@@ -9,6 +9,7 @@ from pipeline.errors import DOCUMENT_ERRORS
 from pipeline.fields import Field
 from pipeline.types import Record
 from pipeline.webpage import words
+from web.look import moment
 
 BAD = ("missing", "rule_failed", "wrong_type", "not_allowed")
 _LONG = ("prose", "markdown", "code")
@@ -115,8 +116,7 @@ def printed(field: Field, value: Any) -> str:
 
 
 def _signed(at: datetime, by: str | None) -> str:
-    said = at.astimezone().strftime("%d %b %Y, %H:%M")
-    return f"{by}, {said}" if by else said
+    return f"{by}, {moment(at)}" if by else moment(at)
 
 
 def _notes(record: Record) -> list[dict[str, str]]:

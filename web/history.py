@@ -1,7 +1,7 @@
 """The conversations of the Ask page, in one SQLite file below the root: every turn, with its pictures beside it.
 
 `<root>/asks/history.sqlite` and `<root>/asks/<conversation>/<picture>`. Everybody sees their own conversations only:
-`owner` is the name that a proxy vouches for, or the visitor's cookie.
+`owner` is the name that the gate gave to a visitor's browser.
 """
 
 import secrets

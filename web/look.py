@@ -36,7 +36,7 @@ def errors_told() -> Iterator[None]:
         st.error("\n\n".join(plain(str(fault)) for fault in error.faults))
     except DocumentError as error:
         known = DOCUMENT_ERRORS[error.code]
-        st.error(f"{known.cause} {known.cure}" + (f"\n\n{plain(error.detail)}" if error.detail else ""))
+        st.error((f"{plain(error.detail)}\n\n" if error.detail else "") + f"{known.cause} {known.cure}")
     except ScanmillError as error:
         st.error(plain(str(error)))
 
@@ -61,9 +61,10 @@ def plain(text: object) -> str:
     return "".join(f"\\{sign}" if sign in r"\`*_{}[]<>()#+-.!|~$:" else sign for sign in said)
 
 
-def moment(at: str | None) -> str:
-    """A time as ISO 8601 has it, as people read it here."""
-    return datetime.fromisoformat(at).astimezone().strftime("%d %b %Y, %H:%M:%S") if at else ""
+def moment(at: str | datetime | None) -> str:
+    """A time, or one as ISO 8601 has it, as people read it here."""
+    found = datetime.fromisoformat(at) if isinstance(at, str) else at
+    return found.astimezone().strftime("%d %b %Y, %H:%M:%S") if found else ""
 
 
 def mishap(error: Exception) -> bool:

@@ -1,7 +1,8 @@
 // A page with boxes on it: wheel or pinch zooms, dragging moves, a click on a box chooses it.
 // sheet = openSheet(element, {onChoose}); sheet.show({src, width, height, boxes}); sheet.light(path)
 // A box is {path, x, y, width, height, label, mark}; mark is "", "doubt", "bad" or "done". Boxes are in source pixels,
-// and so are width and height; where those are not given, the header X-Source-Size of the answer says them.
+// and so are width and height; where those are not given, the header X-Source-Size of the answer says them. Its header
+// X-Turn says by how many degrees clockwise the page is turned at first, with its boxes.
 
 const NS = "http://www.w3.org/2000/svg"
 
@@ -96,7 +97,6 @@ function openSheet(host, { onChoose = () => {} } = {}) {
     drawBoxes()
     if (src === state.src) return state.pages
     state.src = src
-    state.turn = 0
     const asked = ++state.asked
     told.textContent = src ? "…" : ""
     picture.style.opacity = 0.25
@@ -115,6 +115,7 @@ function openSheet(host, { onChoose = () => {} } = {}) {
       }
       state.width = width || said[0]
       state.height = height || said[1]
+      state.turn = (Number(answer.headers.get("X-Turn")) / 90 || 0) % 4
       state.pages = Number(answer.headers.get("X-Pages")) || undefined
       picture.setAttribute("href", state.blob)
       picture.setAttribute("width", state.width)

@@ -23,10 +23,15 @@ class Place:
     config: Path | None = None
 
     @property
-    def arguments(self) -> list[str]:
-        """What makes `run_batch.py run` or `watch` work on this root, as this server does."""
+    def whereabouts(self) -> list[str]:
+        """What makes a command of `run_batch.py` that asks no job work on this root, as this server does."""
         config = ["--config", str(self.config)] if self.config else []
-        return ["--root", str(self.settings.root), "--jobs", str(self.settings.jobs), *config]
+        return ["--root", str(self.settings.root), *config]
+
+    @property
+    def arguments(self) -> list[str]:
+        """The same for `run` and `watch`."""
+        return [*self.whereabouts, "--jobs", str(self.settings.jobs)]
 
     @functools.cached_property
     def scans(self) -> Scans:

@@ -54,7 +54,8 @@ def _see(place: Place, known: int) -> None:
         _working(told)
     elif told:
         st.info(
-            f"Run {look.plain(told['run'])} waits for files since {_clock(told['since'])} (engine {told['engine']})."
+            f"Run {look.plain(told['run'])} waits for files since {look.moment(told['since'])} "
+            f"(engine {look.plain(told['engine'])})."
         )
     elif held := holder(place.root):
         st.info(f"Run {look.plain(held.get('run'))} is just starting.")
@@ -121,9 +122,8 @@ def _start(place: Place, verb: str) -> None:
 
 def _retry(place: Place) -> None:
     desk_of(place.root).close()
-    arguments = [each for each in place.arguments if each != "--jobs" and each != str(place.settings.jobs)]
     done = subprocess.run(
-        [sys.executable, str(RUN), "retry", *arguments],
+        [sys.executable, str(RUN), "retry", *place.whereabouts],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     st.toast(look.plain(done.stderr.strip() or "Nothing was moved."))
@@ -197,7 +197,3 @@ def _past(root: Path, runs: Sequence[nights.Run]) -> None:
             look.safe_preview(run.page.read_text("utf-8"), key=f"report-{run.page.stem}", height_px=820)
     else:
         st.caption("Choose a row to see its account.")
-
-
-def _clock(at: str) -> str:
-    return datetime.fromisoformat(at).astimezone().strftime("%H:%M:%S")

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline import documents
+from pipeline import documents, upright
 from pipeline.boxes import ERROR_SUFFIX
-from pipeline.errors import DocumentError, StorageError
+from pipeline.errors import ConfigError, DocumentError, StorageError
 from pipeline.pages import decoded, warm_up
 from pipeline.records import from_json
 from pipeline.settings import Settings
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from web.place import Place
+
 SIDE_PX = 2200  # small print of an A4 page is still sharp when it is zoomed
 KEPT = 64  # pictures that one server keeps: about 30 MB
 DECODERS = 2
@@ -34,12 +36,16 @@ DECODERS = 2
 
 @dataclass(frozen=True)
 class Picture:
-    """A page as a JPEG. `width` and `height` are the page's source pixels, in which records give their boxes."""
+    """A page as a JPEG. `width` and `height` are the page's source pixels, in which records give their boxes.
+
+    `turned` says by how many degrees clockwise (0, 90, 180, 270) it lies away from upright, where that was asked.
+    """
 
     jpeg: bytes
     width: int
     height: int
     pages: int
+    turned: int
 
 
 class Scans:
@@ -54,40 +60,46 @@ class Scans:
         self._own = threading.local()
         self._kept = functools.lru_cache(maxsize=KEPT)(self._decoded)
 
-    def page(self, path: Path, number: int = 1, side_px: int = SIDE_PX) -> Picture:
-        """Page `number` (from 1), at most `side_px` on its longer side. Raises DocumentError with the reason."""
+    def page(self, path: Path, number: int = 1, side_px: int = SIDE_PX, orient: bool = False) -> Picture:
+        """Page `number` (from 1), at most `side_px` on its longer side, as it lies in the file; with `orient` it is
+        looked at as the job's step does, to say how it lies. Raises DocumentError with the reason.
+        """
         try:
             found = path.stat()
         except OSError:
             raise DocumentError("vanished") from None
-        return self._kept(path, found.st_mtime_ns, found.st_size, number, side_px)
+        return self._kept(path, found.st_mtime_ns, found.st_size, number, side_px, orient)
 
-    def _decoded(self, path: Path, changed: int, size: int, number: int, side_px: int) -> Picture:
-        return self._threads.submit(self._ask, path, number, side_px).result()
+    def _decoded(self, path: Path, changed: int, size: int, number: int, side_px: int, orient: bool) -> Picture:
+        return self._threads.submit(self._ask, path, number, side_px, orient).result()
 
-    def _ask(self, path: Path, number: int, side_px: int) -> Picture:
+    def _ask(self, path: Path, number: int, side_px: int, orient: bool) -> Picture:
         pool: Pool | None = getattr(self._own, "pool", None)
         if pool is None:
             limits = self._limits
             pool = self._own.pool = Pool(1, seconds=limits.seconds, memory_mib=limits.memory_mib, start=warm_up)
-        task = pool.submit(render, path, self._bounds, number, side_px)
+        task = pool.submit(render, path, self._bounds, number, side_px, orient)
         while not task.finished:
             pool.wait()
         return Picture(*decoded(task))
 
     def close(self) -> None:
         """Ends the decoders."""
+        together = threading.Barrier(DECODERS)  # so that no thread takes two of these and another none
         for _ in range(DECODERS):
-            self._threads.submit(self._close_own)
+            self._threads.submit(self._close_own, together)
         self._threads.shutdown()
 
-    def _close_own(self) -> None:
+    def _close_own(self, together: threading.Barrier) -> None:
+        together.wait()
         if (pool := getattr(self._own, "pool", None)) is not None:
             pool.close()
 
 
-def render(path: Path, bounds: documents.Bounds, number: int, side_px: int) -> tuple[bytes, int, int, int]:
-    """One task of a worker: a page as JPEG, its size in source pixels, and how many pages there are."""
+def render(
+    path: Path, bounds: documents.Bounds, number: int, side_px: int, orient: bool
+) -> tuple[bytes, int, int, int, int]:
+    """One task of a worker: a page as JPEG, its size in source pixels, how many pages there are, and how it lies."""
     from PIL import Image
 
     def need(width: int, height: int) -> tuple[int, int]:
@@ -106,7 +118,8 @@ def render(path: Path, bounds: documents.Bounds, number: int, side_px: int) -> t
     picture.thumbnail((side_px, side_px), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=82)
-    return buffer.getvalue(), round(abs(corner[0])), round(abs(corner[1])), total
+    turned = upright.turned(sheet.image) if orient else 0
+    return buffer.getvalue(), round(abs(corner[0])), round(abs(corner[1])), total, turned
 
 
 def original(root: Path, document: Document) -> Path | None:
@@ -145,7 +158,9 @@ def _places(root: Path, document: Document) -> Iterator[Path]:
 
 
 def answer(request: "Request") -> "Response":
-    """The route of a record's pages: a JPEG, its size in source pixels and the number of pages in the headers."""
+    """The route of a record's pages: a JPEG; its size in source pixels, the number of pages and by how many degrees it
+    is to be turned clockwise to stand upright in the headers.
+    """
     from starlette.responses import PlainTextResponse, Response
 
     from pipeline.errors import DOCUMENT_ERRORS
@@ -165,8 +180,18 @@ def answer(request: "Request") -> "Response":
     if found is None:
         return PlainTextResponse("The original is no longer here: it was moved or deleted since it was read.", 404)
     try:
-        picture = place.scans.page(found, asked["page"])
+        picture = place.scans.page(found, asked["page"], orient=_turns(place, asked["job"]))
     except DocumentError as error:
         return PlainTextResponse(DOCUMENT_ERRORS[error.code].cause, 422)
-    size = {"X-Source-Size": f"{picture.width}x{picture.height}", "X-Pages": str(picture.pages)}
-    return Response(picture.jpeg, 200, {"cache-control": "private, max-age=3600", **size}, "image/jpeg")
+    told = {"X-Source-Size": f"{picture.width}x{picture.height}", "X-Pages": str(picture.pages)}
+    told["X-Turn"] = str(-picture.turned % 360)
+    return Response(picture.jpeg, 200, {"cache-control": "private, max-age=3600", **told}, "image/jpeg")
+
+
+def _turns(place: "Place", name: str) -> bool:
+    """Whether the job reads pages turned upright; a page is shown also where its job is gone or broken."""
+    try:
+        job = place.job(name)
+    except ConfigError:
+        return False
+    return job is not None and "orient" in job.preprocess

@@ -1,8 +1,7 @@
 """Pictures that a visitor drops: bounded, looked at by a guarded decoder only, and kept with their conversation."""
 
-import functools
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,18 +15,13 @@ from web import replies
 from web.asking import Desk
 from web.history import History, Picture, Turn
 from web.place import here
-from web.scans import Scans
+from web.replies import Mark
+from web.scans import Picture as Page
 
 KINDS = ["jpg", "jpeg", "png", "webp", "pdf", "tif", "tiff", "bmp", "gif", "heic"]
 LOW_PX = 756  # 27 of the 28-px cells of Qwen2.5-VL on the longer side
 THUMBNAIL_PX, SHOWN_PX = 320, 1600
 _ENDINGS = {"jpeg": "jpg", "tiff": "tif"}
-
-
-@functools.cache
-def scans() -> Scans:
-    """The decoders of this server."""
-    return Scans(here().settings)
 
 
 @dataclass(frozen=True)
@@ -42,9 +36,9 @@ class Attached:
         size = self.kept.size_bytes
         return f"{size / 2**20:.1f} MiB" if size >= 2**20 else f"{max(1, round(size / 1024))} KiB"
 
-    def shown(self) -> bytes:
-        """The first page as a JPEG for the eye. Raises DocumentError."""
-        return scans().page(self.path, 1, SHOWN_PX).jpeg
+    def shown(self, number: int = 1) -> bytes:
+        """A page as a JPEG for the eye. Raises DocumentError."""
+        return here().scans.page(self.path, number, SHOWN_PX).jpeg
 
     def way(self, low: bool) -> Path:
         """The file that is asked about: the original, or a small copy of its first page. Raises DocumentError."""
@@ -56,7 +50,7 @@ class Attached:
         if not small.exists():
             made = small.with_name(f".{secrets.token_hex(8)}")
             with disk.storing(small):
-                made.write_bytes(scans().page(self.path, 1, LOW_PX).jpeg)
+                made.write_bytes(here().scans.page(self.path, 1, LOW_PX).jpeg)
                 made.replace(small)
         return small
 
@@ -69,7 +63,7 @@ def attach(history: History, conversation: str, name: str, content: "memoryview 
         place.write_bytes(content)
     try:
         kind = sniff(place)
-        seen = scans().page(place, 1, THUMBNAIL_PX)
+        seen = here().scans.page(place, 1, THUMBNAIL_PX)
     except DocumentError as error:
         place.unlink(missing_ok=True)
         raise DocumentError(error.code, f"{name}: {error.detail}" if error.detail else name) from None
@@ -101,30 +95,48 @@ def attached(history: History, conversation: str) -> list[Attached]:
     return [Attached(each, folder / each.file) for each in history.pictures(conversation)]
 
 
-def marked(turn: Turn, pictures: Sequence[Attached], desk: Desk) -> list[tuple[Attached, list[Mapping[str, Any]]]]:
-    """The pictures on which an answer has boxes, with those boxes in the picture's own pixels."""
-    if turn.answer is None or not pictures:
-        return []
-    record = desk.answer(turn.document_id, datetime.fromisoformat(turn.asked_at))
-    if record is None:
-        return []
-    found: list[tuple[Attached, list[Mapping[str, Any]]]] = []
+@dataclass(frozen=True)
+class Marked:
+    """A page with boxes, which are in pixels of `size` (width, height): of the file that was asked about."""
+
+    jpeg: bytes
+    size: tuple[int, int]
+    boxes: list[Mapping[str, Any]]
+
+
+def marked(turn: Turn, pictures: Sequence[Attached], desk: Desk) -> Iterator[Marked]:
+    """The pages on which an answer has boxes. Raises DocumentError where one cannot be shown any more.
+
+    A record numbers the pages of all its pictures through: the page after a PDF of three is the fourth.
+    """
+    record = desk.answer(turn.document_id, datetime.fromisoformat(turn.asked_at)) if turn.answer else None
+    if record is None or turn.answer is None:
+        return
+    placed: dict[int, list[tuple[str, Box, str]]] = {}
+    for path, told in record.evidence.items():
+        if told.box is not None:
+            placed.setdefault(told.page, []).append((path, told.box, told.text))
     seen = record.provenance.get("seen_px") or []
-    for number, each in enumerate(pictures, 1):
-        wide, high = each.kept.width, each.kept.height
-        boxes = [
-            _box(path, told.box, told.text)
-            for path, told in record.evidence.items()
-            if told.box is not None and told.page == number
-        ]
-        if not boxes and number == 1 and seen:
-            for count, mark in enumerate(replies.marks(turn.answer, *seen[0])):
-                box = mark.box
-                whole = Box(box.x * wide, box.y * high, box.width * wide, box.height * high)
-                boxes.append(_box(f"{count}", whole, mark.label))
-        if boxes:
-            found.append((each, boxes))
-    return found
+    spoken = replies.marks(turn.answer, *seen[0]) if seen and 1 not in placed else []
+    wanted = sorted({*placed, *([1] if spoken else [])})
+    first = 1
+    for each in pictures:
+        if not wanted or wanted[-1] < first:
+            return
+        asked, scans = each.way(turn.low_resolution), here().scans
+        total = scans.page(asked, 1, SHOWN_PX).pages
+        for number in [page - first + 1 for page in wanted if first <= page < first + total]:
+            page = scans.page(asked, number, SHOWN_PX)
+            boxes = [_box(*found) for found in placed.get(first + number - 1, ())]
+            if first + number == 2:
+                boxes += [_spoken(f"{count}", mark, page) for count, mark in enumerate(spoken)]
+            yield Marked(each.shown(number), (page.width, page.height), boxes)
+        first += total
+
+
+def _spoken(path: str, mark: Mark, page: Page) -> Mapping[str, Any]:
+    box, wide, high = mark.box, page.width, page.height
+    return _box(path, Box(box.x * wide, box.y * high, box.width * wide, box.height * high), mark.label)
 
 
 def _box(path: str, box: Box, label: str) -> Mapping[str, Any]:
