@@ -15,8 +15,7 @@ import qwen_tiny as tiny
 
 torch = tiny.torch
 
-from models.qwen_vl import CELL_PX, wants  # noqa: E402
-from models.qwen_vl import engine as engine_module  # noqa: E402
+from models.qwen_vl import CELL_PX, telling, wants  # noqa: E402
 from models.qwen_vl.attention import sdpa  # noqa: E402
 from models.qwen_vl.engine import Engine  # noqa: E402
 from models.qwen_vl.grammar import Grammar  # noqa: E402
@@ -494,8 +493,8 @@ def told(engine: Engine, requests: list[Request]) -> tuple[dict[Request, list[st
 
 
 def test_questions_are_told_as_their_answers_grow(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "TELL_S", 0.0)
-    monkeypatch.setattr(engine_module, "TURN_S", 0.0)
+    monkeypatch.setattr(telling, "TELL_S", 0.0)
+    monkeypatch.setattr(telling, "TURN_S", 0.0)
     plain = tiny.ask([house.pages[0]], QUESTIONS[0], most=40)
     typed = watched(tiny.ask([house.pages[0]], QUESTIONS[1], YES_NO, most=40))
     asked = [watched(tiny.ask([house.pages[i]], QUESTIONS[2], most=40)) for i in range(3)]
@@ -512,8 +511,8 @@ def test_questions_are_told_as_their_answers_grow(house: House, monkeypatch: pyt
 
 
 def test_half_a_letter_is_not_told(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "TELL_S", 0.0)
-    monkeypatch.setattr(engine_module, "TURN_S", 0.0)
+    monkeypatch.setattr(telling, "TELL_S", 0.0)
+    monkeypatch.setattr(telling, "TURN_S", 0.0)
     words = "发票总额 🧾 龘 é — 12,50 €"
     script = house.prompts.tokenizer(words, add_special_tokens=False)["input_ids"]
     assert len(script) > len(words) / 2
@@ -531,9 +530,9 @@ def test_telling_is_bounded(house: House, monkeypatch: pytest.MonkeyPatch) -> No
     looks: list[float] = []
     clock = iter(range(1 << 20))
     engine = house.engine()
-    monkeypatch.setattr(engine_module, "TELL_S", 20.0)
-    monkeypatch.setattr(engine_module, "TURN_S", 5.0)
-    monkeypatch.setattr(engine_module.time, "perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr(telling, "TELL_S", 20.0)
+    monkeypatch.setattr(telling, "TURN_S", 5.0)
+    monkeypatch.setattr(telling.time, "perf_counter", lambda: float(next(clock)))
     text = house.prompts.text
     monkeypatch.setattr(house.prompts, "text", lambda tokens: looks.append(1.0) or text(tokens))
     partials, replies = told(engine, asked)

@@ -13,10 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.fields import column, leaves
-from pipeline.types import PARTIAL_LETTERS, Finish, Partial, Reply, Request, Wants
+from pipeline.types import Finish, Partial, Reply, Request, Wants
 
-from .confidence import confidences
 from .grammar import Grammar
 from .intake import Intake
 from .language import Language
@@ -25,6 +23,7 @@ from .pool import Pool, Room
 from .prompts import Prompts
 from .state import Album, Answer, Sight
 from .step import Span, Stepper
+from .telling import Telling, failure
 from .vision import Vision
 
 AHEAD = 32  # requests held that are not yet being answered
@@ -33,7 +32,6 @@ FIRST_ROOM = 224  # tokens of an answer that get room at once; longer answers ar
 BUSY = (
     32  # with so many answers under way a step takes half as many tokens: they wait less, and it is still well filled
 )
-TELL_S, TURN_S = 0.3, 0.05  # between two looks at one answer that is watched, and at any: most decode 20 a second
 
 
 class Part(NamedTuple):
@@ -82,7 +80,7 @@ class Engine:
         self.running: list[Answer] = []
         self.building: list[Sight] = []  # in the pool, not yet whole
         self.finished: list[Reply] = []
-        self.next_look_s = 0.0
+        self.telling = Telling(self.prompts)
 
     # ---- the loop
     def answer(self, requests: Iterable[Request | None]) -> Iterator[Reply | Partial]:
@@ -93,7 +91,7 @@ class Engine:
                 sampled = self._launch()
                 while self.finished:
                     yield self.finished.pop(0)
-                if partial := self._partial():
+                if partial := self.telling.partial(self.running):
                     yield partial
                 idle = sampled is None
                 more = more and self._pull(source, idle)
@@ -126,43 +124,7 @@ class Engine:
         try:
             self.waiting.append(self.intake.answer_to(request, small, began))
         except ValueError as error:
-            self._reply_error(request, str(error), began, small)
-
-    def _reply(self, answer: Answer, finish: Finish) -> None:
-        tokens = answer.tokens[answer.asked :]
-        if tokens and tokens[-1] in self.prompts.ends:
-            tokens.pop()
-        text = self.prompts.text(tokens)
-        logprobs = answer.logprobs[: len(tokens)]
-        sure = confidences(text, self.prompts.byte_ends(tokens), logprobs) if answer.request.schema is not None else {}
-        # of a long text these very tokens are never probable, however right it is
-        long = {path for path, leaf in leaves(answer.request.job.fields) if leaf.LONG}
-        sure = {path: each for path, each in sure.items() if column(path) not in long}
-        seconds = time.perf_counter() - answer.began
-        prompt = len(answer.sight.source) + answer.asked
-        self.finished.append(Reply(
-            answer.request, text, finish, None, prompt, len(tokens), tuple(logprobs), confidence=sure, seconds=seconds,
-            free_logprobs=tuple(answer.free_logprobs[: len(tokens)]), low_resolution=answer.small,
-            first_token_s=answer.first_token_s))  # fmt: skip
-
-    def _partial(self) -> Partial | None:
-        """How far one of the watched answers is, the one that was told of the longest ago. Costs the others nothing:
-        its tokens are here already, and the device is at work on the step that was just queued."""
-        now = time.perf_counter()
-        if now < self.next_look_s:
-            return None
-        watched = [answer for answer in self.running if answer.request.watched and answer.told_s <= now - TELL_S]
-        self.next_look_s = now + (TURN_S if watched else TELL_S)
-        answer = min(watched, key=lambda answer: answer.told_s, default=None)
-        if answer is None or not answer.answered:
-            return None
-        text = self.prompts.text(answer.tokens[answer.asked :]).rstrip("\ufffd")  # half a letter is not told
-        answer.told_s = now if len(text) < PARTIAL_LETTERS else float("inf")
-        return Partial(answer.request, text[:PARTIAL_LETTERS]) if text else None
-
-    def _reply_error(self, request: Request, reason: str, began: float, small: bool) -> None:
-        seconds = time.perf_counter() - began
-        self.finished.append(Reply(request, "", "error", reason, seconds=seconds, low_resolution=small))
+            self.finished.append(failure(request, str(error), began, small))
 
     def _leave(self, answer: Answer) -> None:
         """Takes an answer out of the running ones; its room is free again."""
@@ -183,7 +145,7 @@ class Engine:
         if not sight.users and sight.start is None and all(other.sight is not sight for other in self.waiting):
             self.album.forget(sight)
         if answer.small or not answer.request.pages:
-            self._reply_error(answer.request, reason, answer.began, answer.small)
+            self.finished.append(failure(answer.request, reason, answer.began, answer.small))
             return
         self._accept(answer.request, small=True, began=answer.began)
         if self.waiting and self.waiting[-1].request is answer.request:
@@ -394,10 +356,10 @@ class Engine:
             if answer.matcher is not None and answer.matcher.is_error():
                 self._leave(answer)
                 reason = f"the schema could not be followed: {answer.matcher.get_error().strip()}"
-                self._reply_error(answer.request, reason, answer.began, answer.small)
+                self.finished.append(failure(answer.request, reason, answer.began, answer.small))
             elif finish:
                 self._leave(answer)
-                self._reply(answer, finish)
+                self.finished.append(self.telling.reply(answer, finish))
 
     def _finish_of(self, answer: Answer, token: int) -> Finish | None:
         if answer.matcher is not None:
