@@ -53,16 +53,28 @@ def test_signs_of_life_come_as_often_as_systemd_wants_and_no_oftener(
     assert heard(ears) == ["READY=1", "WATCHDOG=1", "WATCHDOG=1", "STATUS=two lines"]
 
 
-@pytest.mark.parametrize("environment", [{}, {"NOTIFY_SOCKET": "/nowhere/notify", "WATCHDOG_USEC": "1000"}])
-def test_without_systemd_nothing_happens(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
+def test_without_systemd_no_socket_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    monkeypatch.setenv("WATCHDOG_USEC", "1000")
+    monkeypatch.delenv("WATCHDOG_PID", raising=False)
+    opened: list[object] = []
+    monkeypatch.setattr("operations.notify.socket.socket", lambda *kind: opened.append(kind))
     systemd = Systemd()
     systemd.ready()
     systemd.alive()
+    systemd.status("at work")
     systemd.stopping()
+    assert opened == []
+
+
+def test_a_systemd_that_goes_away_and_comes_back_is_told_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    systemd = Systemd()
+    systemd.ready()  # nobody is there, and nothing is raised
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ears:
+        ears.bind(str(tmp_path / "notify"))
+        systemd.stopping()
+        assert heard(ears) == ["STOPPING=1"]
 
 
 def test_a_systemd_that_does_not_listen_holds_up_nothing(
