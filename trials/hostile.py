@@ -139,6 +139,8 @@ def main() -> None:
             print(f"{each.expected:16}{each.got:18}{each.kind:32}{each.file}  {each.fault}")
     for (expected, got), count in sorted(Counter((each.expected, each.got) for each in found).items()):
         print(f"{count:6}  expected: {expected:16} got: {got}")
+    for fault in account["faults"]:
+        print(f"the account: {fault}")
     faults = [each for each in found if each.fault] + account["faults"]
     print(f"{len(found)} files, {len(faults)} violations, {time.monotonic() - begun:.0f} s, engine {given.engine}")
     raise SystemExit(1 if faults else 0)

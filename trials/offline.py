@@ -48,6 +48,8 @@ def installed(bundle: Path, place: Path) -> tuple[str, list[str]]:
 
 def demo_read(place: Path) -> tuple[str, list[str]]:
     done = offline(place, "demo", "--json")
+    if not done.stdout:
+        return "", [f"exit code {done.returncode}: {done.stderr}"]
     told = json.loads(done.stdout)
     faults = [str(fault) for fault in told["faults"]]
     scores = [each["overall"] for each in told["truth"].values()]
@@ -62,6 +64,8 @@ def demo_read(place: Path) -> tuple[str, list[str]]:
 
 def doctor_content(bundle: Path, place: Path) -> tuple[str, list[str]]:
     done = offline(place, "doctor", "--json", "--root", "demo", "--bundle", bundle)
+    if not done.stdout:
+        return "", [f"exit code {done.returncode}: {done.stderr}"]
     findings = json.loads(done.stdout)["findings"]
     faults = [f"{each['check']}: {each['seen']}" for each in findings if each["state"] == "fault"]
     if done.returncode != bool(faults):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from models.ocr.reading import Line, read, reader
 from models.ocr.ruling import Mesh, meshes
+from pipeline.disk import sha256_of
 from pipeline.errors import ModelError
 from pipeline.fields import leaves
 from pipeline.types import Issue, Page, Reply, Request, Wants
@@ -79,11 +80,10 @@ class Ocr:
         return refusal(job)
 
     def provenance(self) -> Mapping[str, str]:
-        import hashlib
         from importlib.metadata import version
 
         digests = {
-            f"{name}_sha256": hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+            f"{name}_sha256": sha256_of(path)[:16]
             for name, path in zip(("detector", "recogniser"), self._files, strict=True)
         }
         return {"engine": self.name, "rapidocr": version("rapidocr"), **digests}
