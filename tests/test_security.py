@@ -113,14 +113,18 @@ def test_huge_numbers_are_only_numbers(number: str) -> None:
 
 
 def test_nothing_is_ever_run_that_was_read() -> None:
-    """No eval, exec, shell or unsafe loader in the program; names that are compiled are regular expressions."""
+    """No eval, exec, shell or unsafe loader in the program. What `compile` makes is thrown away where it is made."""
     found = []
-    for top in ("pipeline", "commands", "models", "web"):
+    for top in ("pipeline", "commands", "models", "operations", "web"):
         for path in (PROJECT / top).rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            tree = ast.parse(path.read_text("utf-8"))
+            thrown_away = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+            for node in ast.walk(tree):
                 if not isinstance(node, ast.Call):
                     continue
                 name = ast.unparse(node.func)
+                if name == "compile" and id(node) in thrown_away:
+                    continue
                 shell = any(word.arg == "shell" and ast.unparse(word.value) != "False" for word in node.keywords)
                 if name in ("eval", "exec", "compile", "os.system", "os.popen", "yaml.load", "pickle.load") or shell:
                     found.append(f"{path.name}:{node.lineno} {name}")
