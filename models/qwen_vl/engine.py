@@ -7,9 +7,7 @@ of the vision tower, give finished replies away, pull new requests, and only the
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,10 +17,11 @@ from .grammar import Grammar
 from .intake import Intake
 from .language import Language
 from .looking import Looking
+from .packing import Part, pack
 from .pool import Pool, Room
 from .prompts import Prompts
 from .state import Album, Answer, Sight
-from .step import Span, Stepper
+from .step import Stepper
 from .telling import Telling, failure
 from .vision import Vision
 
@@ -32,13 +31,6 @@ FIRST_ROOM = 224  # tokens of an answer that get room at once; longer answers ar
 BUSY = (
     32  # with so many answers under way a step takes half as many tokens: they wait less, and it is still well filled
 )
-
-
-class Part(NamedTuple):
-    """Some tokens of an answer or a sight that go into the next step."""
-
-    owner: Answer | Sight
-    tokens: int
 
 
 class Engine:
@@ -288,41 +280,16 @@ class Engine:
 
     def _forward(self, parts: Sequence[Part]) -> list[Answer]:
         """Queues one step and the choice of tokens. Changes nothing when the card runs out of memory."""
-        ordered = sorted(parts, key=lambda part: _order(part.owner))
-        source: list[int] = []
-        positions: list[Any] = []
-        rows: list[int] = []
-        spans: list[Span] = []
-        last: list[int] = []
-        sampled: list[Answer] = []
-        for owner, tokens in ordered:
-            if isinstance(owner, Sight):
-                assert owner.start is not None
-                first, here = owner.done, slice(owner.done, owner.done + tokens)
-                ids = owner.source[here]
-                source += np.where(ids < 0, ids - (owner.image_row or 0), ids).tolist()
-                positions.append(owner.positions[:, here])
-                rows += range(owner.start + first, owner.start + first + tokens)
-                spans.append(Span(tokens, owner.start, first))
-                continue
-            sight, first = owner.sight, owner.stored
-            assert owner.start is not None
-            source += owner.tokens[first : first + tokens]
-            at = sight.next_position + first
-            positions.append(np.broadcast_to(np.arange(at, at + tokens, dtype=np.int32), (3, tokens)))
-            rows += range(owner.start + first, owner.start + first + tokens)
-            spans.append(Span(tokens, owner.start, first, sight.start or 0, len(sight.source)))
-            if first + tokens == len(owner.tokens):
-                last.append(len(source) - 1)
-                sampled.append(owner)
-        self.stepper.forward(source, np.concatenate(positions, axis=1), rows, spans, last)
+        batch = pack(parts)
+        self.stepper.forward(batch.source, batch.positions, batch.rows, batch.spans, batch.last)
+        sampled = batch.sampled
         matchers = [answer.matcher for answer in sampled]
         constrained = any(matcher is not None for matcher in matchers)
         if constrained:
             self.grammar.fill(matchers, self.stepper.allowed[: len(sampled)])
         if sampled:
             self.stepper.sample(len(sampled), constrained)
-        for owner, tokens in ordered:
+        for owner, tokens in batch.parts:
             if isinstance(owner, Answer):
                 owner.stored += tokens
                 continue
@@ -331,7 +298,7 @@ class Engine:
                 self.building.remove(owner)
                 self.album.drop_pictures(owner)
         self.steps += 1
-        self.step_sizes += len(source)
+        self.step_sizes += len(batch.source)
         return sampled
 
     def _halve_step(self, parts: Sequence[Part]) -> None:
@@ -371,8 +338,3 @@ class Engine:
         elif token in self.ends:
             return "stop"
         return "length" if answer.answered >= answer.most or answer.loops() else None
-
-
-def _order(owner: Answer | Sight) -> tuple[int, int]:
-    """Answers about one page stand side by side in a step; pages being read come first."""
-    return (owner.sight.serial, owner.serial) if isinstance(owner, Answer) else (-1, owner.serial)
