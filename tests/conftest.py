@@ -1,7 +1,9 @@
-"""What all tests share: where the labelled sets lie, and that a busy machine fails no example for being slow."""
+"""What all tests share: where the labelled sets lie, a browser, and that a busy machine fails no example for it."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -17,3 +19,12 @@ def shared() -> Path:
     if not (folder / "README.md").is_file():
         pytest.skip(f"needs the labelled document sets; none at {folder} (set SCANMILL_DATA)")
     return folder
+
+
+@pytest.fixture(scope="module")
+def chrome() -> Iterator[Any]:
+    """A browser; tests that need it skip where there is none."""
+    from browsing import browser
+
+    with browser() as opened:
+        yield opened

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from browsing import PROJECT, browser, served
+from browsing import PROJECT, served
 from handmade import Leaf, pdf, text
 
 JOB = """\
@@ -93,12 +93,6 @@ def here(filled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def address(here: Path) -> Iterator[str]:
     with served(here / "data", "--jobs", str(here / "jobs"), "--config", str(here / "machine.yaml")) as found:
         yield found
-
-
-@pytest.fixture(scope="module")
-def chrome() -> Iterator[Any]:
-    with browser() as opened:
-        yield opened
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Ask and Runs in a real browser: two pictures, a follow-up, the history, two visitors, and what cannot be taken."""
 
 import hashlib
+import itertools
 import json
 import re
 import time
@@ -9,7 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import PROJECT, browser, served
+from browsing import PROJECT, served
+
+from pipeline.account import Entry
+from pipeline.live import Live
+from pipeline.lock import RootLock
 
 LIMIT_MIB = 20
 ANSWER = """Two **receipts**.
@@ -55,15 +60,9 @@ def address(top: Path) -> Iterator[str]:
         yield found
 
 
-@pytest.fixture(scope="module")
-def opened() -> Iterator[Any]:
-    with browser() as found:
-        yield found
-
-
 @pytest.fixture
-def visitor(opened: Any) -> Iterator[Any]:
-    context = opened.new_context(viewport={"width": 1280, "height": 900})
+def visitor(chrome: Any) -> Iterator[Any]:
+    context = chrome.new_context(viewport={"width": 1280, "height": 900})
     context.set_default_timeout(45_000)
     yield context
     context.close()
@@ -152,8 +151,8 @@ def wiped(root: Path) -> None:
     assert b"In two lines" not in left
 
 
-def test_visitors_do_not_see_each_other(opened: Any, address: str, top: Path) -> None:
-    ann, ben = (opened.new_context(viewport={"width": 390, "height": 800}) for _ in range(2))
+def test_visitors_do_not_see_each_other(chrome: Any, address: str, top: Path) -> None:
+    ann, ben = (chrome.new_context(viewport={"width": 390, "height": 800}) for _ in range(2))
     try:
         for context in (ann, ben):
             context.set_default_timeout(45_000)
@@ -255,3 +254,25 @@ def test_a_run_is_started_and_seen(visitor: Any, address: str, top: Path) -> Non
     retry.click()
     page.get_by_role("button", name="Run now (1 wait)").first.wait_for()
     assert (top / "data" / "inbox" / "bills" / "torn.pdf").exists()
+
+
+def test_a_run_at_work_is_seen_and_one_that_cannot_start_says_why(visitor: Any, address: str, top: Path) -> None:
+    root = top / "data"
+    page = visitor.new_page()
+    page.goto(f"{address}/runs")
+    page.get_by_role("button", name="Run now").first.wait_for()
+    with RootLock(root, "night"):
+        told = Live(root, "night", "echo", ["bills"], clock=itertools.count(0, 60).__next__)
+        told.started(10)
+        page.get_by_text("0 of 10 documents: nothing has ended yet.").wait_for()
+        for number in range(3):
+            told.finished(Entry(f"{number}", f"{number}.pdf", "bills", "done", pages=2))
+        page.get_by_text("3 of 10 documents: 3 ok. 6 pages in").wait_for()
+        page.get_by_text("Last: bills/2.pdf.").wait_for()
+        assert page.get_by_role("button", name="Run now").first.is_disabled()
+        told.close()
+    (top / "says.json").write_text("no JSON")
+    (root / "inbox" / "bills" / "more.pdf").write_bytes(b"%PDF-1.4\n")
+    page.reload()
+    page.locator("button:enabled", has_text="Run now").first.click()
+    page.get_by_role("alert").filter(has_text=f"{top / 'says.json'}").wait_for()

@@ -11,6 +11,7 @@ import streamlit as st
 
 from pipeline import live
 from pipeline.disk import folder, storing
+from pipeline.errors import INTERRUPTED, OK, SOME_FAILED
 from pipeline.lock import holder
 from pipeline.status import status
 from pipeline.webpage import span, visible
@@ -20,6 +21,7 @@ from web.asking import RUN
 from web.place import Place, here
 
 LOOK_S = 2.0
+LOG = "run.log"  # in runs/: what the run that was started here says
 SHOWN = 60  # runs in the list
 PLOT_PX = 190
 RECORDS = {"ok": "green", "review": "orange", "failed": "red"}  # what a record may be, and its colour of the theme
@@ -49,6 +51,8 @@ def _now(place: Place, known: int) -> None:
 def _see(place: Place, known: int) -> None:
     if len(nights.runs(place.root)) != known:  # a run has ended: all of the page is made anew
         st.rerun()
+    if trouble := _trouble(place):
+        st.error(look.plain(trouble))
     told = live.read(place.root)
     if told and told.get("state") == "working":
         _working(told)
@@ -111,13 +115,24 @@ def _own_watch(place: Place) -> bool:
 def _start(place: Place, verb: str) -> None:
     """In a process of its own: it goes on when the page is closed."""
     desk_of(place.root).close()  # the watch that only answers questions steps aside
-    log = folder(place.root, "runs") / "run.log"
+    log = folder(place.root, "runs") / LOG
     with storing(log), open(log, "wb") as out:
-        subprocess.Popen(
+        st.session_state["run_started"] = subprocess.Popen(
             [sys.executable, str(RUN), verb, *place.arguments],
             stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
         )  # fmt: skip
     st.toast("The run starts.")
+
+
+def _trouble(place: Place) -> str | None:
+    """Why the run that was started here could not work, in its own words; None where it could."""
+    run: subprocess.Popen[bytes] | None = st.session_state.get("run_started")
+    if run is None or run.poll() in (None, OK, SOME_FAILED, INTERRUPTED):
+        return None
+    log = place.root / "runs" / LOG
+    with storing(log):
+        said = log.read_bytes()[-2000:].decode("utf-8", "replace").strip()
+    return said or "The run ended without a word."
 
 
 def _retry(place: Place) -> None:
