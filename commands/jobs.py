@@ -99,9 +99,10 @@ def evaluate(
         from pipeline.evaluate import evaluate as measure
         from pipeline.mill import decoders
         from pipeline.pages import Pages
+        from pipeline.truth import read_labels
 
         settings = settings_of(config, jobs=jobs)
-        asked, truth = job_named(settings, job), scoring.read_labels(labels)[:limit]
+        asked, truth = job_named(settings, job), read_labels(labels)[:limit]
         with Screen() as screen, engine_of(settings, screen) as (model, _), decoders(settings) as pool:
             pages = Pages(pool, settings.limits, settings.passwords)
             score, pictures = measure(asked, truth, model, pages, screen)

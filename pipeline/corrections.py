@@ -63,14 +63,18 @@ class Checked:
 
 def open_draft(root: Path, job: Job, document_id: str, page: int | None) -> Draft:
     """The record as it is now. Raises StorageError where it is gone or damaged."""
-    path = root / record_file(job.name, document_id, page)
+    return _draft(root / record_file(job.name, document_id, page), job)
+
+
+def _draft(path: Path, job: Job) -> Draft:
     with disk.storing(path):
         content = path.read_bytes()
     try:
         text = content.decode()
         return Draft(job, from_json(text, job), hashlib.sha256(content).hexdigest(), from_json(text))
     except (ValueError, KeyError, TypeError) as error:
-        raise StorageError(f"{path} is not a whole record ({type(error).__name__} {error}).") from error
+        why = f"{type(error).__name__} {error}"
+        raise StorageError(f"{path} is not a whole record ({why}). Delete it, and drop its document again.") from error
 
 
 def check(draft: Draft, changes: Mapping[str, Any], rows: Rows | None = None) -> Checked:
@@ -174,7 +178,7 @@ def _mend(root: Path, job: Job, table: Table) -> None:
             return
         path = root / note.read_text("utf-8")
     if path.exists():
-        record = from_json(path.read_text("utf-8"), job)
+        record = _draft(path, job).record
         for one in besides.texts(job, record):
             if isinstance(one.content, bytes) and (name := besides.name(record, one.suffix)) in record.files:
                 disk.write_whole(root, besides.inside(root, name), one.content)

@@ -278,8 +278,8 @@ def _noted_folders(top: Path) -> Iterator[Path]:
 
 def _files(top: Path) -> Iterator[Path]:
     """Everything below that is not a folder; links are not followed."""
-    for place, _, names in os.walk(top):
-        links = [name for name in _ if os.path.islink(os.path.join(place, name))]
+    for place, folders, names in os.walk(top):
+        links = [name for name in folders if os.path.islink(os.path.join(place, name))]
         yield from (Path(place, name) for name in (*names, *links))
 
 

@@ -16,7 +16,6 @@ from pipeline.checks import Check, Unread, check, label_key
 from pipeline.fields import column, leaves
 from pipeline.job import Job
 from pipeline.truth import Label
-from pipeline.truth import read_labels as read_labels
 from pipeline.types import Record
 
 VERSION = 1

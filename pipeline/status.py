@@ -85,6 +85,6 @@ def _last_run(runs: Path) -> dict[str, Any] | None:
         try:
             account = json.loads(path.read_text("utf-8"))
             return {key: account[key] for key in ("engine", "started_at", "finished_at", "counts", "jobs", "faults")}
-        except (ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             continue
     return None

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from pipeline.job import Job
 
-__all__ = ["Table", "schema"]
-
 Days = Iterable[tuple[date, Iterable[Record]]]
 SHARE = 20  # at most one part in 20 of a run's time goes into rewriting the day's file
 HELD = 1000  # documents that wait for a flush at most, so that a fast engine's rows do not pile up in memory
@@ -123,7 +121,6 @@ class Table:
 
     def remove(self, record: Record) -> None:
         """Takes the row of a record out; inside `writing`, and where it is `settled`."""
-
         at = self._found(record)
         if at is None or record.day is None:
             return

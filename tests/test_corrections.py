@@ -17,7 +17,7 @@ import pytest
 
 from pipeline import besides
 from pipeline.corrections import Draft, Overtaken, check, mend, open_draft, save
-from pipeline.errors import BusyError
+from pipeline.errors import BusyError, StorageError
 from pipeline.job import Job, parse_job
 from pipeline.lock import writing
 from pipeline.store import Store
@@ -307,3 +307,14 @@ def test_a_save_that_was_killed_before_the_row_is_ended_by_the_next_run(root: Pa
     mend(root, JOB)
     assert row(root)["number"] == "R-9"
     mend(root, JOB)  # and then there is nothing to do
+
+
+def test_a_damaged_record_under_a_cut_off_save_is_named_and_can_be_deleted(root: Path) -> None:
+    cut_off(root)
+    damaged = root / "records" / "invoice" / f"{record(0).document.id}.json"
+    damaged.write_text("{", "utf-8")
+    with pytest.raises(StorageError, match=f"{damaged.name} is not a whole record.*Delete it"):
+        mend(root, JOB)
+    damaged.unlink()
+    mend(root, JOB)
+    assert list((root / ".locks").glob("*.saving")) == []

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from pipeline.checks import likeness
 from pipeline.errors import ConfigError
 from pipeline.job import Job, parse_job
-from pipeline.scoring import Score, Tally, compare, read_labels, write_html
-from pipeline.truth import Label
+from pipeline.scoring import Score, Tally, compare, write_html
+from pipeline.truth import Label, read_labels
 from pipeline.types import Document, Record
 
 INVOICE = b"""

@@ -21,10 +21,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import disk
+from pipeline.columns import schema
 from pipeline.errors import StorageError
 from pipeline.job import Job
 from pipeline.store import Store
-from pipeline.table import Table, schema
+from pipeline.table import Table
 from pipeline.types import Box, Document, Evidence, Issue, Record
 
 FIELDS: dict[str, Any] = {
