@@ -251,7 +251,8 @@ def watched(pages: int) -> dict[str, Any]:
     from models.mischief import Mischief
     from models.supervisor import Supervised
     from pipeline import prompt
-    from pipeline.types import Affine, Document, Page
+    from pipeline.geometry import Affine
+    from pipeline.types import Document, Page
 
     job, dice = parse_job(JOB), np.random.default_rng(0)
     image = dice.integers(0, 256, (32 * 28, 40 * 28, 3), dtype=np.uint8)

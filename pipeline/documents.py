@@ -13,7 +13,8 @@ from typing import Protocol
 
 from pipeline import pdf, pictures
 from pipeline.errors import DOCUMENT_ERRORS, DocumentError
-from pipeline.types import Affine, Sheet
+from pipeline.geometry import Affine
+from pipeline.types import Sheet
 
 HEAD_BYTES = 1024  # a PDF may have junk before its header; readers look for it in the first 1024 bytes
 HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}

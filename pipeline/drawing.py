@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from pipeline import disk, documents
 from pipeline.errors import DocumentError
-from pipeline.types import Affine, Box, Document
+from pipeline.geometry import Affine, Box
+from pipeline.types import Document
 from pipeline.worker import WorkerError
 from pipeline.workers import Pool, Task
 

@@ -6,8 +6,9 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from pipeline.fields import BoxField, DateField, Field, LongField, MeasureField, is_empty, leaf_values, shown
+from pipeline.geometry import Box
 from pipeline.job import Job
-from pipeline.types import Box, Evidence, Issue, Page, Record, Word
+from pipeline.types import Evidence, Issue, Page, Record, Word
 from pipeline.values import dates, labels, measures, numbers, times
 from pipeline.values.texts import is_cjk, squash
 

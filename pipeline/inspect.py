@@ -6,8 +6,9 @@ from typing import Any
 
 from pipeline import prompt
 from pipeline.columns import schema
+from pipeline.geometry import Affine
 from pipeline.job import Job
-from pipeline.types import Affine, Document, Page
+from pipeline.types import Document, Page
 
 A4_PX = (840, 1176)  # the example page: A4 as Qwen2.5-VL sees it, in 1,260 cells of 28 pixels
 BETWEEN = "\n\n---- and about the next region, on a picture of its own:\n\n"

@@ -17,8 +17,8 @@ from pydantic_core import PydanticCustomError
 from pipeline import rules, yamlfile
 from pipeline.errors import ConfigError, Fault
 from pipeline.fields import FIELD_TYPES, AnyField, Closed, Field, PageRegion, Text, column_names, names
+from pipeline.geometry import Region
 from pipeline.rules import Rule
-from pipeline.types import Region
 
 Step = Literal["orient", "deskew"]
 STEPS: tuple[Step, ...] = ("orient", "deskew")

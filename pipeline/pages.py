@@ -13,7 +13,8 @@ from typing import Any, Protocol
 
 from pipeline import documents, preprocess
 from pipeline.errors import DocumentError, ModelError
-from pipeline.types import Document, Page, Region, Sheet, Wants
+from pipeline.geometry import Region
+from pipeline.types import Document, Page, Sheet, Wants
 from pipeline.worker import WorkerError
 from pipeline.workers import Pool, Task, WorkerOutOfMemory, WorkerTooSlow
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from pipeline import textlayer
 from pipeline.errors import DocumentError
-from pipeline.types import PDF_DPI, Affine, Sheet, Word
+from pipeline.geometry import Affine
+from pipeline.types import PDF_DPI, Sheet, Word
 
 Need = Callable[[int, int], tuple[int, int]]  # from the size in source pixels to the size that is wanted
 POINTS = 72  # a point is 1/72 inch

@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from pipeline.errors import DocumentError
-from pipeline.types import Affine, Sheet
+from pipeline.geometry import Affine
+from pipeline.types import Sheet
 
 CAME = 0.98
 MODULES = {  # one plugin is loaded, not all forty

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pipeline.fields import Field, Problem, column
-from pipeline.types import Box, Page
+from pipeline.geometry import Box
+from pipeline.types import Page
 
 LEAST_PX = 1.0  # what sticks out of the picture by all but this is outside
 

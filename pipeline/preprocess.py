@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import upright
-from pipeline.types import Affine, Box, Region, Sheet, Wants, Word
+from pipeline.geometry import Affine, Box, Region
+from pipeline.types import Sheet, Wants, Word
 
 WIDEST_PX = 20_000  # OpenCV turns pictures of at most 32,767 pixels a side, and the new page is larger than the old
 

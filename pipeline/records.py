@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any
 import simplejson
 
 from pipeline.errors import DOCUMENT_ERRORS
-from pipeline.types import Approval, Box, Correction, Document, Evidence, Issue, Record
+from pipeline.geometry import Box
+from pipeline.types import Approval, Correction, Document, Evidence, Issue, Record
 
 if TYPE_CHECKING:
     from pipeline.job import Job

@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.types import Affine, Box, Word
+from pipeline.geometry import Affine, Box
+from pipeline.types import Word
 
 ENOUGH = 10
 SPOILT = 0.05

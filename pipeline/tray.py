@@ -6,9 +6,10 @@ from math import ceil
 
 from pipeline import prompt, secondlook
 from pipeline.errors import DocumentError
+from pipeline.geometry import Affine
 from pipeline.job import Job
 from pipeline.pages import Plan
-from pipeline.types import Affine, Document, Issue, Page, Record, Reply, Request, Wants
+from pipeline.types import Document, Issue, Page, Record, Reply, Request, Wants
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,8 +6,8 @@ from typing import Any
 
 from models.ocr import answer, layout
 from models.ocr.reading import Line
+from pipeline.geometry import Box
 from pipeline.job import Job
-from pipeline.types import Box
 
 CHAR, HEIGHT, ROW = 10.0, 20.0, 30.0
 

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.types import Affine, Document, Page, Request
+from pipeline.geometry import Affine
+from pipeline.types import Document, Page, Request
 
 torch = pytest.importorskip("torch", reason="needs torch: pip install -e '.[test-gpu]'")
 pytest.importorskip("transformers", reason="needs transformers: pip install -e '.[test-gpu]'")

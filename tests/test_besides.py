@@ -19,6 +19,7 @@ from pipeline import besides, disk
 from pipeline.account import Account
 from pipeline.documents import Bounds
 from pipeline.drawing import Drawings, Mark, annotated
+from pipeline.geometry import Affine, Box
 from pipeline.inbox import Inbox
 from pipeline.job import Job, parse_job
 from pipeline.ledger import Ledger
@@ -26,7 +27,7 @@ from pipeline.mill import Mill
 from pipeline.settings import Settings, load_settings
 from pipeline.store import Store
 from pipeline.table import Table
-from pipeline.types import Affine, Box, Document, Record, Request
+from pipeline.types import Document, Record, Request
 
 PAGE = parse_job(b"name: screens\npreprocess: []\nfields: {it: {type: code, language: vue}}\n")
 FAULTS = parse_job(

@@ -18,11 +18,12 @@ import pytest
 from pipeline import besides
 from pipeline.corrections import Draft, Overtaken, check, mend, open_draft, save
 from pipeline.errors import BusyError, StorageError
+from pipeline.geometry import Box
 from pipeline.job import Job, parse_job
 from pipeline.lock import writing
 from pipeline.store import Store
 from pipeline.table import Table
-from pipeline.types import Box, Document, Evidence, Issue, Record
+from pipeline.types import Document, Evidence, Issue, Record
 
 FIELDS: dict[str, Any] = {
     "number": {"type": "text", "required": True},

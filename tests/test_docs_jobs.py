@@ -14,8 +14,9 @@ from pipeline import prompt, records
 from pipeline.extract import extract
 from pipeline.fields import FIELD_TYPES
 from pipeline.fields.names import BOOKKEEPING
+from pipeline.geometry import Affine
 from pipeline.job import Job, load_jobs, parse_job
-from pipeline.types import Affine, Document, Page, Reply
+from pipeline.types import Document, Page, Reply
 
 PROJECT = Path(__file__).parents[1]
 DOC = (PROJECT / "docs" / "jobs.md").read_text(encoding="utf-8")

@@ -10,8 +10,9 @@ from models import echo as engine
 from models.echo import Echo
 from pipeline import prompt
 from pipeline.errors import ModelError
+from pipeline.geometry import Affine
 from pipeline.job import parse_job
-from pipeline.types import Affine, Document, Page, Partial, Reply, Request
+from pipeline.types import Document, Page, Partial, Reply, Request
 
 NOTE = parse_job(b"name: note\nfields: {number: {type: text}}\n")
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from pipeline import evidence
+from pipeline.geometry import Affine, Box
 from pipeline.job import Job, parse_job
-from pipeline.types import Affine, Box, Document, Evidence, Page, Record, Word
+from pipeline.types import Document, Evidence, Page, Record, Word
 
 DOCUMENT = Document("ab" * 32, "a.pdf", Path("a.pdf"), "bills", datetime(2024, 6, 15, tzinfo=UTC), 9)
 JOB = parse_job(

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from pipeline import prompt
 from pipeline.extract import extract, fail
 from pipeline.fields import leaf_values
+from pipeline.geometry import Affine, Box
 from pipeline.job import Job, parse_job
-from pipeline.types import ISSUES, Affine, Box, Document, Evidence, Finish, Page, Record, Reply
+from pipeline.types import ISSUES, Document, Evidence, Finish, Page, Record, Reply
 
 DOCUMENT = Document("ab" * 32, "a.pdf", Path("a.pdf"), "bills", datetime(2024, 6, 15, tzinfo=UTC), 9)
 JOB = parse_job(

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from pipeline import starter, yamlfile
 from pipeline.errors import ConfigError
 from pipeline.fields import leaves
+from pipeline.geometry import Region
 from pipeline.job import Job, load_jobs, parse_job
-from pipeline.types import Region
 
 GOOD = """\
 name: invoice

@@ -11,7 +11,7 @@ from lettered import ask, job
 
 from models.ocr import answer, layout
 from models.ocr.reading import Line
-from pipeline.types import Box
+from pipeline.geometry import Box
 from pipeline.values import texts
 
 RECEIPT = """

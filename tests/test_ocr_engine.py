@@ -16,9 +16,10 @@ import models
 from models.ocr.engine import Ocr
 from pipeline import prompt
 from pipeline.errors import ModelError
+from pipeline.geometry import Affine, Box
 from pipeline.job import Job, parse_job
 from pipeline.settings import load_settings
-from pipeline.types import Affine, Box, Document, Model, Page, Request, Word
+from pipeline.types import Document, Model, Page, Request, Word
 
 RECEIPT = parse_job(b"name: receipt\nfields: {total: {type: money}, date: {type: date}}\n")
 NOTE = parse_job(b"name: note\nfields: {number: {type: text, kind: id, labels: [Invoice No]}}\n")

@@ -15,8 +15,8 @@ from models.ocr.layout import Sheet
 from models.ocr.layout import sheet as laid_out
 from models.ocr.reading import Line
 from models.ocr.ruling import meshes
+from pipeline.geometry import Box
 from pipeline.job import load_jobs
-from pipeline.types import Box
 
 PARTS = """
 The parts below are ready and were checked by the workshop

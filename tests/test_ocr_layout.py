@@ -7,7 +7,7 @@ import pytest
 from lettered import lines, sheet
 
 from models.ocr import layout
-from pipeline.types import Box
+from pipeline.geometry import Box
 
 TABLE = """
 Item name      Qty     Amount

@@ -9,7 +9,7 @@ from models.ocr import calibration, ranker
 from models.ocr.finders import FINDERS
 from models.ocr.ranker import Example
 from models.ocr.scene import Candidate
-from pipeline.types import Box
+from pipeline.geometry import Box
 
 
 def candidate(value: str, **features: float) -> Candidate:

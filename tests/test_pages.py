@@ -13,9 +13,10 @@ from PIL import Image
 from worker_tasks import without_heif
 
 from pipeline.errors import DocumentError, ModelError
+from pipeline.geometry import Region
 from pipeline.pages import Pages, Plan, Ticket, Window, warm_up
 from pipeline.settings import Limits
-from pipeline.types import Document, Region, Wants
+from pipeline.types import Document, Wants
 from pipeline.workers import Pool
 
 PLAIN = Plan((), None, Wants())

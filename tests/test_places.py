@@ -13,7 +13,8 @@ from pydantic import TypeAdapter
 
 from pipeline import places, preprocess
 from pipeline.fields import AnyField, BoxField, coerce_object
-from pipeline.types import Affine, Box, Document, Page, Region, Sheet, Wants
+from pipeline.geometry import Affine, Box, Region
+from pipeline.types import Document, Page, Sheet, Wants
 
 DOCUMENT = Document("ab" * 32, "a.png", Path("a.png"), "b", datetime(2024, 6, 15, tzinfo=UTC), 9)
 WANTS = Wants(multiple_px=28, max_pixels=1280 * 28 * 28)

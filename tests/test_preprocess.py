@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from pipeline import preprocess, upright
-from pipeline.types import Affine, Box, Region, Sheet, Wants, Word
+from pipeline.geometry import Affine, Box, Region
+from pipeline.types import Sheet, Wants, Word
 
 TURNS = some.sampled_from([0, 90, 180, 270])
 SLOPES = some.one_of(some.just(0.0), some.floats(-10, 10))

@@ -7,8 +7,9 @@ import pytest
 
 from pipeline import prompt
 from pipeline.fields import leaves, lone_text
+from pipeline.geometry import Affine
 from pipeline.job import Job, load_jobs, parse_job
-from pipeline.types import Affine, Document, Page
+from pipeline.types import Document, Page
 
 DOCUMENT = Document("ab" * 32, "a.pdf", Path("a.pdf"), "forms", datetime(2024, 6, 15, tzinfo=UTC), 9)
 JOB = """\

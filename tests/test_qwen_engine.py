@@ -26,8 +26,9 @@ from models.qwen_vl.probe import Choice, pick  # noqa: E402
 from models.qwen_vl.prompts import Prompts  # noqa: E402
 from models.qwen_vl.vision import Vision  # noqa: E402
 from pipeline import prompt  # noqa: E402
+from pipeline.geometry import Affine  # noqa: E402
 from pipeline.job import Job, parse_job  # noqa: E402
-from pipeline.types import Affine, Document, Page, Partial, Reply, Request  # noqa: E402
+from pipeline.types import Document, Page, Partial, Reply, Request  # noqa: E402
 
 SIZES = ((112, 56), (56, 56), (140, 84), (252, 84), (84, 196), (84, 56), (308, 140), (168, 168))
 QUESTIONS = (

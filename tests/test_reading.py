@@ -12,7 +12,8 @@ from models.ocr import reader as reader_module
 from models.ocr.reader import Reader, model_files
 from models.ocr.reading import Line, join, read, reader
 from pipeline.errors import ModelError
-from pipeline.types import Affine, Box, Document, Page, Word
+from pipeline.geometry import Affine, Box
+from pipeline.types import Document, Page, Word
 
 DOCUMENT = Document("0" * 64, "a.png", Path("a.png"), "box", datetime(2026, 1, 1), 1)
 

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.geometry import Box
 from pipeline.job import Job
 from pipeline.records import from_json, to_json
-from pipeline.types import Box, Document, Evidence, Issue, Record
+from pipeline.types import Document, Evidence, Issue, Record
 
 JOB = Job.model_validate(
     {

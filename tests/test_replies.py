@@ -18,8 +18,9 @@ from models.echo import Echo
 from pipeline import prompt
 from pipeline.extract import extract
 from pipeline.fields import leaf_values
+from pipeline.geometry import Affine
 from pipeline.job import load_jobs
-from pipeline.types import Affine, Document, Page, Record
+from pipeline.types import Document, Page, Record
 
 PROJECT = Path(__file__).parents[1]
 JOBS = {job.name: job for job in load_jobs(PROJECT / "jobs")}

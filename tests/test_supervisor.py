@@ -37,10 +37,11 @@ from pipeline import prompt
 from pipeline.account import Account
 from pipeline.channel import receive, send
 from pipeline.errors import ModelError
+from pipeline.geometry import Affine
 from pipeline.job import parse_job
 from pipeline.mill import Mill
 from pipeline.settings import Settings, load_settings
-from pipeline.types import PARTIAL_LETTERS, Affine, Document, Model, Page, Partial, Reply, Request
+from pipeline.types import PARTIAL_LETTERS, Document, Model, Page, Partial, Reply, Request
 
 PROJECT = Path(__file__).parents[1]
 NOTE = parse_job(b"name: note\npreprocess: []\nfields: {number: {type: text, required: true}}\n")

@@ -23,10 +23,11 @@ from hypothesis import strategies as st
 from pipeline import disk
 from pipeline.columns import schema
 from pipeline.errors import StorageError
+from pipeline.geometry import Box
 from pipeline.job import Job
 from pipeline.store import Store
 from pipeline.table import Table
-from pipeline.types import Box, Document, Evidence, Issue, Record
+from pipeline.types import Document, Evidence, Issue, Record
 
 FIELDS: dict[str, Any] = {
     "发票号码": {"type": "text"},

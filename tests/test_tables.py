@@ -13,8 +13,8 @@ from models.ocr import layout, tables
 from models.ocr.reading import Line
 from models.ocr.tables import Row
 from pipeline.fields import ListField
+from pipeline.geometry import Box
 from pipeline.job import parse_job
-from pipeline.types import Box
 
 INVOICE = """
 name: invoice

@@ -16,8 +16,9 @@ from handmade import read
 from models.echo import Echo
 from pipeline import preprocess, prompt
 from pipeline.extract import extract
+from pipeline.geometry import Box, Region
 from pipeline.job import parse_job
-from pipeline.types import Box, Document, Page, Region, Sheet
+from pipeline.types import Document, Page, Sheet
 
 FIND = parse_job(
     b"name: find\nfields: {found: {type: list, max_items: 500, fields: {box: {type: box}, label: {type: text}}}}"

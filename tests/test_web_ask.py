@@ -18,12 +18,13 @@ from PIL import Image
 from pipeline import live
 from pipeline.errors import ConfigError, DocumentError, StorageError
 from pipeline.forget import discard, forget
+from pipeline.geometry import Box
 from pipeline.job import load_jobs
 from pipeline.live import Live
 from pipeline.lock import RootLock
 from pipeline.settings import Settings
 from pipeline.store import Store
-from pipeline.types import Box, Document, Evidence, Record
+from pipeline.types import Document, Evidence, Record
 from web.asking import EARLIER_LETTERS, Desk, recent, said
 from web.history import History, Picture
 from web.replies import Mark, marks, parts, prose

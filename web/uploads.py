@@ -10,7 +10,7 @@ from typing import Any
 from pipeline import disk
 from pipeline.documents import sniff
 from pipeline.errors import DocumentError
-from pipeline.types import Box
+from pipeline.geometry import Box
 from web import replies
 from web.asking import Desk
 from web.history import History, Picture, Turn

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from models.ocr.columns import Column
 from models.ocr.layout import Span, around
-from pipeline.types import Box, Evidence
+from pipeline.geometry import Box
+from pipeline.types import Evidence
 from pipeline.values import numbers
 
 ROUNDING = Decimal("0.02")  # quantity x price may miss the amount by this much, or by half a percent of a small price

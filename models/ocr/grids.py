@@ -12,7 +12,7 @@ from itertools import pairwise
 from models.ocr.cells import Piece, join, pieces
 from models.ocr.layout import Sheet, Span, around, median
 from models.ocr.ruling import Mesh
-from pipeline.types import Box
+from pipeline.geometry import Box
 
 ROW_GAP = 3.0  # line heights without print end a table
 GUTTER = 0.2  # line heights between two columns, at least

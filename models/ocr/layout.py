@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from models.ocr.reading import Line
 from models.ocr.ruling import Mesh
-from pipeline.types import Box
+from pipeline.geometry import Box
 from pipeline.values.texts import unaccented
 
 MAX_TILT_RAD = 0.35  # more than 20 degrees is a turned page, not a skewed one: `orient` and `deskew` come first

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from models.ocr.reading import Line
 from pipeline.errors import ModelError
-from pipeline.types import Box
+from pipeline.geometry import Box
 
 if TYPE_CHECKING:
     import onnxruntime

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from pipeline.types import Box, Page, Word
+from pipeline.geometry import Box
+from pipeline.types import Page, Word
 
 if TYPE_CHECKING:
     from models.ocr.reader import Reader

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.types import Box
+from pipeline.geometry import Box
 
 Mask = NDArray[np.uint8]
 

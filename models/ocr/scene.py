@@ -8,7 +8,7 @@ from typing import NamedTuple
 from models.ocr import layout
 from models.ocr.labels import Hit, Index, Wanted
 from models.ocr.layout import Sheet, Span
-from pipeline.types import Box
+from pipeline.geometry import Box
 from pipeline.values import texts
 
 HEADER_REACH = 14.0  # line heights: how far above a value the heading of its column may stand

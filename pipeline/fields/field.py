@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, model_validator
 from pydantic import Field as Key
 
-from pipeline.types import Region
+from pipeline.geometry import Region
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -8,7 +8,7 @@ from models.ocr.finders import words
 from models.ocr.labels import Wanted
 from models.ocr.layout import Span
 from models.ocr.scene import Candidate, Mark, Scene, ends
-from pipeline.types import Box
+from pipeline.geometry import Box
 from pipeline.values import dates
 from pipeline.values.texts import is_cjk, narrow
 
