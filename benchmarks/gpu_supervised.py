@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Any
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "tests"), str(Path(__file__).parent)]
-import gpu
+import gpu_work
 import qwen_tiny
 import torch
+from gpu_files import Told
 
 from models.qwen_vl import memory, setup, wants
 from models.qwen_vl.prompts import Prompts
@@ -34,24 +35,26 @@ from pipeline.types import Request
 ROUNDS = 3  # the middle one counts
 
 
-def make(tiny: bool, vram_gib: float, pulse: Callable[[], None]) -> gpu.Told:
+def make(tiny: bool, vram_gib: float, pulse: Callable[[], None]) -> Told:
     """The engine, in the process that answers."""
     budget = 0 if tiny else memory.budget_bytes(torch.device("cuda"), vram_gib)
-    model = qwen_tiny.model() if tiny else gpu.true_size()
+    model = qwen_tiny.model() if tiny else gpu_work.true_size()
     prompts = Prompts(qwen_tiny.folder(Path(tempfile.mkdtemp())))
     small: dict[str, Any] = {"step_tokens": 96, "answers": 8, "vision_tokens": 64, "kv_tokens": 6000} if tiny else {}
-    engine, _ = setup.build(model, prompts, wants(), budget, gpu.say, ends=(), **small)
+    engine, _ = setup.build(model, prompts, wants(), budget, gpu_work.say, ends=(), **small)
     list(engine.answer(requests(tiny, 4, 50)))  # what is compiled at the first use belongs to the start
     engine.pulse = pulse
-    return gpu.Told(engine)
+    return Told(engine)
 
 
 def requests(tiny: bool, pages: int, round: int) -> list[Request]:
     """Each round has pages of its own: those of earlier ones the engine knows already."""
     if tiny:
-        return [qwen_tiny.ask([qwen_tiny.page(round * pages + i, 112, 56)], gpu.SHORT, most=8) for i in range(pages)]
-    shown = islice(gpu.pictures((round + 1) * pages), round * pages, None)
-    return [qwen_tiny.ask([page], gpu.LONG, gpu.SCHEMA, most=400, system="") for page in shown]
+        return [
+            qwen_tiny.ask([qwen_tiny.page(round * pages + i, 112, 56)], gpu_work.SHORT, most=8) for i in range(pages)
+        ]
+    shown = islice(gpu_work.pictures((round + 1) * pages), round * pages, None)
+    return [qwen_tiny.ask([page], gpu_work.LONG, gpu_work.SCHEMA, most=400, system="") for page in shown]
 
 
 def paces(model: Any, tiny: bool, pages: int) -> dict[str, Any]:
@@ -110,7 +113,7 @@ def main() -> None:
         ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True, check=False
     ).stdout.strip()  # fmt: skip
     result["bare"] = json.loads(done.stdout.splitlines()[-1])
-    gpu.say("bare", result["bare"])
+    gpu_work.say("bare", result["bare"])
     step_s = 30.0 if given.tiny else given.step_s  # a busy CPU takes its time
     from gpu_supervised import make as known_by_name  # in the fresh process this file is not `__main__`
 
@@ -119,11 +122,11 @@ def main() -> None:
     try:
         start_s = time.perf_counter() - began
         result["supervised"] = {"start_s": start_s, **paces(model, given.tiny, given.pages)}
-        gpu.say("supervised", result["supervised"])
+        gpu_work.say("supervised", result["supervised"])
         result["ratio"] = result["supervised"]["pages_s"] / result["bare"]["pages_s"]
         for round, sign in enumerate((signal.SIGKILL, signal.SIGSTOP), ROUNDS + 1):
             result[sign.name] = interrupted(model, sign, given.tiny, given.pages, round)
-            gpu.say(sign.name, result[sign.name])
+            gpu_work.say(sign.name, result[sign.name])
     finally:
         model.close()
     print(json.dumps(result) if given.json else table(result, step_s))

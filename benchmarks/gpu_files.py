@@ -1,0 +1,98 @@
+"""The whole pipeline over JPEG files with the GPU engine, beside the engine alone on the same pages and questions."""
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gpu_work
+import numpy as np
+import qwen_tiny
+from gpu_measures import busy, drain
+
+from models.qwen_vl import wants
+from models.qwen_vl.engine import Engine
+
+JOB = """
+name: bench
+preprocess: []
+max_new_tokens: 400
+instructions: Read the supplier's invoice. Copy values as printed and compute nothing.
+fields:
+"""
+
+
+class Told:
+    """The engine as the pipeline sees it."""
+
+    name, wants = "qwen_vl", wants()
+
+    def __init__(self, engine: Engine) -> None:
+        self.answer = engine.answer
+
+    def refuses(self, job: Any) -> None:
+        return None
+
+    def provenance(self) -> dict[str, str]:
+        return {"engine": "qwen_vl", "weights": "random"}
+
+    def close(self) -> None:
+        return None
+
+
+def write_scans(folder: Path, count: int) -> None:
+    """A4 pages at 200 dpi as JPEG, paper with rows of dark marks, no two alike."""
+    from PIL import Image
+
+    dice = np.random.default_rng(0)
+    paper = dice.integers(225, 250, (2339, 1654), dtype=np.uint8)
+    for top in range(150, 2200, 44):
+        for left in range(120, 1500, 18):
+            if dice.random() < 0.6:
+                paper[top : top + 22, left : left + dice.integers(3, 14)] = dice.integers(20, 90)
+    for i in range(count):
+        Image.fromarray(np.roll(paper, (13 * i, 29 * i), (0, 1))).convert("RGB").save(
+            folder / f"scan{i}.jpg", quality=85
+        )
+
+
+def from_files(engine: Engine, pages: int) -> dict[str, float]:
+    """The whole pipeline over JPEG files, beside the engine alone on the same pages and questions."""
+    from pipeline import prompt
+    from pipeline.job import parse_job
+    from pipeline.mill import Mill, decoders
+    from pipeline.pages import Pages, Plan
+    from pipeline.settings import Settings
+    from pipeline.types import Page
+
+    lines = [f"  {name}: {{type: text, pattern: '{pattern}'}}" for name, pattern in gpu_work.FIELDS.items()]
+    job = parse_job((JOB + "\n".join(lines) + "\n").encode())
+    root = Path(tempfile.mkdtemp())
+    settings = Settings(root=root, settle_s=0.0)
+    (root / "inbox" / "bench").mkdir(parents=True)
+    write_scans(root / "inbox" / "bench", pages)
+    files = sorted((root / "inbox" / "bench").iterdir())
+    read: list[Page] = []
+    with decoders(settings) as pool:
+        desk, left = Pages(pool, settings.limits), list(files)
+        while len(read) < pages:
+            while left and desk.room:
+                document = qwen_tiny.shown(np.zeros((28, 28, 3), np.uint8)).document
+                desk.ask(replace(document, path=left.pop()), Plan((), None, Told.wants), 1, 1)
+            read += [page for ticket in desk.ready(0.1) for page in ticket.result().pages]
+    alone = drain(engine, [prompt.ask(job, page.document, [page]) for page in read])
+    engine.reset()
+
+    class Quiet:
+        def note(self, text: str) -> None: ...
+        def started(self, waiting: int) -> None: ...
+        def answering(self, document_id: str, text: str) -> None: ...
+        def finished(self, entry: Any) -> None: ...
+        def ended(self, account: Any) -> None: ...
+
+    with Mill(settings, [job], Told(engine), "benchmark", Quiet()) as mill:
+        account, share = busy(mill.batch)
+    seconds = account.summary()["seconds"]
+    assert account.summary()["done"] == pages, account.summary()
+    return {"pages": pages, "pages_s": pages / seconds, "alone_pages_s": alone["pages_s"], "busy": share,
+            "tokens": alone["tokens"]}  # fmt: skip
