@@ -8,6 +8,7 @@ import errno
 import hashlib
 import itertools
 import os
+import re
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from pipeline.errors import StorageError
 NAME_BYTES = 255  # the longest file name of ext4, XFS, APFS and NTFS shares
 _SUFFIX_BYTES = 16  # a longer "suffix" is a sentence with a full stop in it
 _SCRATCH = ".tmp"
+_NUMBERS = re.compile(r" \((\d{1,9})\)")
 
 _CURES = {
     errno.ENOSPC: "the disk is full. Free some space and run again.",
@@ -163,6 +165,11 @@ def numbered(name: str, number: int, spare: int = 0) -> str:
     while len(os.fsencode(stem)) > room:
         stem = stem[:-1]
     return stem + end
+
+
+def named_for(name: str, wanted: str) -> bool:
+    """Whether what was to be called `wanted` may have got this name: a taken one is given a number."""
+    return name == wanted or any(numbered(wanted, int(number)) == name for number in _NUMBERS.findall(name))
 
 
 def move(source: Path, target: Path) -> bool:

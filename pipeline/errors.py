@@ -108,9 +108,9 @@ DOCUMENT_ERRORS: dict[str, Cause] = {
     "not_readable": Cause("Scanmill has no right to read the file.", "Give the user that runs Scanmill read rights."),
     "vanished": Cause("The file went away while it was read.", "Drop it again, and leave it until it is done."),
     "no_question": Cause(
-        "The job answers questions, and no question came with the pictures.",
-        "Write the question into a text file of the picture's name and .txt (for photo.jpg: photo.jpg.txt) and drop "
-        "both, or put it into the folder as question.txt and run `run_batch.py retry`.",
+        "The job answers questions, and none came with the pictures that can be asked.",
+        "Write the question as plain text of at most 64 KiB into a file of the picture's name and .txt (for photo.jpg: "
+        "photo.jpg.txt) and drop both, or put it into the folder as question.txt and run `run_batch.py retry`.",
     ),
     "no_picture": Cause(
         "The question belongs to a picture that did not come.",

@@ -4,7 +4,6 @@ Rows and moves are gathered and done together in `flush`, because each day's tab
 flushes documents wait in working/, where the next run finds them after a crash and `recover` ends or returns them.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -21,7 +20,6 @@ from pipeline.types import Document, Record
 
 Moved = Callable[[Path], None]
 NOTHING: Mapping[tuple[str, int], Path] = MappingProxyType({})
-_NUMBERS = re.compile(r" \((\d{1,9})\)")
 
 
 class Ledger:
@@ -119,4 +117,4 @@ def _same(written: Document, claimed: Document) -> bool:
     its_folder, _, its_name = written.name.rpartition("/")
     if (written.inbox, its_folder) != (claimed.inbox, folder):
         return False
-    return its_name == name or any(disk.numbered(its_name, int(number)) == name for number in _NUMBERS.findall(name))
+    return disk.named_for(name, its_name)

@@ -12,6 +12,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline import disk
 from pipeline.boxes import signature, tree
 from pipeline.errors import DocumentError
 from pipeline.sets import EARLIER, QUESTION, TEXT, is_text, lacks, named_picture, natural
@@ -74,7 +75,7 @@ def read(folder: Path) -> Asked | None:
 
 def _name(folder: str, files: list[str]) -> str:
     alone = files[0] if len(files) == 1 else ""
-    return alone if folder in (alone, os.path.splitext(alone)[0]) else folder
+    return alone if any(disk.named_for(folder, each) for each in (alone, os.path.splitext(alone)[0])) else folder
 
 
 def _question(folder: Path, names: list[str], asking: list[str]) -> tuple[str, tuple[tuple[str, str], ...]]:

@@ -139,6 +139,14 @@ def test_a_folder_is_one_document_with_its_pictures_in_natural_order(inbox: Inbo
     assert files(inbox.finish(document, "done")) == sorted([*names, ".DS_Store", "Question.TXT"])
 
 
+def test_pictures_that_differ_in_their_suffix_only_keep_their_names(inbox: Inbox, tmp_path: Path) -> None:
+    for name in ("dial.jpg", "dial.png", "v1.2.jpg", "v1.2.png"):
+        drop(tmp_path, name)
+        drop(tmp_path, f"{name}.txt", "What does the dial show?")
+    names = sorted(claim.document.name for claim in inbox.claims([BOX]))
+    assert names == ["dial.jpg", "dial.png", "v1.2.jpg", "v1.2.png"]
+
+
 def test_a_question_alone_has_no_pictures(inbox: Inbox, tmp_path: Path) -> None:
     drop(tmp_path, "frage.txt", "Was ist ein Manometer?")
     document = only(inbox).document
@@ -621,6 +629,8 @@ def test_the_cpu_engine_reads_what_it_cannot_answer(tmp_path: Path) -> None:
     assert table.loc["dial.png", "confidence"] is None
     assert table.loc["dial.png", "evidence"]["answer"]["page"] == 1
     assert pd.isna(table.loc["blank.png", "answer"])
+    said = {name: table.loc[name, "issues"][0]["message"].partition("; ")[2] for name in ("dial.png", "blank.png")}
+    assert said == {"dial.png": "this is the text that it read", "blank.png": "it read no text"}
     assert table.loc["frage.txt", "error"]["code"] == "only_reads"
     assert Inbox(tmp_path, "retry").retry() == [f"{BOX}/frage"]
 

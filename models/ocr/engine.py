@@ -175,7 +175,7 @@ class Ocr:
         self._pages -= len(question.pages)
         seconds = time.monotonic() - question.began
         for request, answer in zip(question.requests, answers, strict=True):
-            issues = _only_read(request.job)
+            issues = _only_read(request.job, answer)
             unsure = {issue.path for issue in issues}  # how well it was read says nothing of the answer
             yield Reply(
                 request,
@@ -206,11 +206,16 @@ def refusal(job: "Job") -> str | None:
     return None
 
 
-def _only_read(job: "Job") -> tuple[Issue, ...]:
+def _only_read(job: "Job", answer: "Answer") -> tuple[Issue, ...]:
     """What a person must know of the answers to a question: nobody understood it."""
-    said = "the CPU engine cannot answer a question; this is the text that it read"
-    written = [path for path, leaf in leaves(job.fields) if not leaf.readable]
-    return tuple(Issue("only_read", path, said) for path in written) if job.questions else ()
+    if not job.questions:
+        return ()
+    told: list[Issue] = []
+    for path, leaf in leaves(job.fields):
+        if not leaf.readable:
+            what = "this is the text that it read" if path in answer.evidence else "it read no text"
+            told.append(Issue("only_read", path, f"the CPU engine cannot answer a question; {what}"))
+    return tuple(told)
 
 
 def warm_up() -> None:
