@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
@@ -155,14 +156,13 @@ def _job(source: yamlfile.Source) -> Job:
 def _misfits(
     fields: Mapping[str, Field], broken: Collection[str], numbered: Iterable[tuple[int, Rule]]
 ) -> list[tuple[yamlfile.Place, str]]:
-    """Names that cannot be used, else rules that cannot be checked; rules that speak of broken fields are let be."""
-    found: list[tuple[yamlfile.Place, str]] = [
-        (("fields", name), fault) for name, fault in names.faults([*column_names(fields), *broken], top=True)
-    ]
-    if not found:
-        for index, rule in numbered:
-            if not rule.names & set(broken):
-                found += [(("rules", index), fault) for fault in rules.faults(rule, fields)]
+    """Names that cannot be used and rules that cannot be checked; rules that speak of broken fields are let be."""
+    misnamed = list(names.faults([*column_names(fields), *broken], top=True))
+    found: list[tuple[yamlfile.Place, str]] = [(("fields", name), fault) for name, fault in misnamed]
+    unclear = {unicodedata.normalize("NFKC", name) for name in (*broken, *dict(misnamed))}  # as rules spell them
+    for index, rule in numbered:
+        if not rule.names & unclear:
+            found += [(("rules", index), fault) for fault in rules.faults(rule, fields, broken)]
     return found
 
 
@@ -178,7 +178,7 @@ def _sound_parts(data: Mapping[str, Any]) -> tuple[dict[str, Field], list[str], 
             broken.append(name)
     parsed: list[tuple[int, Rule]] = []
     lines = data.get("rules")
-    for index, line in enumerate(lines if sound and isinstance(lines, list) else ()):
+    for index, line in enumerate(lines if (sound or broken) and isinstance(lines, list) else ()):
         with suppress(ValueError):
             parsed.append((index, _rule(line)))
     return sound, broken, parsed

@@ -145,6 +145,7 @@ def test_all_faults_of_all_files_come_at_once_with_line_key_and_the_right_word(t
         "a.yaml:10: fields.what: needs a type, such as `type: text`",
         "a.yaml:12: tolerence: unknown key; did you mean tolerance?",
         'a.yaml:11: fields.run: the table has a column of its own called "run"; choose another name',
+        "a.yaml:13: rules[2]: nothing == 1: there is no field nothing; there are run, total, when, what",
         'a.yaml:13: rules[3]: "= 2" is not a rule; write it as in: sum(lines.amount) == total',
         "b.yaml:2: fields: must not be empty",
         "c.yaml:6: rules[1]: totl == 1: there is no field totl; did you mean total?",
@@ -153,12 +154,20 @@ def test_all_faults_of_all_files_come_at_once_with_line_key_and_the_right_word(t
         "e.yaml:1: must be a mapping of keys, one `key: value` a line",
     ):
         assert expected in told
-    assert len(told) == 14
+    assert len(told) == 15
 
 
 def test_rules_are_looked_at_even_when_fields_are_wrong() -> None:
     told = faults("name: a\nfields:\n  a: {type: text}\n  b: {type: txt}\nrules: [a > 1, b == 1, c == 1]\n")
     assert [fault.partition(": ")[2].partition(": ")[0] for fault in told] == ["fields.b", "rules[0]", "rules[2]"]
+
+
+def test_rules_are_looked_at_even_when_no_field_is_right() -> None:
+    told = faults('name: a\nfields:\n  total: {type: mony}\nrules:\n - total > 1\n - totl > 1\n - open("x") == 1\n')
+    assert [fault.partition("rules")[2] for fault in told[1:]] == [
+        "[1]: totl > 1: there is no field totl; did you mean total?",
+        '[2]: open("x") == 1: open(…) is not known; there are sum, min, max, count, abs',
+    ]
 
 
 @pytest.mark.parametrize(

@@ -76,10 +76,13 @@ def parse(text: str) -> Rule:
         raise RuleError(f'"{line}" is not a rule; {advice}') from None
 
 
-def faults(rule: Rule, fields: Mapping[str, Field]) -> Iterator[str]:
-    """What makes the rule meaningless for these fields: at most one sentence, with the rule's text."""
+def faults(rule: Rule, fields: Mapping[str, Field], others: Iterable[str] = ()) -> Iterator[str]:
+    """What makes the rule meaningless for these fields: at most one sentence, with the rule's text.
+
+    `others` are fields of the job that cannot be checked: a word may have been meant for one of them.
+    """
     try:
-        shape = Checker(fields).shape(rule.tree)
+        shape = Checker(fields, others).shape(rule.tree)
         if shape.kind != "yesno":
             raise RuleError(f"gives {_WORDS[shape.kind]}; a rule must hold or not, as in: … == …")
     except RuleError as error:
@@ -89,8 +92,8 @@ def faults(rule: Rule, fields: Mapping[str, Field]) -> Iterator[str]:
 class Checker:
     """Finds the shape of every part of a rule, or raises RuleError."""
 
-    def __init__(self, fields: Mapping[str, Field]) -> None:
-        self.fields = fields
+    def __init__(self, fields: Mapping[str, Field], others: Iterable[str] = ()) -> None:
+        self.fields, self.others = fields, tuple(others)
 
     def shape(self, node: ast.expr) -> Shape:
         match node:
@@ -138,7 +141,8 @@ class Checker:
         inside, rows, at = self.fields, None, ""
         for name in path.split("."):
             if name not in inside:
-                raise RuleError(f"there is no field {at}{name}; {_nearest(name, inside)}")
+                known = inside if at else (*inside, *self.others)
+                raise RuleError(f"there is no field {at}{name}; {_nearest(name, known)}")
             found, at = inside[name], f"{at}{name}."
             if found.type == "list":
                 rows = at[:-1]
