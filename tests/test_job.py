@@ -245,6 +245,10 @@ UNKIND = [  # what people write, and the word or the reason that they should be 
     ("fields: {a: {type: choice, options: []}}", "fields.a.options: must not be empty"),
     ("fields: {a: {type: text, kind: adress}}", '"adress" is not allowed; did you mean address?'),
     ("fields: {a: {type: list, item: {type: list, item: {type: text}}}}", "give the list fields instead"),
+    (
+        "fields: {a: {type: list, item: {type: measure, unit: mm}}}",
+        "has no place for how a measure is printed; give it fields: {value: {type: measure, …}}",
+    ),
     ("fields: {a: {type: markdown, columns: b}}", "fields.a.columns: must be a list"),
     ("fields: {a: {type: box, unit: px}}", "fields.a.unit: unknown key; allowed: required, labels, hint, region"),
     ("prompt: read\nfields: {a: {type: text}}", "prompt: unknown key; did you mean instructions?"),

@@ -47,6 +47,9 @@ class ListField(Field):
             raise ValueError("a list has either fields (rows with columns) or item (plain values)")
         if self.item is not None and self.item.type in ("list", "group"):
             raise ValueError(f"item is one single value, not a {self.item.type}; give the list fields instead")
+        if self.item is not None and self.item.BESIDE:
+            rows = f"fields: {{value: {{type: {self.item.type}, …}}}}"
+            raise ValueError(f"a plain list has no place for how a {self.item.type} is printed; give it {rows}")
         if inner := [name for name, field in self.fields.items() if holds_list(field)]:
             raise ValueError(f"a list inside the rows of a list is too deep for a table: {', '.join(inner)}")
         return self
