@@ -21,8 +21,10 @@ from operations import offline
 from operations.install import KEPT, WEIGHTS
 from operations.manifest import NAME, BundleError, Machine, Manifest
 from operations.steps import Steps
+from pipeline import disk
 from pipeline.boxes import ignored
-from pipeline.errors import ConfigError
+from pipeline.console import counted
+from pipeline.errors import ConfigError, StorageError
 from pipeline.finding import Finding
 from pipeline.job import Job, load_jobs
 from pipeline.lock import holder, on_share
@@ -56,7 +58,11 @@ def examine(project: Path, settings: Settings | ConfigError, bundle: Path | None
         return
     yield Finding("settings", "ok", f"root {settings.root.absolute()}, jobs {settings.jobs.absolute()}")
     yield from _jobs(settings)
-    yield from _folders(settings)
+    try:
+        yield from _folders(settings)
+    except StorageError as error:
+        seen, _, cure = str(error).rpartition(". ")
+        yield Finding("folders", "fault", seen, cure)
     yield _clock(settings.root)
     yield _fonts()
     yield from checkup.checkup(settings, _published(project), steps.step)
@@ -145,8 +151,11 @@ def _jobs(settings: Settings) -> Iterator[Finding]:
 
 
 def _folders(settings: Settings) -> Iterator[Finding]:
+    """Raises StorageError where not even a look is allowed."""
     root = settings.root
-    if not (root / "inbox").is_dir():
+    with disk.storing(root):
+        there = (root / "inbox").is_dir()
+    if not there:
         cure = f"mkdir -p {root / 'inbox'}, or connect the share, or name another root."
         yield Finding("folders", "fault", f"there is no {root / 'inbox'}", cure)
         return
@@ -189,11 +198,12 @@ def _rights(root: Path) -> Finding:
 
 def _room(root: Path) -> Finding:
     """Files move by renaming, so that only what is made of them needs room: at most as much again."""
-    waiting = [path for path in _files(root / "inbox") if not ignored(os.path.basename(path))]
+    lying = [path for box in _entries(root / "inbox") for path in _files(box)]
+    waiting = [path for path in lying if not ignored(os.path.basename(path))]
     inbox_mib = sum(_size(path) for path in waiting) / MIB
     free_mib = shutil.disk_usage(root).free / MIB
     disk = os.statvfs(root)
-    seen = f"{free_mib / 1024:,.1f} GiB free; {len(waiting)} files of {inbox_mib:,.0f} MiB wait"
+    seen = f"{free_mib / 1024:,.1f} GiB free; in the inbox: {counted(len(waiting), 'file')}, {inbox_mib:,.0f} MiB"
     cure = "Free some space, or move done/ of past months to another disk."
     if free_mib < LEAST_MIB:
         return Finding("disk", "fault", seen, cure)
@@ -210,10 +220,10 @@ def _clock(root: Path) -> Finding:
     cure = "Set the clock (timedatectl): records, tables and `--until` go by it."
     if not BORN <= now.year <= LAST:
         return Finding("clock", "fault", f"{seen}: no such year can be", cure)
-    stamps = (re.match(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d", path.name) for path in (root / "runs").glob("*.json"))
-    newest = max((found[0] for found in stamps if found), default="")
-    if newest > f"{now:%Y-%m-%d_%H-%M-%S}":
-        return Finding("clock", "fault", f"{seen}, but a run began at {newest.replace('_', ' ')}", cure)
+    stamps = (re.match(r"(\d{4}-\d\d-\d\d)_(\d\d)-(\d\d)-\d\d.*\.json$", name) for name in _names(root / "runs"))
+    newest = max((f"{found[1]} {found[2]}:{found[3]}" for found in stamps if found), default="")
+    if newest > f"{now:%Y-%m-%d %H:%M}":
+        return Finding("clock", "fault", f"{seen}, but a run began at {newest}", cure)
     return Finding("clock", "ok", seen)
 
 
@@ -237,8 +247,14 @@ def _published(project: Path) -> dict[str, str]:
 
 
 def _entries(folder: Path) -> list[Path]:
+    """The folders in it; a box may be a link to one."""
+    return [folder / name for name in _names(folder) if os.path.isdir(folder / name)]  # which raises nothing
+
+
+def _names(folder: Path) -> list[str]:
+    """What lies in it, as far as one may look."""
     try:
-        return sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())
+        return sorted(os.listdir(folder))
     except OSError:
         return []
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from models import checkup
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, StorageError
 from pipeline.job import Job
 from pipeline.settings import Settings
 from pipeline.status import status
@@ -43,15 +43,15 @@ class Pace:
 
 
 def tonight(settings: Settings, jobs: Sequence[Job]) -> tuple[list[Box], Pace | None]:
-    """The boxes that some job reads. Empty where there is no inbox."""
+    """The boxes that some job reads. Empty where there is no inbox, or none that can be read."""
     engine, _ = checkup.engine_of(settings)
     refusal = checkup.refusal_of(engine)
     waits = {job.inbox: reason for job in jobs if (reason := refusal(job))}
-    pace = last_pace(settings.root / "runs", engine)
     try:
         boxes = status(settings.root, jobs)["boxes"]
-    except ConfigError:
-        return [], pace
+    except (ConfigError, StorageError):
+        return [], None
+    pace = last_pace(settings.root / "runs", engine)
     found = []
     for box in boxes:
         if box["jobs"]:

@@ -149,14 +149,18 @@ def writing(root: Path, job: str) -> Iterator[None]:
 
 
 def holder(root: Path) -> dict[str, Any]:
-    """The note of the run that holds the root: pid, host, since, run. Empty where none does, or it is just starting."""
-    try:
-        with open(root / _NAME, "rb") as file:
-            if _free(file.fileno()):
-                return {}  # the note of a killed run
-            note = json.loads(file.read())
-    except (FileNotFoundError, ValueError):
-        return {}
+    """The note of the run that holds the root: pid, host, since, run. Empty where none does, or it is just starting.
+
+    Raises StorageError where it cannot be read: another user's, or on a share that does not answer.
+    """
+    with disk.storing(root / _NAME):
+        try:
+            with open(root / _NAME, "rb") as file:
+                if _free(file.fileno()):
+                    return {}  # the note of a killed run
+                note = json.loads(file.read())
+        except (FileNotFoundError, ValueError):
+            return {}
     return note if isinstance(note, dict) else {}
 
 

@@ -37,8 +37,10 @@ SPARED_S = 3600.0  # on a share, temporary files younger than this may belong to
 
 
 def hold(root: Path, jobs: Sequence[Job], patience: Callable[[str], bool] = lambda busy: False) -> RootLock:
-    """The lock for a run that begins now. Raises ConfigError where the root has no inbox."""
-    if not (root / "inbox").is_dir():
+    """The lock for a run that begins now. Raises ConfigError where the root has no inbox, StorageError."""
+    with disk.storing(root / "inbox"):
+        there = (root / "inbox").is_dir()
+    if not there:
         boxes = " ".join(str(root / "inbox" / box) for box in sorted({job.inbox for job in jobs}))
         raise ConfigError([Fault(str(root), None, "inbox", f"there is no such folder; make it with: mkdir -p {boxes}")])
     return RootLock(root, run_name(datetime.now()), patience)

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline import disk
 from pipeline.boxes import ERROR_SUFFIX, Boxes
 from pipeline.errors import ConfigError, Fault
 from pipeline.inbox import SETS
@@ -16,14 +17,15 @@ from pipeline.lock import holder
 def status(root: Path, jobs: Sequence[Job]) -> dict[str, Any]:
     """Plain JSON: boxes (inbox, jobs, waiting, in_work, done, failed, duplicate), holder, last_run, notes.
 
-    Raises ConfigError where there is no inbox.
+    Raises ConfigError where there is no inbox, StorageError where it cannot be read.
     """
-    if not (root / "inbox").is_dir():
-        raise ConfigError([Fault(str(root), None, "inbox", "there is no such folder; is --root right?")])
+    with disk.storing(root / "inbox"):
+        if not (root / "inbox").is_dir():
+            raise ConfigError([Fault(str(root), None, "inbox", "there is no such folder; is --root right?")])
+        lying = sorted(os.scandir(root / "inbox"), key=lambda entry: entry.name)
     known: dict[str, list[str]] = {}
     for job in jobs:
         known.setdefault(job.inbox, []).append(job.name)
-    lying = sorted(entry.name for entry in os.scandir(root / "inbox") if entry.is_dir(follow_symlinks=False))
     asking = {job.inbox for job in jobs if job.questions}
     looks = Boxes(root, asking=asking)
     in_work = _per_box(root / "working", above=1)
@@ -32,8 +34,9 @@ def status(root: Path, jobs: Sequence[Job]) -> dict[str, Any]:
         for where in ("done", "failed", "duplicate")
     }
     boxes = []
-    for box in dict.fromkeys([*known, *lying]):
-        waiting = looks.waiting([box])[box] if box in lying else 0
+    there = [entry.name for entry in lying if entry.is_dir()]  # as for a run, a box itself may be a link
+    for box in dict.fromkeys([*known, *there]):
+        waiting = looks.waiting([box])[box] if box in there else 0
         boxes.append(
             {
                 "inbox": box,
@@ -45,7 +48,7 @@ def status(root: Path, jobs: Sequence[Job]) -> dict[str, Any]:
         )
     held, last = holder(root), _last_run(root / "runs")
     notes = [f"no job reads inbox/{box['inbox']} ({box['waiting']} files)" for box in boxes if not box["jobs"]]
-    loose = sum(1 for entry in os.scandir(root / "inbox") if entry.is_file() and not entry.name.startswith("."))
+    loose = sum(1 for entry in lying if entry.is_file() and not entry.name.startswith("."))
     if loose:
         notes.append(f"{loose} files lie in inbox/ itself; put them into the folder of the job that should read them")
     notes.append(

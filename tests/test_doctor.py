@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -192,3 +194,37 @@ def test_free_memory_is_held_against_the_plan(
     assert "RTX 4090" in found["GPU"].seen
     assert found["VRAM"].state == state
     assert (found["VRAM"].cure == "") == (state == "ok")
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv")
+@pytest.mark.parametrize("closed", [".", "inbox", "inbox/note", ".lock"])
+def test_a_folder_of_somebody_else_is_a_fault_with_its_cure(root: Path, closed: str) -> None:
+    """Also for the superuser, who here lays down the power to read everything."""
+    (root / ".lock").touch()
+    (root / closed).chmod(0)
+    ordinary = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+    words = [*ordinary, sys.executable, str(PROJECT / "run_batch.py")]
+    with TemporaryDirectory() as apart:
+        config = Path(apart, "config.yaml")
+        config.write_text(json.dumps({"engine": "ocr", "root": str(root), "jobs": str(PROJECT / "jobs")}))
+        told = [
+            subprocess.run([*words, *verb, "--config", config], capture_output=True, text=True, check=False)
+            for verb in (["doctor", "--json"], ["status"])
+        ]
+    (root / closed).chmod(0o700)
+    found = [each for each in json.loads(told[0].stdout)["findings"] if each["state"] == "fault"]
+    assert {each["check"] for each in found} == {"folders"}
+    assert all("no right" in each["seen"] and each["cure"] for each in found), found
+    assert (told[0].returncode, told[1].returncode) == (1, 3), told[1].stderr
+    assert "no right" in told[1].stderr
+    assert "Traceback" not in told[1].stderr
+
+
+def test_a_box_that_is_a_link_to_a_folder_is_counted_as_a_run_counts_it(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "a.pdf").write_bytes(b"%PDF")
+    (root / "inbox" / "note").rmdir()
+    (root / "inbox" / "note").symlink_to(tmp_path / "elsewhere")
+    _, told = asked(root)
+    assert [box["documents"] for box in told["tonight"]] == [1]
+    assert ": 1 file, 0 MiB" in lines(told, "disk")[0][1]
