@@ -1,0 +1,137 @@
+"""The labelled sets as the CPU engine meets them: a document, its labelled fields, their candidates, what is right."""
+
+import hashlib
+import json
+import pickle
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from models.ocr import answer, labels, layout, reading  # noqa: E402
+from models.ocr.labels import Wanted  # noqa: E402
+from models.ocr.scene import Candidate, Scene  # noqa: E402
+from pipeline import checks, documents, pages  # noqa: E402
+from pipeline.fields import Field, TextField  # noqa: E402
+from pipeline.job import load_jobs  # noqa: E402
+from pipeline.types import Document, Page, Wants  # noqa: E402
+from pipeline.values import dates, numbers, texts, times  # noqa: E402
+
+SETS = ("sroie", "wildreceipt", "zugferd", "vrdu_adbuy", "xfund_zh", "kleister_nda", "funsd_keys", "xfund_zh_keys")
+PAGES = 10  # of a document; longer ones are asked in windows
+BOXES = set("□☐☑☒✓√口")
+UNNAMED = Document("", "", Path(), "", datetime.fromtimestamp(0, UTC), 0)  # the reader asks nothing of it
+
+
+@dataclass
+class Asked:
+    """One field of one document: what was wanted, proposed, and right (None: not labelled; empty: there is none)."""
+
+    wanted: Wanted
+    candidates: list[Candidate]
+    right: set[Any] | None
+    tolerance: Decimal = Decimal(0)
+
+    def agrees(self, key: Any) -> bool:
+        """Whether a value (as `_key` gives it) is right by the rules that jobs are scored with."""
+        expected = checks.Expected(self.wanted.path, self.wanted.field, tuple(self.right or ()), "")
+        return checks.judge(expected, key, self.wanted.path, self.tolerance).verdict == "exact"
+
+
+@dataclass
+class Read:
+    """One document of a set, asked for all its fields."""
+
+    set_name: str
+    file: str
+    half: str
+    fields: dict[str, Asked]
+    label: Mapping[str, Any]
+
+
+def lines_of(path: Path, cache: Path) -> list[tuple[int, int, list[reading.Line]]]:
+    """Width, height and lines of the first pages, from the cache where they were read before."""
+    kept = cache / path.parent.parent.name / f"{path.name}.pkl"
+    if kept.exists():
+        found: list[tuple[int, int, list[reading.Line]]] = pickle.loads(kept.read_bytes())
+        return found[:PAGES]
+    plan = pages.Plan(("orient", "deskew"), None, Wants(max_side_px=2600, text_layer=True))
+    _, sheets = pages.read((path,), documents.Bounds(), plan, 1, PAGES)
+    found = []
+    for sheet in sheets:
+        page = Page(
+            UNNAMED, sheet.number, sheet.width, sheet.height, sheet.to_source, sheet.image, sheet.words, sheet.fault,
+        )  # fmt: skip
+        found.append((sheet.width, sheet.height, reading.read(page)))
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_bytes(pickle.dumps(found))
+    return found
+
+
+def documents_of(data: Path, cache: Path, names: Sequence[str]) -> Iterator[Read]:
+    """Every labelled document of the sets, with the candidates of every labelled field."""
+    jobs = {job.name: job for job in load_jobs(ROOT / "benchmarks" / "accuracy")}
+    for name in names:
+        folder = data / name.removesuffix("_keys")
+        rows = [json.loads(line) for line in (folder / "labels.jsonl").read_text("utf-8").splitlines()]
+        rows.sort(key=lambda row: hashlib.sha1(row["file"].encode()).hexdigest())
+        for number, row in enumerate(rows):
+            fields: Mapping[str, Field] = _keys(row) if name.endswith("_keys") else jobs[name].fields
+            wanteds = [labels.wanted(path, field) for path, field in fields.items()]
+            read = lines_of(folder / "img" / row["file"], cache)
+            sheets = [(i, layout.sheet(lines, wide, deep)) for i, (wide, deep, lines) in enumerate(read, 1)]
+            scene = Scene(sheets, labels.index([(w.path, w.concept, w.labels) for w in wanteds]))
+            tolerance = jobs[name].tolerance if name in jobs else Decimal(0)
+            asked = {
+                w.path: Asked(w, answer.candidates(scene, w), _right(w.field, w.path, row), tolerance) for w in wanteds
+            }
+            yield Read(name, row["file"], ("dev", "kept")[number % 2], asked, row["fields"])
+
+
+def _keys(row: Mapping[str, Any]) -> dict[str, Field]:
+    """A text field for every key of a form that has one plain answer."""
+    plain = {
+        key: value
+        for key, value in row["fields"].items()
+        if isinstance(value, str) and value and len(texts.squash(key)) >= 2 and len(key) <= 40 and not BOXES & set(key)
+    }
+    return {key: TextField(labels=(key,)) for key in plain}
+
+
+def _right(field: Field, path: str, row: Mapping[str, Any]) -> set[Any] | None:
+    """All values that are right, in the form of `_key`; None where no label can be read."""
+    if path not in row["fields"]:
+        return None
+    given = row["fields"][path]
+    printed = [str(one) for one in (given if isinstance(given, list) else [given]) if one not in (None, "")]
+    normal = row.get("norm", {}).get(path)
+    if not printed:
+        return set()
+    if field.type == "date":
+        order = getattr(field, "order", "DMY")
+        found = {one.value.isoformat() for text in printed for one in dates.find(text, order)}
+        return found | ({normal} if normal else set()) or None
+    if field.type == "time":
+        return {one.value.isoformat() for text in printed for one in times.find(text)} or None
+    if field.type == "money":
+        if normal is not None:
+            return {Decimal(str(normal))}
+        return {one.value for text in printed for one in numbers.find(text)} or None
+    return {key_of(field, text) for text in printed}
+
+
+def key_of(field: Field, value: Any) -> Any:
+    """A value as it is compared: numbers as numbers, telephone numbers by their digits, words by letters and digits."""
+    if field.type == "money":
+        return Decimal(str(value))
+    if field.type in ("date", "time"):
+        return value
+    if getattr(field, "kind", "") == "phone":
+        return "".join(char for char in str(value) if char.isdigit())
+    return texts.squash(str(value))
