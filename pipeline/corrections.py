@@ -14,12 +14,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from pipeline import besides, disk, rules
 from pipeline.errors import BusyError, ScanmillError, StorageError
-from pipeline.fields import Field, is_empty, leaf_values
+from pipeline.fields import Field, coerce_object, is_empty, leaf_values
 from pipeline.job import Job
 from pipeline.lock import writing
 from pipeline.records import from_json, to_json
@@ -86,7 +87,7 @@ def check(draft: Draft, changes: Mapping[str, Any], rows: Rows | None = None) ->
     moved = _Moved(rows or {})
     data, raw = _copied(record.data), _copied(draft.raw.data)
     for name, order in moved.rows.items():
-        fresh = {key: each.coerce(None).value for key, each in getattr(fields.get(name), "fields", {}).items()} or None
+        fresh = coerce_object(getattr(fields.get(name), "fields", {}), {}).value or None
         for tree in (data, raw):
             tree[name] = [_copied((tree.get(name) or [])[old]) if old is not None else _copied(fresh) for old in order]
     known = {path: each for path, each, _ in leaf_values(fields, data)}
@@ -99,8 +100,10 @@ def check(draft: Draft, changes: Mapping[str, Any], rows: Rows | None = None) ->
         if found:
             problems[path] = "; ".join(f"{problem.message}." for problem in found)
         else:
-            _put(data, path, value)
-            _put(raw, path, value)
+            for tree in (data, raw):
+                _put(tree, path, value)
+                if beside := known[path].BESIDE:
+                    _put(tree, path + beside, _print(draft, path, path + beside, value, answer))
     touched = {path for path in changes if path not in problems}
     issues = [replace(issue, path=new) for issue in record.issues if (new := moved.path(issue.path)) is not None]
     kept = [issue for issue in issues if issue.code not in _JUDGED_ANEW and issue.path not in touched]
@@ -112,6 +115,14 @@ def check(draft: Draft, changes: Mapping[str, Any], rows: Rows | None = None) ->
         "evidence": {path: seen for path, seen in moved.keys(record.evidence) if path in filled or path in touched},
     }
     return Checked(replace(record, data=data, **changed), replace(draft.raw, data=raw, **changed), problems)
+
+
+def _print(draft: Draft, path: str, beside: str, value: Any, answer: Any) -> str | None:
+    """How a value is printed that somebody wrote: as they wrote it; as the machine saw it where it is set back."""
+    first: dict[str, Any] = {each.path: each.machine for each in draft.raw.corrections}
+    if path in first and first[path] == _plain(value):
+        answer = first.get(beside, answer)
+    return None if value is None else str(answer)
 
 
 def save(
@@ -314,4 +325,6 @@ def _plain(value: Any) -> Any:
         return {key: _plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(each) for each in value]
+    if isinstance(value, float):
+        return Decimal(repr(value))
     return value.isoformat() if hasattr(value, "isoformat") else value

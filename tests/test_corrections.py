@@ -149,6 +149,41 @@ def test_a_value_set_back_is_no_correction(root: Path) -> None:
     assert save(root, draft, {"supplier.name": "Aurora"}).record.corrections == ()
 
 
+MEASURED = Job.model_validate(
+    {
+        "name": "invoice",
+        "fields": {
+            "pressure": {"type": "measure", "unit": "kPa"},
+            "rows": {"type": "list", "fields": {"weight": {"type": "measure", "unit": "kg"}}},
+        },
+    }
+)
+
+
+def measured(root: Path) -> Draft:
+    data = {"pressure": 1.15, "pressure_printed": "1.15 kPa", "rows": [{"weight": 2.0, "weight_printed": "2 kg"}]}
+    commit(root, [record(data=data, confidence={}, evidence={}, issues=())], MEASURED)
+    return open_draft(root, MEASURED, record().document.id, None)
+
+
+def test_what_a_person_writes_for_a_measure_is_how_it_is_printed(tmp_path: Path) -> None:
+    draft = save(tmp_path, measured(tmp_path), {"pressure": "1.3 MPa", "rows[0].weight": ""}, {"rows": [0, None]})
+    written = pq.read_table(next((tmp_path / "results" / "invoice").iterdir())).to_pylist()[0]
+    assert (written["pressure"], written["pressure_printed"]) == (1300.0, "1.3 MPa")
+    assert written["rows"] == [{"weight": None, "weight_printed": None}] * 2
+    assert {change.path: change.machine for change in draft.record.corrections if "pressure" in change.path} == {
+        "pressure": Decimal("1.15"),
+        "pressure_printed": "1.15 kPa",
+    }
+
+
+def test_a_measure_that_is_set_back_has_its_print_again(tmp_path: Path) -> None:
+    draft = save(tmp_path, measured(tmp_path), {"pressure": "1.3"})
+    back = save(tmp_path, draft, {"pressure": "1.15"})
+    assert back.record.data["pressure_printed"] == "1.15 kPa"
+    assert back.record.corrections == ()
+
+
 def test_making_the_table_again_keeps_corrections(root: Path) -> None:
     save(root, opened(root), {"number": "R-9"}, approve=True)
     before = row(root)

@@ -232,6 +232,33 @@ def test_rows_are_added_and_dropped(chrome: Any, address: str, here: Path) -> No
     assert {change["path"] for change in record(here, "no_number.pdf")["corrections"]} == {"number", "lines"}
 
 
+def test_what_was_typed_is_there_again_until_it_is_left_on_purpose(chrome: Any, address: str, here: Path) -> None:
+    with visit(chrome, address) as page:
+        page.on("dialog", lambda asked: asked.accept())
+        open_record(page, "fine.pdf")
+        field(page, "number").fill("A-100 b")
+        page.get_by_title("Drop this row").first.click()
+        field(page, "lines[0].amount").fill("much")
+        page.keyboard.press("Enter")
+        page.get_by_text('amount: "much" does not read').wait_for()  # below its row, by name
+        page.get_by_role("link", name="Runs").click()
+        page.get_by_text("Past runs").wait_for()
+        page.get_by_role("link", name="Review").click()
+        open_record(page, "fine.pdf")
+        page.get_by_text("What you changed here is not saved yet.").wait_for()
+        assert field(page, "number").input_value() == "A-100 b"
+        assert field(page, "lines[0].item").input_value() == "nuts"
+        field(page, "lines[0].amount").fill("12.50")
+        page.keyboard.press("Control+s")
+        page.get_by_text("Saved.").wait_for()
+        field(page, "number").fill("A-100 c")
+        page.keyboard.press("Enter")
+        page.keyboard.press("Escape")
+        open_record(page, "fine.pdf")
+        assert field(page, "number").input_value() == "A-100 b"
+    assert (rows(here)["fine.pdf"]["number"], len(rows(here)["fine.pdf"]["lines"])) == ("A-100 b", 1)
+
+
 def test_an_original_that_is_gone_is_said_kindly_and_a_failed_one_says_what_to_do(
     chrome: Any, address: str, here: Path
 ) -> None:

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
+from pipeline.corrections import open_draft, save
 from pipeline.errors import ConfigError, DocumentError
 from pipeline.job import Job
 from pipeline.settings import Limits, Settings
@@ -25,6 +26,7 @@ pytest.importorskip("streamlit", reason="needs the page's packages: pip install 
 
 from web.export import _safe, csv
 from web.form import form, printed
+from web.nights import checked, together
 from web.overview import Filter, chosen, overview
 from web.password import hashed, right
 from web.place import Place
@@ -103,11 +105,11 @@ def test_an_original_is_known_by_its_bytes_not_by_its_name(tmp_path: Path) -> No
     assert original(tmp_path, document(b"two", "../../a.pdf")) is None
 
 
-def commit(root: Path, name: str, data: dict[str, Any], **more: Any) -> None:
+def commit(root: Path, name: str, data: dict[str, Any], job: Job = JOB, **more: Any) -> None:
     known: dict[str, Any] = {"confidence": {}, "evidence": {}, "issues": (), "error": None} | more
-    told = {"run": "night", "job_digest": JOB.digest}
+    told = {"run": "night", "job_digest": job.digest}
     made = Record(document(name.encode(), name), "bill", None, (1,), data, provenance=told, **known)
-    table = Table(root, JOB)
+    table = Table(root, job)
     table.add(Store(root).commit([made]))
     table.flush()
 
@@ -129,6 +131,35 @@ def test_the_list_has_the_lowest_confidence_of_all_values_and_the_doubtful_first
     assert chosen(overview(tmp_path), Filter(status="failed")).num_rows == 1
     assert chosen(overview(tmp_path / "empty"), Filter(text="x")).to_pylist() == []
     assert csv(tmp_path, chosen(overview(tmp_path), Filter())).startswith(b"\xef\xbb\xbf")
+
+
+def test_how_right_it_was_is_counted_by_day_from_what_people_settled(tmp_path: Path) -> None:
+    job = Job.model_validate(
+        {"name": "bill", "fields": {"number": {"type": "text"}, "weight": {"type": "measure", "unit": "kg"}}}
+    )
+    ways: dict[str, dict[str, Any]] = {"a": {"approve": True}, "b": {"changes": {"weight": "2 t"}}, "untouched": {}}
+    for name, way in ways.items():
+        data = {"number": name, "weight": 1.5, "weight_printed": "1.5 kg"}
+        commit(tmp_path, name, data, job=job)
+        if way:
+            draft = open_draft(tmp_path, job, document(name.encode(), name).id, None)
+            save(tmp_path, draft, way.pop("changes", {}), **way)
+    ((day, _),) = Store(tmp_path).days(job)
+    days = checked(tmp_path, job)
+    told = {"records checked": 2, "values": 4, "corrected": 1, "right": 0.75}  # a measure and its print are one value
+    assert days == [{"job": "bill", "day": day.isoformat(), **told}]
+    assert together([*days, *days])["right"] == 0.75
+    assert together([*days, *days])["records checked"] == 4
+
+
+def test_what_a_job_calls_its_keys_is_not_said_to_who_reviews(tmp_path: Path) -> None:
+    long = Issue("not_allowed", "number", '"A (maximum" is longer than 5 characters (max_length)')
+    rule = Issue("rule_failed", "total", "total > 0 does not hold: total is -1")
+    commit(tmp_path, "odd.pdf", {"number": None, "lines": []}, issues=(long, rule))
+    reasons = form(open_draft(tmp_path, JOB, document(b"odd.pdf", "").id, None))["reasons"]
+    assert reasons["number"]["words"] == ['"A (maximum" is longer than 5 characters.']
+    assert reasons["total"]["words"] == ["The rule total > 0 does not hold: total is -1."]
+    assert chosen(overview(tmp_path), Filter()).to_pylist()[0]["issue"].endswith("longer than 5 characters")
 
 
 @pytest.mark.parametrize("given", ["=1+1", "@SUM(A1)", "+cmd|' /C calc'!A0", "-2+3+cmd"])
@@ -161,8 +192,6 @@ def test_what_the_form_shows_is_read_back_as_the_same_value(total: Decimal, day:
 
 def test_names_and_values_of_documents_are_only_text_in_the_form(tmp_path: Path) -> None:
     commit(tmp_path, "a\u202efdp.exe", {"number": "<script>", "lines": []})
-    from pipeline.corrections import open_draft
-
     shown = form(open_draft(tmp_path, JOB, document("a\u202efdp.exe".encode(), "").id, None))
     assert shown["name"] == "a⟨202E⟩fdp.exe"
     assert shown["fields"][0]["value"] == "<script>"  # review.js sets text, never HTML

@@ -1,24 +1,30 @@
 """A record as a form: every single value with its place on the page, and in words what is doubtful about it."""
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from pipeline.corrections import Checked, Draft
+from pipeline.corrections import Draft, Rows, check
 from pipeline.errors import DOCUMENT_ERRORS
 from pipeline.fields import Field
-from pipeline.types import Record
+from pipeline.types import Issue, Record
 from pipeline.webpage import words
 from web.look import moment
+from web.overview import JOB_KEYS
 
 BAD = ("missing", "rule_failed", "wrong_type", "not_allowed")
 _LONG = ("prose", "markdown", "code")
 
 
-def form(draft: Draft, checked: Checked | None = None) -> dict[str, Any]:
-    """Plain JSON for review.js. With `checked`, what a person has changed and not yet saved is judged too."""
-    record = checked.record if checked else draft.record
-    problems = dict(checked.problems) if checked else {}
+def form(draft: Draft, changes: Mapping[str, Any] | None = None, rows: Rows | None = None) -> dict[str, Any]:
+    """Plain JSON for review.js. `changes` and `rows` are what a person has typed and not yet saved: it is judged and
+    goes along, beside the values as they are saved, so that a form that is opened again goes on where it was left.
+    """
+    record, saved, problems = draft.record, draft.record, {}
+    if changes or rows:
+        checked = check(draft, changes or {}, rows)
+        record, saved, problems = checked.record, check(draft, {}, rows).record, dict(checked.problems)
     return {
         "id": f"{record.job}/{record.document.id}/{record.page or 0}",
         "version": draft.version,
@@ -32,7 +38,9 @@ def form(draft: Draft, checked: Checked | None = None) -> dict[str, Any]:
         "pages": list(record.pages),
         "reasons": _reasons(record, problems),
         "boxes": _boxes(record, problems),
-        "fields": [_entry(name, each, record.data.get(name), name, record) for name, each in draft.job.fields.items()],
+        "fields": [_entry(name, each, saved.data.get(name), name, saved) for name, each in draft.job.fields.items()],
+        "changes": dict(changes or {}),
+        "rows": {name: list(order) for name, order in (rows or {}).items()},
     }
 
 
@@ -130,7 +138,7 @@ def _notes(record: Record) -> list[dict[str, str]]:
         notes.append({"level": "doubt", "text": "It was not read, so there is nothing here to correct or accept."})
     for issue in record.issues:
         if not issue.path:
-            notes.append({"level": _level(issue.code), "text": _sentence(issue.message)})
+            notes.append({"level": _level(issue.code), "text": _reason(issue)})
     return notes
 
 
@@ -141,7 +149,7 @@ def _reasons(record: Record, problems: Mapping[str, str]) -> dict[str, dict[str,
         if issue.path:
             each = found.setdefault(issue.path, {"level": "doubt", "words": []})
             each["level"] = "bad" if "bad" in (each["level"], _level(issue.code)) else "doubt"
-            each["words"].append(_sentence(issue.message))
+            each["words"].append(_reason(issue))
     for path, said in problems.items():
         found.setdefault(path, {"words": []})
         found[path] |= {"level": "bad", "words": [_sentence(said)], "refused": True}
@@ -152,8 +160,13 @@ def _level(code: str) -> str:
     return "bad" if code in BAD else "doubt"
 
 
+def _reason(issue: Issue) -> str:
+    """A rule begins with the name of a field, whose letters stay as the job has them."""
+    return _sentence(f"the rule {issue.message}" if issue.code == "rule_failed" else issue.message)
+
+
 def _sentence(text: str) -> str:
-    said = words(text).replace(" (review_below)", "").strip()
+    said = re.sub(JOB_KEYS, "", words(text)).strip()
     return said[:1].upper() + said[1:] + ("" if said.endswith((".", "…", "!")) else ".")
 
 

@@ -2,13 +2,16 @@
 
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import simplejson
+
+from pipeline.fields import column, is_empty, leaf_values, leaves
+from pipeline.job import Job
 
 KEPT = 5000
 
@@ -100,25 +103,37 @@ def by_day(found: Sequence[Run]) -> list[dict[str, Any]]:
     return told
 
 
-def checked(root: Path, job: str) -> dict[str, Any] | None:
-    """Of the records that a person approved or corrected: how many, their values, and the share nobody changed."""
-    records = values = changed = 0
-    for path in (root / "records" / job).glob("*.json"):
+def checked(root: Path, job: Job) -> list[dict[str, Any]]:
+    """One dict a day, the oldest first, of the records that a person approved or corrected: job, day, records checked,
+    values, corrected, and right, the share of the values that nobody changed.
+    """
+    days: dict[str, list[tuple[int, int]]] = {}
+    prints = {path + leaf.BESIDE for path, leaf in leaves(job.fields) if leaf.BESIDE}  # they follow their values
+    for path in (root / "records" / job.name).glob("*.json"):
         try:
             text = path.read_text("utf-8")
             if '"corrections": [' not in text and '"approved": {' not in text:
                 continue
             told = simplejson.loads(text)
-            corrected = {each["path"] for each in told.get("corrections") or ()}
+            corrected = {each["path"] for each in told.get("corrections") or () if column(each["path"]) not in prints}
             if not corrected and not told.get("approved"):
                 continue
-            sure = {path for path, leaf in told["fields"].items() if leaf.get("confidence") is not None}
+            given = {path for path, _, value in leaf_values(job.fields, told["data"]) if not is_empty(value)}
+            days.setdefault(str(told["day"]), []).append((len(corrected | given), len(corrected)))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):  # no record of ours
             continue
-        records += 1
-        values += len(corrected | sure)
-        changed += len(corrected)
-    if not records:
-        return None
+    return [_right(job.name, day, days[day]) for day in sorted(days)]
+
+
+def together(days: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The same of all days of a job."""
+    told = _right(days[0]["job"], "", [(day["values"], day["corrected"]) for day in days])
+    return told | {"records checked": sum(day["records checked"] for day in days)}
+
+
+def _right(job: str, day: str, counts: Sequence[tuple[int, int]]) -> dict[str, Any]:
+    values, changed = (sum(each[place] for each in counts) for place in (0, 1))
     right = (values - changed) / values if values else None
-    return {"job": job, "records checked": records, "values": values, "corrected": changed, "right": right}
+    return {
+        "job": job, "day": day, "records checked": len(counts), "values": values, "corrected": changed, "right": right,
+    }  # fmt: skip

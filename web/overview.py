@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 FILES_KEPT = 2000
 SAID = 3  # values that stand for a record in the list
+JOB_KEYS = r" \((?:review_below|max_length|minimum|maximum)\)"  # for who writes jobs; who reviews need not know them
 _COLUMNS = dict.fromkeys(("job", "day", "document_id", "source", "status", "issue", "said", "text"), "string") | {
     "page": "int32",
     "sure": "float64",
@@ -94,7 +95,7 @@ def _flat(path: Path, changed: int, size: int) -> "pa.Table":
     error = pc.struct_field(table["error"].combine_chunks(), "code")
     for code, known in DOCUMENT_ERRORS.items():
         error = pc.if_else(pc.equal(error, code), known.cause, error)
-    issue = pc.coalesce(pc.replace_substring(one, " (review_below)", ""), error, pa.scalar(""))
+    issue = pc.coalesce(pc.replace_substring_regex(one, JOB_KEYS, ""), error, pa.scalar(""))
     everything = [table["source"].combine_chunks(), issue, *words]
     return pa.table(
         {

@@ -11,6 +11,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   if (!same) build()
   host.building = false
   host.now = form
+  window.onbeforeunload = event => { commit(); if (dirty()) event.preventDefault() }
   host.data = data
   host.sent = false
   judge()
@@ -18,8 +19,9 @@ export default function ({ data, parentElement, setTriggerValue }) {
   function build() {
     host.building = true
     host.sheet?.close()
-    host.answers = {}
-    host.rows = {}
+    host.answers = { ...form.changes }
+    host.rows = { ...form.rows }
+    host.leftOpen = dirty()
     host.page = firstPage()
     host.replaceChildren()
     const head = make("header")
@@ -94,14 +96,23 @@ export default function ({ data, parentElement, setTriggerValue }) {
   function drawFields() {
     const before = host.building
     host.building = true
+    host.whys = new Map()
     host.form.replaceChildren(...host.fields.map(draw))
     host.building = before
+  }
+
+  // where the reasons of a field are told; inside a list its name stands before them
+  function why(path, name = "") {
+    const made = make("div", undefined, "why")
+    host.whys.set(path, { made, name })
+    return made
   }
 
   function draw(field) {
     if (field.group) {
       const made = make("fieldset")
-      made.append(make("legend", field.name), ...field.group.map(draw))
+      made.dataset.of = field.path
+      made.append(make("legend", field.name), why(field.path), ...field.group.map(draw))
       return made
     }
     if (field.columns) return drawRows(field)
@@ -109,7 +120,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     const made = input(field, field)
     made.id = label.htmlFor = `field-${field.path}`
     if (field.hint) label.title = field.hint
-    box.append(made, make("div", undefined, "why"))
+    box.append(made, why(field.path))
     line.append(label, box)
     line.dataset.of = field.path
     return line
@@ -127,24 +138,25 @@ export default function ({ data, parentElement, setTriggerValue }) {
     head.append(make("th"))
     table.append(head)
     field.rows.forEach((row, index) => {
-      const line = make("tr")
+      const line = make("tr"), below = make("tr"), told = make("td")
+      told.colSpan = field.columns.length + 1
       row.forEach((leaf, at) => {
         const cell = make("td")
         cell.dataset.of = leaf.path
-        cell.append(input(leaf, field.columns[at]), make("div", undefined, "why"))
+        cell.append(input(leaf, field.columns[at]))
         line.append(cell)
+        told.append(why(leaf.path, field.columns[at].name))
       })
-      const cell = make("td")
-      if (form.editable) cell.append(button("×", "Drop this row", () => reorder(field, order => order.splice(index, 1))))
-      cell.firstChild?.setAttribute("tabindex", "-1")
+      const cell = make("td", undefined, "drop")
+      if (form.editable) cell.append(button("×", "Drop this row", () => reorder(field, order => order.splice(index, 1), index)))
       line.append(cell)
-      table.append(line)
+      below.append(told)
+      table.append(line, below)
     })
     rows.append(table)
-    const why = make("div", undefined, "why")
     made.dataset.of = field.path
-    made.append(make("legend", field.name), rows, why)
-    if (form.editable) made.append(button("+ row", "Add a row", () => reorder(field, order => order.push(null)), "add"))
+    made.append(make("legend", field.name), rows, why(field.path))
+    if (form.editable) made.append(button("+ row", "Add a row", () => reorder(field, order => order.push(null), field.rows.length), "add"))
     return made
   }
 
@@ -176,8 +188,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
     send("check")
   }
 
-  function reorder(field, change) {
-    // rows are known by their old number; what was typed goes with its row
+  function reorder(field, change, place) {
+    // rows are known by their old number; what was typed goes with its row; `place` is the row to go on with
     const order = host.rows[field.path] || field.rows.map((_, index) => index)
     const typed = field.rows.map(row => row.map(leaf => host.answers[leaf.path] ?? leaf.value))
     for (const row of field.rows) for (const leaf of row) delete host.answers[leaf.path]
@@ -193,7 +205,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
       return { path, value: first }
     }))
     drawFields()
-    control(`${field.path}[${wanted.length - 1}]${field.columns[0].key ? `.${field.columns[0].key}` : ""}`)?.focus()
+    const at = Math.min(place, wanted.length - 1)
+    controls().find(each => each.dataset.path.startsWith(`${field.path}[${at}]`))?.focus()
     send("check")
   }
 
@@ -201,7 +214,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   function send(what) {
     host.say("said", { do: what, id: host.now.id, version: host.now.version, changes: host.answers, rows: host.rows, at: Date.now() })
   }
-  const dirty = () => Object.keys(host.answers).length > 0 || Object.keys(host.rows).length > 0
+  function dirty() { return Object.keys(host.answers).length > 0 || Object.keys(host.rows).length > 0 }
   function commit() {
     const active = parentElement.activeElement
     if (active?.dataset?.path && active.value !== active.dataset.first) host.answers[active.dataset.path] = active.value
@@ -223,14 +236,18 @@ export default function ({ data, parentElement, setTriggerValue }) {
     const gather = field => field.group ? field.group.forEach(gather) : field.columns ? field.rows.flat().forEach(leaf => leaves.set(leaf.path, leaf)) : leaves.set(field.path, field)
     form.fields.forEach(gather)
     for (const each of host.form.querySelectorAll("[data-of]")) {
-      const path = each.dataset.of, reason = reasons[path], leaf = leaves.get(path)
-      each.classList.toggle("bad", reason?.level === "bad")
-      each.classList.toggle("doubt", reason?.level === "doubt")
-      const why = each.tagName === "FIELDSET" ? each.lastElementChild.classList.contains("why") ? each.lastElementChild : each.querySelector(":scope > .why") : each.querySelector(".why")
-      why.replaceChildren(...(reason?.words || []).map(text => make("div", text, reason.level)))
-      if (leaf?.corrected) why.append(make("div", `machine: ${leaf.machine || "nothing"} · ${leaf.corrected}`, "soft"))
+      const level = reasons[each.dataset.of]?.level
+      each.classList.toggle("bad", level === "bad")
+      each.classList.toggle("doubt", level === "doubt")
+    }
+    for (const [path, { made, name }] of host.whys) {
+      const reason = reasons[path], leaf = leaves.get(path), before = name && `${name}: `
+      made.replaceChildren(...(reason?.words || []).map(text => make("div", before + text, reason.level)))
+      if (leaf?.corrected) made.append(make("div", `${before}machine: ${leaf.machine || "nothing"} · ${leaf.corrected}`, "soft"))
     }
     const notes = [...data.told, ...form.notes]
+    for (const [path, { level, words }] of Object.entries(reasons)) if (!host.whys.has(path)) notes.push({ level, text: `${path}: ${words.join(" ")}` })
+    if (host.leftOpen && dirty()) notes.unshift({ level: "doubt", text: "What you changed here is not saved yet." })
     if (form.approved) notes.push({ level: "good", text: `Approved: ${form.approved}` })
     host.notes.replaceChildren(...notes.map(note => make("div", note.text, `note ${note.level}`)))
     for (const [name, each] of Object.entries(host.acts)) each.disabled = (name === "save" || name === "approve") && !form.editable
@@ -238,6 +255,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
     if (host.at) host.sheet.light(host.at)
     host.dataset.judged = data.round
   }
+
+  return () => { window.onbeforeunload = null; host.sheet?.close(); host.now = undefined }
 
   function keyed(event) {
     const made = event.target.dataset?.path !== undefined ? event.target : null

@@ -6,7 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from pipeline.corrections import Checked, Draft, Overtaken, check, open_draft, save
+from pipeline.corrections import Draft, Overtaken, check, open_draft, save
 from pipeline.errors import BusyError
 from web import export, look
 from web.form import form
@@ -123,7 +123,6 @@ def _record(key: str) -> None:
     if draft is None or re.match(PLACES, draft.record.document.name):  # a conversation is its visitor's alone
         _lost("No record has this address.")
         return
-    checked = _typed(key, draft)
     part = st.components.v2.component(
         "scanmill_review",
         html='<div id="review"></div>',
@@ -133,7 +132,7 @@ def _record(key: str) -> None:
     order = _order()
     place = f"{order.index(key) + 1} of {len(order)}" if key in order else ""
     data = {
-        "form": form(draft, checked),
+        "form": form(draft, *_typed(key, draft)),
         "told": told,
         "pictures": f"scan/{key}/",
         "place": place,
@@ -151,12 +150,12 @@ def _lost(why: str) -> None:
         st.rerun(scope="fragment")
 
 
-def _typed(key: str, draft: Draft) -> Checked | None:
-    """What was changed in the form and is not saved yet, judged; None where nothing was."""
+def _typed(key: str, draft: Draft) -> tuple[dict[str, Any], dict[str, list[int | None]]]:
+    """What was changed in the form and is not saved yet: values by path, and the order of rows."""
     kept = st.session_state.get("review_typed")
     if not kept or kept["id"] != key or kept["version"] != draft.version:
-        return None
-    return check(draft, kept["changes"], _rows(kept))
+        return {}, {}
+    return kept["changes"], _rows(kept)
 
 
 def _rows(said: dict[str, Any]) -> dict[str, list[int | None]]:
@@ -178,6 +177,8 @@ def _hear_record(said: dict[str, Any], key: str, draft: Draft, order: list[str])
         return
     if said["do"] != "check":
         st.session_state["review_told"] = []
+    if said["do"] in ("back", "next", "previous"):  # the visitor was asked whether to leave it unsaved
+        st.session_state["review_typed"] = None
     match said["do"]:
         case "check":
             st.session_state["review_typed"] = said

@@ -183,14 +183,31 @@ def _people(place: Place) -> None:
         if not st.toggle("Count", help="Reads every record: a few seconds for many thousands.", key="count-right"):
             return
         with st.spinner("Reading records …"):
-            rows = [told for name in place.jobs() if (told := nights.checked(place.root, name)) is not None]
-        if rows:
+            found = [days for job in place.jobs().values() if (days := nights.checked(place.root, job))]
+        if found:
             st.dataframe(
-                rows, hide_index=True, column_config={"right": st.column_config.NumberColumn(format="percent")}
-            )
+                [nights.together(days) for days in found], hide_index=True,
+                column_order=["job", "records checked", "values", "corrected", "right"],
+                column_config={"right": st.column_config.NumberColumn(format="percent")},
+            )  # fmt: skip
             st.caption("Right: values of approved or corrected records that nobody had to change.")
+            _right_by_day([day for days in found for day in days])
         else:
             st.caption("Nobody has approved or corrected a record yet. Do so under Review.")
+
+
+def _right_by_day(days: Sequence[Mapping[str, Any]]) -> None:
+    import altair as alt
+    import pandas as pd
+
+    line = alt.Chart(pd.DataFrame(days)).mark_line(point=True).encode(
+        x=alt.X("day:O", title=None, axis=alt.Axis(labelAngle=0, labelOverlap=True)),
+        y=alt.Y("right:Q", title=None, axis=alt.Axis(format=".0%"), scale=alt.Scale(zero=False)),
+        color=alt.Color("job:N", title=None),
+        tooltip=["job", "day", "records checked", alt.Tooltip("right:Q", format=".1%")],
+    )  # fmt: skip
+    st.markdown("**Right, by the day on which it was read**")
+    st.altair_chart(line.properties(height=PLOT_PX), width="stretch")
 
 
 def _past(root: Path, runs: Sequence[nights.Run]) -> None:
