@@ -155,11 +155,11 @@ class History:
         like = "%" + search.strip().replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
         with self._open() as base:
             found = base.execute(
-                "SELECT id, began_at, title FROM conversation AS c WHERE owner = ?1 AND ("
+                "SELECT id, began_at, title FROM conversation AS c WHERE owner = :owner AND ("
                 "EXISTS (SELECT 1 FROM turn WHERE conversation = c.id "
-                "AND (question LIKE ?2 ESCAPE '\\' OR answer LIKE ?2 ESCAPE '\\')) "
-                "OR EXISTS (SELECT 1 FROM picture WHERE conversation = c.id AND name LIKE ?2 ESCAPE '\\')) "
-                "ORDER BY began_at DESC, id DESC LIMIT ?3", (owner, like, most),
+                "AND (question LIKE :like ESCAPE '\\' OR answer LIKE :like ESCAPE '\\')) "
+                "OR EXISTS (SELECT 1 FROM picture WHERE conversation = c.id AND name LIKE :like ESCAPE '\\')) "
+                "ORDER BY began_at DESC, id DESC LIMIT :most", {"owner": owner, "like": like, "most": most},
             )  # fmt: skip
             return [Conversation(*row) for row in found]
 
