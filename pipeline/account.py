@@ -230,10 +230,14 @@ class Account:
         return jobs
 
     def faults(self) -> list[str]:
+        """What could not be taken, and what does not add up."""
+        return [*self.stuck, *self.imbalance()]
+
+    def imbalance(self) -> list[str]:
         """What does not add up, in sentences; empty when taken = done + failed + duplicate + given back, one by one."""
         counts = Counter(entry.outcome for entry in self.entries)
         parts = [(counts[outcome], outcome) for outcome in OUTCOMES]
-        found = list(self.stuck)
+        found = []
         if self._taken != len(self.entries):
             total = " + ".join(f"{count} {outcome}" for count, outcome in parts)
             found.append(f"{self._taken} documents were taken, but {total} make {len(self.entries)}.")

@@ -23,6 +23,7 @@ from pipeline.scoring import Score
 from pipeline.types import Record
 
 UNUSED = 8  # label keys that are named
+FAULTS = 20  # of a run that are told one by one
 WIDEST = 24  # a column of a table of records
 PLAIN_LINE_S = 30.0  # in cron's mail: a line of counts every half minute
 STATUS_STYLE = {"ok": "green", "review": "yellow", "failed": "red", "duplicate": "dim", "given back": "dim"}
@@ -113,17 +114,24 @@ class Screen:
         if not counts["taken"] and not account.stuck:
             out.print(f"Nothing {'else ' if account.left else ''}waits in {safe(root / 'inbox')}.")
             return
+        if counts["taken"]:
+            self._sum(counts)
+        faults = account.faults()
+        for fault in faults[:FAULTS]:
+            out.print(f"[red]{safe(fault)}[/]")
+        if len(faults) > FAULTS:
+            out.print(f"[red]… and {len(faults) - FAULTS} more; the JSON file beside the report has them all.[/]")
+        if account.written:
+            out.print(f"report: {safe(account.written)}")
+
+    def _sum(self, counts: Mapping[str, Any]) -> None:
         outcomes = [key for key in ("done", "failed", "duplicate", "given_back") if counts[key]]
         ends = ", ".join(f"{counts[key]} {key.replace('_', ' ')}" for key in outcomes)
         of_records = ", ".join(f"{count} {status}" for status, count in counts["records"].items() if count)
-        out.print(
+        self.out.print(
             f"{counted(counts['taken'], 'document')}: {ends or 'none ended'}. Records: {of_records or 'none'}. "
             f"{counted(counts['pages'], 'page')} in {counts['seconds']:.1f} s."
         )
-        for fault in account.faults():
-            out.print(f"[red]{safe(fault)}[/]")
-        if account.written:
-            out.print(f"report: {safe(account.written)}")
 
 
 class ToScreen(logging.Handler):

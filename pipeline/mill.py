@@ -65,6 +65,7 @@ class Mill:
         self._engine_line, self._listener = engine_line, listener
         self._boxes, self._waits = by_inbox(model, jobs)
         self._store = Store(settings.root)
+        self._stuck: set[str] = set()  # what the last account says could not be taken
 
     def __enter__(self) -> Self:
         settings, root = self._settings, self._settings.root
@@ -142,7 +143,7 @@ class Mill:
         self._listener.note("nothing to do: the engine is unloaded, until something is dropped")
 
     def batch(self, limit: int | None = None, stop: Callable[[], bool] = lambda: False) -> Account:
-        """Drains the inbox once and writes the account under runs/ when anything was taken.
+        """Drains the inbox once and writes the account under runs/ when anything was taken, or newly could not be.
 
         Raises ModelError when the engine gave up; the account is written then too. Raises StorageError.
         """
@@ -172,10 +173,12 @@ class Mill:
     def _settle(self, account: Account) -> None:
         if not self._lock.exclusive:
             self._agree()
-        account.stuck.extend(self._inbox.boxes.stuck.values())
+        stuck = self._inbox.boxes.stuck
+        account.stuck.extend(stuck.values())
         account.finish()
-        if account.summary()["taken"] or account.stuck:
+        if account.summary()["taken"] or stuck.keys() - self._stuck:
             report.write(account, self._settings.root)
+        self._stuck = set(stuck)
         self._listener.ended(account)
 
 

@@ -91,6 +91,7 @@ def report(account: Account, root: Path, json_name: str = "") -> str:
             "record_links": [webpage.link(root / path, folder) for path in entry.records],
         }
 
+    jobs = account.by_job()
     order = {"failed": 0, "review": 1}
     doubtful = sorted(
         (entry for entry in account.entries if entry.needs_a_look),
@@ -102,8 +103,9 @@ def report(account: Account, root: Path, json_name: str = "") -> str:
         {
             "counts": account.summary(),
             "account": account,
-            "faults": account.faults(),
-            "jobs": account.by_job(),
+            "imbalance": account.imbalance(),
+            "jobs": {job: counts for job, counts in jobs.items() if any(counts.values())},
+            "idle": [job for job, counts in jobs.items() if not any(counts.values())],
             "json_name": json_name,
             "pace": pace(account),
             "busy": busy(account),

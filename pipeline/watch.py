@@ -1,5 +1,6 @@
 """Drain, then wait until there is something to drain. Events are hints that make it quick; the rescan is the truth."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -7,12 +8,16 @@ from pathlib import Path
 
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver
 from watchdog.observers.polling import PollingObserver
 
 from pipeline.account import Account
 from pipeline.mill import Mill
 
 TICK_S = 0.5  # how soon a stop is noticed while nothing happens
+
+
+log = logging.getLogger("scanmill")
 
 
 class _Hint(FileSystemEventHandler):
@@ -32,15 +37,13 @@ def watch(
     idle_s: float | None = None,
     end_s: float | None = None,
 ) -> Iterator[Account]:
-    """Batches as long as `stop` is false; yields the account of each that took anything.
+    """Batches as long as `stop` is false; yields the account of each that has something to tell.
 
     `poll` looks at the folder instead of asking the kernel, for network shares that tell nothing. After `idle_s`
     seconds without a batch the engine is put to rest, after `end_s` the watch ends. Raises what a batch raises.
     """
     bell = threading.Event()
-    observer = PollingObserver(timeout=rescan_s) if poll else Observer()
-    observer.schedule(_Hint(bell), str(folder), recursive=True)
-    observer.start()
+    observer = _started(PollingObserver(timeout=rescan_s), folder, bell) if poll else _told(folder, bell, rescan_s)
     worked = tried = time.monotonic()
     resting, left = False, 0
     try:
@@ -55,6 +58,7 @@ def watch(
                 tried, resting, left = time.monotonic(), False, mill.waiting()
                 if account.summary()["taken"]:
                     worked = tried
+                if account.written:
                     yield account
             waited = 0.0
             while not stop() and waited < rescan_s and not bell.wait(TICK_S):
@@ -68,3 +72,23 @@ def watch(
     finally:
         observer.stop()
         observer.join()
+
+
+def _told(folder: Path, bell: threading.Event, rescan_s: float) -> BaseObserver:
+    """The kernel's notices; where it gives none, a look at the folder every `rescan_s`."""
+    try:
+        return _started(Observer(), folder, bell)
+    except OSError as error:
+        log.warning(
+            "The system gives no notice of new files (%s): they are looked for every %g s. "
+            "To have them at once, raise fs.inotify.max_user_instances and max_user_watches (sysctl).",
+            error.strerror or error,
+            rescan_s,
+        )
+        return _started(PollingObserver(timeout=rescan_s), folder, bell)
+
+
+def _started(observer: BaseObserver, folder: Path, bell: threading.Event) -> BaseObserver:
+    observer.schedule(_Hint(bell), str(folder), recursive=True)
+    observer.start()
+    return observer

@@ -282,6 +282,27 @@ def test_the_headline_says_what_is_to_do(entries: list[Entry], headline: str) ->
     assert headline in _Page(report(account(*entries), Path("/data"))).words
 
 
+def test_what_could_not_be_taken_is_told_and_is_no_fault_of_the_sum() -> None:
+    made = account()
+    made.stuck = [f"inbox/note/{number}.pdf: it lies on another disk." for number in range(25)]
+    made.jobs = ("note", "mark")
+    words = _Page(report(made, Path("/data"), "x.json")).words
+    assert "Nothing could be taken." in words
+    assert words.count("it lies on another disk.") == 20
+    assert "… and 5 more; x.json has them all." in words
+    assert "does not add up" not in words
+    assert "The inbox was empty" not in words
+    assert made.faults() == made.stuck == made.to_dict()["faults"]
+
+
+def test_a_job_that_had_nothing_to_do_takes_no_line_of_its_own() -> None:
+    made = account(entry("a.pdf", records=(record(),)))
+    made.jobs = ("invoice", "note", "mark")
+    words = _Page(report(made, Path("/data"))).words
+    assert words.count("0 review") == 1
+    assert "No documents for note, mark." in words
+
+
 def test_a_page_needs_nothing_but_itself() -> None:
     text = report(nasty_account(), Path("/data"))
     assert "default-src 'none'" in text

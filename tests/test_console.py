@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.console import show_records
+from pipeline.account import Account
+from pipeline.console import Screen, show_records
 from pipeline.job import parse_job
 from pipeline.types import Document, Record
 
@@ -44,3 +45,12 @@ def test_lines_of_a_text_stand_on_one_line(capsys: pytest.CaptureFixture[str]) -
     said = capsys.readouterr().out
     assert "one two" in said
     assert "x y" in said
+
+
+def test_of_thousands_that_could_not_be_taken_some_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    account = Account("echo", stuck=[f"inbox/note/{number}.pdf: no right" for number in range(10_000)])
+    Screen().report(account, Path("data"))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "inbox/note/0.pdf: no right"
+    assert lines[-1] == "… and 9980 more; the JSON file beside the report has them all."
+    assert len(lines) == 21

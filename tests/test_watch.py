@@ -1,6 +1,8 @@
 """Watching and stopping, with real processes and signals; only the model is scripted."""
 
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -118,6 +120,48 @@ def test_a_file_that_cannot_be_taken_does_not_keep_the_engine_awake(tmp_path: Pa
         before, after = stuck.said[number - 1], stuck.said[number + 1 : number + 2]
         assert before[0] == "batch"
         assert all(what == "batch" and at - before[1] >= 1.2 for what, at in after)
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv")
+def test_what_cannot_be_taken_is_told_once(command: Callable[..., list[str]], tmp_path: Path) -> None:
+    """By a user who may not look into a folder; the superuser lays down the power to do so."""
+    drop(tmp_path, "first.png", 1)
+    (tmp_path / "inbox" / "note" / "closed").mkdir(mode=0)
+    ordinary = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+    words = [*ordinary, *command("watch", rescan_s=0.3)]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
+        until(lambda: list((tmp_path / "runs").glob("*.json")))
+        for name, colour in (("second.png", 2), ("third.png", 3)):
+            time.sleep(1)  # three looks
+            drop(tmp_path, name, colour)
+            until(lambda name=name: list((tmp_path / "done").rglob(name)))
+        time.sleep(1)
+        process.send_signal(signal.SIGTERM)
+        _, told = process.communicate(timeout=10)
+    accounts = [json.loads(path.read_text()) for path in sorted((tmp_path / "runs").glob("*.json"))]
+    assert [account["counts"]["taken"] for account in accounts if account["counts"]["taken"]] == [1, 1, 1]
+    assert len(accounts) <= 4, "an account at every look"
+    assert all("closed" in account["faults"][0] for account in accounts)
+    assert "closed: Scanmill has no right" in told
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare")
+def test_without_the_system_s_notices_the_folder_is_looked_at(
+    command: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    """In a user namespace that may have no inotify at all."""
+    none = 'echo 0 > /proc/sys/user/max_inotify_instances || exit 99; exec "$@"'
+    words = ["unshare", "--user", "--map-root-user", "sh", "-c", none, "sh", *command("watch", rescan_s=0.5)]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        head = [process.stderr.readline() for _ in range(3)]
+        if process.poll() is not None:
+            pytest.skip(f"no user namespace may be made here: {head[0].strip()}")
+        drop(tmp_path, "scan.png", 1)
+        until(lambda: list((tmp_path / "done").rglob("scan.png")))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 130
+    assert "they are looked for every 0.5 s" in "".join(head)
 
 
 def test_a_nightly_run_waits_for_the_page_s_own_watch(command: Callable[..., list[str]], tmp_path: Path) -> None:
