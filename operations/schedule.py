@@ -41,6 +41,8 @@ class Plan:
         for option, value in (("--at", self.at), ("--until", self.until)):
             if value is not None and not _is_time(value):
                 found.append(Fault(option, None, "", f"{value} is not a time of day; write 02:00"))
+        if self.at is None and self.until is not None:
+            found.append(Fault("--until", None, "", "a watch always runs; leave out --until, or --watch"))
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,60}", self.name):
             found.append(Fault("--name", None, "", f"{self.name!r}: small letters, digits, - and _ only"))
         if any("\n" in text for text in (*self.command, str(self.folder), *map(str, self.writes))):
@@ -75,7 +77,10 @@ def _environment(plan: Plan) -> dict[str, str]:
 
 
 def cron_line(plan: Plan) -> str:
-    """One line; its log is for this user alone. In a crontab a % would begin the standard input, so each is escaped."""
+    """One line; its log is for this user alone, and dated, for not every end of a run leaves an account.
+
+    In a crontab a % would begin the standard input, so each is escaped.
+    """
     when = "@reboot"
     if plan.at is not None:
         hour, minute = plan.at.split(":")
@@ -83,7 +88,7 @@ def cron_line(plan: Plan) -> str:
     told = " ".join(f"{name}={shlex.quote(value)}" for name, value in _environment(plan).items())
     command = shlex.join(plan.command)
     log = shlex.quote(str(plan.root / "cron.log"))
-    line = f"umask 077; cd {shlex.quote(str(plan.folder))} && {told} {command} >> {log} 2>&1"
+    line = f"umask 077; cd {shlex.quote(str(plan.folder))} && {{ date; {told} {command}; }} >> {log} 2>&1"
     return f"{when}  " + line.replace("%", "\\%")
 
 
@@ -136,7 +141,7 @@ def units(plan: Plan) -> dict[str, str]:
         "[Timer]",
         f"OnCalendar=*-*-* {plan.at}:00" + (f" {plan.zone}" if re.fullmatch(r"\w+(/[\w+-]+)*", plan.zone) else ""),
         "AccuracySec=1min",
-        "# A night that was missed is not made up for in the morning, when `--until` has gone by.",
+        "# A night in which the machine was off is not made up for in the morning, when `--until` has gone by.",
         "Persistent=false",
         "",
         "[Install]",

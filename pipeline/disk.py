@@ -145,11 +145,12 @@ def sha256_of(place: Path, advance: Callable[[int], None] = lambda done: None) -
 
 
 def sweep(root: Path, older_s: float) -> int:
-    """Removes temporary files that a killed run left. `older_s` spares those of a run on another machine."""
+    """Removes temporary files that a killed run left. `older_s` spares those of a run on another machine; 0: none."""
     removed = 0
     with storing(root / _SCRATCH), suppress(FileNotFoundError):
         for entry in list(os.scandir(root / _SCRATCH)):
-            if time.time() - entry.stat(follow_symlinks=False).st_mtime >= older_s:
+            # a clock that was set back makes files of tomorrow
+            if not older_s or time.time() - entry.stat(follow_symlinks=False).st_mtime >= older_s:
                 os.unlink(entry.path)
                 removed += 1
     return removed

@@ -340,7 +340,9 @@ def test_the_folder_holds_parquet_only_and_leftovers_of_killed_runs_can_be_swept
     assert disk.sweep(tmp_path, 3600.0) == 1
     assert not old.exists()
     assert young.exists()  # another machine may be writing it
-    assert disk.sweep(tmp_path, 0.0) == 1
+    (tmp_path / ".tmp" / "tomorrow.json").touch()
+    os.utime(tmp_path / ".tmp" / "tomorrow.json", (time.time() + 86400,) * 2)  # the clock was set back
+    assert disk.sweep(tmp_path, 0.0) == 2
 
 
 def test_a_full_disk_is_named_and_the_old_file_stays(tmp_path: Path) -> None:
