@@ -6,8 +6,9 @@
     python benchmarks/accuracy.py learn --kinds company     learns the weights of one kind; all else stays as it is
 
 Every set is split in two halves by the hash of the file names: `dev` to develop and learn on, `kept` to measure with.
-Lines are read once and kept in --cache, so a second run takes seconds. Jobs are those of benchmarks/accuracy/*.yaml;
-the forms of funsd and xfund_zh are also asked for each of their own keys (sets `funsd_keys` and `xfund_zh_keys`).
+Lines are read once and kept in --cache until the code that reads them changes, so a second run takes a minute. Jobs are
+those of benchmarks/accuracy/*.yaml; the forms of funsd and xfund_zh are also asked for each of their own keys (sets
+`funsd_keys` and `xfund_zh_keys`).
 """
 
 import argparse

@@ -8,16 +8,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from models.ocr import answer, labels, layout, reading  # noqa: E402
+from models.ocr import answer, labels, layout, reader, reading  # noqa: E402
 from models.ocr.labels import Wanted  # noqa: E402
 from models.ocr.scene import Candidate, Scene  # noqa: E402
-from pipeline import checks, documents, pages  # noqa: E402
+from pipeline import checks, documents, pages, pdf, pictures, preprocess, textlayer, upright  # noqa: E402
 from pipeline.fields import Field, TextField  # noqa: E402
 from pipeline.job import load_jobs  # noqa: E402
 from pipeline.types import Document, Page, Wants  # noqa: E402
@@ -55,9 +56,9 @@ class Read:
     label: Mapping[str, Any]
 
 
-def lines_of(path: Path, cache: Path) -> list[tuple[int, int, list[reading.Line]]]:
-    """Width, height and lines of the first pages, from the cache where they were read before."""
-    kept = cache / path.parent.parent.name / f"{path.name}.pkl"
+def lines_of(path: Path, kept_in: Path) -> list[tuple[int, int, list[reading.Line]]]:
+    """Width, height and lines of the first pages, from the cache where the code of today read them before."""
+    kept = kept_in / _readers_digest() / path.parent.parent.name / f"{path.name}.pkl"
     if kept.exists():
         found: list[tuple[int, int, list[reading.Line]]] = pickle.loads(kept.read_bytes())
         return found[:PAGES]
@@ -74,7 +75,14 @@ def lines_of(path: Path, cache: Path) -> list[tuple[int, int, list[reading.Line]
     return found
 
 
-def documents_of(data: Path, cache: Path, names: Sequence[str]) -> Iterator[Read]:
+@cache
+def _readers_digest() -> str:
+    """Of all code between a file and its lines: what another code read is read again."""
+    parts = (documents, pages, pdf, pictures, preprocess, reader, reading, textlayer, upright)
+    return hashlib.sha256(b"".join(Path(str(part.__file__)).read_bytes() for part in parts)).hexdigest()[:12]
+
+
+def documents_of(data: Path, kept_in: Path, names: Sequence[str]) -> Iterator[Read]:
     """Every labelled document of the sets, with the candidates of every labelled field."""
     jobs = {job.name: job for job in load_jobs(ROOT / "benchmarks" / "accuracy")}
     for name in names:
@@ -84,7 +92,7 @@ def documents_of(data: Path, cache: Path, names: Sequence[str]) -> Iterator[Read
         for number, row in enumerate(rows):
             fields: Mapping[str, Field] = _keys(row) if name.endswith("_keys") else jobs[name].fields
             wanteds = [labels.wanted(path, field) for path, field in fields.items()]
-            read = lines_of(folder / "img" / row["file"], cache)
+            read = lines_of(folder / "img" / row["file"], kept_in)
             sheets = [(i, layout.sheet(lines, wide, deep)) for i, (wide, deep, lines) in enumerate(read, 1)]
             scene = Scene(sheets, labels.index([(w.path, w.concept, w.labels) for w in wanteds]))
             tolerance = jobs[name].tolerance if name in jobs else Decimal(0)
