@@ -67,8 +67,12 @@ def schedule(
     with errors_told():
         from operations import planting
         from operations.schedule import Plan, checked, cron_line, units
+        from pipeline.job import load_jobs
+        from pipeline.mill import hold
 
         settings = settings_of(config, root=root, jobs=jobs)
+        if not remove:
+            hold(settings.root, load_jobs(settings.jobs))  # not taken: what the night would stumble over is told now
         options = [("--root", settings.root), ("--config", config), ("--jobs", jobs)]
         words = [word for option, place in options if place for word in (option, str(place.absolute()))]
         words += ["--until", until] if until else []

@@ -193,3 +193,19 @@ def test_show_prints_question_form_and_columns_of_every_shipped_job(here: Here, 
         assert "The answer is text, of no set form." in result.stdout
     else:
         assert list(told["schema"]["properties"]) == fields
+
+
+def test_what_a_night_would_stumble_over_is_told_when_it_is_planned(here: Here) -> None:
+    planned = here.say("schedule", "--at", "03:15", "--until", "06:00")
+    assert planned.exit_code == 0, planned.stderr
+    assert f"15 3 * * *  umask 077; cd {Path.cwd()} && " in planned.stdout
+    assert (
+        f"run --root {here.root} --config {here.config} --jobs {here.jobs} --until 06:00 --wait 30;" in planned.stdout
+    )
+    assert f"ReadWritePaths={json.dumps(str(here.root))}\n" in planned.stdout
+    (here.root / "inbox").rename(here.root / "away")
+    assert "inbox: there is no such folder" in here.say("schedule").stderr
+    (here.root / "away").rename(here.root / "inbox")
+    here.job("bad", "feilds: {}")
+    assert here.say("schedule").exit_code == 2
+    assert here.say("schedule", "--remove", "--name", "never-planted").exit_code == 0
