@@ -11,6 +11,7 @@ from lettered import ask, job
 
 from models.ocr import answer, layout
 from models.ocr.reading import Line
+from pipeline.fields import coerce_object
 from pipeline.geometry import Box
 from pipeline.values import texts
 
@@ -137,6 +138,76 @@ def test_null_beats_a_guess() -> None:
     }
     assert values(fields, "Dear Sir,\nplease find the terms below.\nKind regards") == dict.fromkeys(fields)
     assert values(fields) == dict.fromkeys(fields)
+
+
+def typed(fields: dict[str, Any], page: str) -> tuple[dict[str, Any], list[str]]:
+    """What the record says, and the codes of its issues."""
+    data, problems = coerce_object(job(fields).fields, values(fields, page))
+    return data, [problem.code for problem in problems]
+
+
+SIGNED = """
+Description      Qty     Price      Amount
+Schrauben        2,5     4,00       10,00
+Muttern          3       1.000,00   3.000,00
+Total                               3.010,00
+Weight           1.234
+"""
+
+
+@pytest.mark.parametrize(
+    ("decimal", "weight", "total", "quantity"),
+    [(",", 1234.0, "3010.00", 2.5), (".", 1.234, None, None), (None, None, "3010.00", 2.5)],
+)
+def test_the_sign_that_the_job_names_is_kept_and_what_reads_in_two_ways_is_null(
+    decimal: str | None, weight: float | None, total: str | None, quantity: float | None
+) -> None:
+    sign = {"decimal": decimal} if decimal else {}
+    kinds = {"description": "text", "quantity": "number", "unit_price": "money", "amount": "money"}
+    row = {name: {"type": kind} | (sign if kind != "text" else {}) for name, kind in kinds.items()}
+    fields = {
+        "total": {"type": "money", **sign},
+        "weight": {"type": "number", **sign},
+        "lines": {"type": "list", "fields": row},
+    }
+    data, codes = typed(fields, SIGNED)
+    assert (data["weight"], data["total"] and str(data["total"])) == (weight, total)
+    assert [line["quantity"] for line in data["lines"][:1]] == ([quantity] if quantity else [])
+    assert codes == ([] if decimal else ["wrong_type"])
+
+
+@pytest.mark.parametrize(
+    ("printed", "value"),
+    [
+        ("1.2 MPa", 1200.0),
+        ("12bar", 1200.0),
+        ("35", 35.0),
+        ("35   ok", 35.0),
+        ("12 bar (172 psi)", 1200.0),
+        ("5 kg", None),
+        ("12 ber", None),  # read with a wrong letter: it is no 12 kPa
+        ("40 %", None),
+        ("20~30 kPa", None),
+        ("35 to 40 kPa", None),
+        ("> 12 bar", None),
+        ("1.234", None),
+    ],
+)
+@pytest.mark.parametrize("label", ["Pressure   ", "Pressure: "])
+def test_a_measure_is_what_is_printed_with_its_unit_or_null(printed: str, value: float | None, label: str) -> None:
+    data, codes = typed({"pressure": {"type": "measure", "unit": "kPa"}}, label + printed)
+    said = printed.removesuffix("   ok").removesuffix(" (172 psi)")
+    assert data == {"pressure": value, "pressure_printed": said}
+    assert codes == ([] if value else ["wrong_type"])
+
+
+def test_measures_in_a_table_keep_their_units() -> None:
+    pressure = {"type": "measure", "unit": "kPa"}
+    fields = {"rows": {"type": "list", "fields": {"point": {"type": "text"}, "pressure": pressure}}}
+    data, codes = typed(fields, "Point   Pressure\nPump    1.2 MPa\nValve    5 kg\nFilter    35")
+    assert [row["pressure"] for row in data["rows"]] == [1200.0, None, 35.0]
+    assert [row["pressure_printed"] for row in data["rows"]] == ["1.2 MPa", "5 kg", "35"]
+    assert codes == ["wrong_type"]
 
 
 def test_a_credit_note_keeps_its_minus() -> None:

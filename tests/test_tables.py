@@ -213,6 +213,17 @@ def test_a_receipt_without_headings() -> None:
     assert all(row["amount"].confidence > 0.95 for row in rows)  # they add up
 
 
+@pytest.mark.parametrize(
+    ("said", "quantity"), [("1.000 x 5.30", "1.0000"), ("2.5 x 2.12", "2.5"), ("1.000 x 5.10", "1.000")]
+)
+def test_a_weight_on_a_receipt_is_borne_out_by_the_price_or_stays_as_printed(said: str, quantity: str) -> None:
+    page = sheet(
+        "APPLES RED GALA", f"{said}               5.30", "CARROTS                3.00", "TOTAL                 8.30"
+    )
+    rows = tables.rows([(1, page)], field(RECEIPT), "lines")
+    assert told(rows, "quantity", "amount")[0] == (quantity, "5.30")
+
+
 def test_prices_that_slipped_to_other_rows_are_paired_by_the_sum() -> None:
     slipped = sheet(
         "                      7.20",

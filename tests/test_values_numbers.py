@@ -172,6 +172,32 @@ def test_measures_are_found_on_a_line() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "found", "whole"),
+    [
+        ("Pressure 5 kg", "5", "5 kg"),
+        ("Pressure 5 kg/cm² dry", "5", "5 kg/cm²"),
+        ("35 Temperature", "35", "35"),
+        ("35 Temp: 20", "35", "35"),
+        ("0～1.6 MPa", "1.6 MPa", "0～1.6 MPa"),
+        ("20 ± 2 °C", "20", "20 ± 2 °C"),
+        ("≤ 40 °C", "40 °C", "≤ 40 °C"),
+        ("No. 7 35 kPa", "35 kPa", "35 kPa"),
+        ("温度 36 正常", "36", "36"),
+    ],
+)
+def test_all_that_is_printed_of_a_measure(text: str, found: str, whole: str) -> None:
+    at = text.index(found)
+    start, end = measures.whole(text, at, at + len(found))
+    assert text[start:end] == whole
+
+
+@given(st.text("0123456789.,-~±<> °CkPabartoMm正常", max_size=25), st.integers(0, 25), st.integers(1, 6))
+def test_no_text_makes_the_whole_of_a_measure_fail(text: str, start: int, length: int) -> None:
+    first, last = measures.whole(text, min(start, len(text)), min(start + length, len(text)))
+    assert 0 <= first <= min(start, len(text)) <= min(start + length, len(text)) <= last <= len(text)
+
+
 @given(st.text(max_size=25), st.sampled_from(["kPa", "degC", "%", "rpm", "nonsense"]))
 def test_no_text_makes_measures_fail(text: str, unit: str) -> None:
     assert measures.read(text, unit) is None or any(letter.isnumeric() for letter in text)

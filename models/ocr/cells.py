@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from models.ocr.columns import Column
 from models.ocr.layout import Span, around
+from pipeline.fields.number import Numeric
 from pipeline.geometry import Box
 from pipeline.types import Evidence
 from pipeline.values import numbers
@@ -63,14 +64,13 @@ def join(parts: Sequence[Piece]) -> str:
 
 def readings(text: str, column: Column) -> list[Decimal]:
     """The numbers that a cell may mean, the likeliest first: as printed, thousands or decimals, a lost decimal sign."""
-    decimal = getattr(column.field, "decimal", None)
     found: list[Decimal] = []
-    whole = numbers.read(text, decimal)
+    whole = numbers.read(text, column.decimal)
     if whole is not None:
         found.append(whole)
     else:
-        found += [each.value for each in numbers.find(text)]
-    if decimal is None and whole is not None:
+        found += [each.value for each in numbers.find(text, column.decimal)]
+    if column.decimal is None and whole is not None:
         for mark in ",.":
             other = numbers.read(text, mark)
             if other is not None:
@@ -89,9 +89,11 @@ def cell(parts: Sequence[Piece], column: Column, page: int) -> Cell | None:
     score = min(part.score for part in parts)
     evidence = Evidence(page, around([part.box for part in parts]), text)
     sure = PLAIN * trust(score)
+    if column.type == "measure":  # the unit counts: the field tells what does not read, and keeps the print
+        return Cell(text, evidence, sure) if any(char.isdigit() for char in text) else None
     if column.numeric:
         found = readings(text, column)
-        return Cell(plain(found[0]), evidence, sure, found[0]) if found else None
+        return Cell(spelled(found[0], column, text), evidence, sure, found[0]) if found else None
     if column.field is not None and column.type not in ("text", "prose"):
         coerced = column.field.coerce(text)
         return None if coerced.value is None else Cell(text, evidence, sure)
@@ -103,10 +105,9 @@ def trust(score: float) -> float:
     return max(0.0, 2 * score - 1)
 
 
-def plain(value: Decimal) -> str:
-    """A number that reads in one way only: with exactly three decimals a zero is added."""
-    text = format(value, "f")
-    return text + "0" if len(text.partition(".")[2]) == 3 else text
+def spelled(value: Decimal, column: Column, printed: str = "") -> str:
+    """A number as the column's field reads it; `printed`, where that has two readings and nothing bears one out."""
+    return column.field.spelled(value, printed) if isinstance(column.field, Numeric) else format(value, "f")
 
 
 def balance(row: Mapping[str, Cell], columns: Mapping[str, Column]) -> dict[str, Cell]:
@@ -123,7 +124,7 @@ def balance(row: Mapping[str, Cell], columns: Mapping[str, Column]) -> dict[str,
             fixed = dict(row)
             for kind, value in zip(kinds, (count, price, amount), strict=True):
                 sure = max(row[kind].confidence, BORNE_OUT)
-                fixed[kind] = replace(row[kind], number=value, value=plain(value), confidence=sure)
+                fixed[kind] = replace(row[kind], number=value, value=spelled(value, columns[kind]), confidence=sure)
             return fixed
     doubted = dict(row)
     for kind in kinds:
@@ -136,23 +137,24 @@ def fits(product: Decimal, amount: Decimal, count: Decimal = Decimal(1)) -> bool
     return abs(product - amount) <= max(ROUNDING, abs(count) * Decimal("0.005"))
 
 
-def counted(rows: list[dict[str, Cell]], words: str, count: str) -> list[dict[str, Cell]]:
+def counted(rows: list[dict[str, Cell]], words: str, counts: Column) -> list[dict[str, Cell]]:
     """Quantities taken from the head of the words, "2 Flat white", where most rows have theirs there."""
+    count = counts.path
     heads = [COUNT_FIRST.match(str(row[words].value)) if words in row and count not in row else None for row in rows]
     if 2 * sum(head is not None for head in heads) < len(rows):
         return rows
     split = []
     for row, head in zip(rows, heads, strict=True):
-        number = numbers.read(head[1]) if head else None
+        number = numbers.read(head[1], counts.decimal) if head else None
         box = row[words].evidence.box if head else None
         if head is None or number is None or box is None:
             split.append(row)
             continue
-        told = row[words]
+        item = row[words]
         rest = head.string[head.end() :]
         cut = box.width * head.end() / len(head.string)
-        left = Evidence(told.evidence.page, replace(box, width=cut), head[1])
-        right = Evidence(told.evidence.page, replace(box, x=box.x + cut, width=box.width - cut), rest)
-        taken = Cell(plain(number), left, told.confidence, number)
-        split.append({**row, words: replace(told, value=rest, evidence=right), count: taken})
+        left = Evidence(item.evidence.page, replace(box, width=cut), head[1])
+        right = Evidence(item.evidence.page, replace(box, x=box.x + cut, width=box.width - cut), rest)
+        taken = Cell(spelled(number, counts, head[1]), left, item.confidence, number)
+        split.append({**row, words: replace(item, value=rest, evidence=right), count: taken})
     return split

@@ -31,6 +31,11 @@ class Column(NamedTuple):
     def numeric(self) -> bool:
         return self.type in NUMERIC
 
+    @property
+    def decimal(self) -> str | None:
+        """The sign between whole and fraction, where the job says it."""
+        return getattr(self.field, "decimal", None)
+
 
 @dataclass(frozen=True, slots=True)
 class Heading:

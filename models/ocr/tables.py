@@ -67,9 +67,9 @@ def _one_column(
 def _read(sheets: Sequence[tuple[int, Sheet]], asked: tuple[Column, ...], stops: tuple[str, ...]) -> list[Row]:
     found = _under_headings(sheets, asked, _stops(stops)) or tills.rows(sheets, asked, ends())
     found = [row for row in found if row]
-    names = {column.kind: column.path for column in asked if column.path}
-    if "description" in names and "quantity" in names:
-        found = cells.counted(found, names["description"], names["quantity"])
+    named = {column.kind: column for column in asked if column.path}
+    if "description" in named and "quantity" in named:
+        found = cells.counted(found, named["description"].path, named["quantity"])
     return _summed(found, asked, sheets)
 
 

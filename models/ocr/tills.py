@@ -1,7 +1,8 @@
 """Receipts without headings: what was bought on the left, its price at the right edge, above the first sum."""
 
+import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 from models.ocr import cells
@@ -141,34 +142,38 @@ def _article(page: int, words: list[Piece], before: list[Piece], wanted: dict[st
     if match is None:
         return {}
     price, rest = _split(words, match.start(), line)
-    amount = numbers.find(match[0])
+    amount = numbers.find(match[0], wanted["amount"].decimal)
     if not amount:
         return {}
     score = min(word.score for word in price)
-    row = {wanted["amount"].path: _cell(price, page, SURE * cells.trust(score), match[0].strip(), amount[-1].value)}
+    sure = SURE * cells.trust(score)
+    value = amount[-1].value
+    told = cells.spelled(value, wanted["amount"])
+    row = {wanted["amount"].path: _cell(price, page, sure, match[0].strip(), told, value)}
     product = TIMES.search(cells.join(rest)) or TIMES.search(cells.join(before))
     text = [word for word in rest if not numbers.read(word.text)] if product else rest
-    count: tuple[Decimal, list[Piece]] | None = None
-    if product and (value := numbers.read(product[1])) is not None:
-        each = numbers.read(product[2])
+    count: tuple[Decimal, list[Piece], str] | None = None  # the last: as printed, where nothing bears it out
+    if product and (ways := _ways(product, wanted)):
+        fitting = [way for way in ways if cells.fits(way[0] * way[1], value, way[0])]
+        number, each = (fitting or ways)[0]
         where = [word for word in [*rest, *before] if product[1] in word.text][:1]
-        if where and each is not None:
-            fits = cells.fits(value * each, amount[-1].value, value)
-            count = value, where
-            if fits:
+        if where:
+            count = number, where, "" if fitting else product[1]
+            if fitting:
                 row = {path: Cell(c.value, c.evidence, cells.BORNE_OUT, c.number) for path, c in row.items()}
             if "unit_price" in wanted:
                 price_at = [word for word in [*rest, *before] if product[2] in word.text][:1] or where
-                row[wanted["unit_price"].path] = _cell(
-                    price_at, page, cells.BORNE_OUT if fits else UNSURE, product[2], each
-                )
+                told = cells.spelled(each, wanted["unit_price"])
+                borne_out = cells.BORNE_OUT if fitting else UNSURE
+                row[wanted["unit_price"].path] = _cell(price_at, page, borne_out, product[2], told, each)
     elif rest and (first := cells.COUNT_FIRST.match(cells.join(rest))):
-        value = numbers.read(first[1])
-        if value is not None and value > 0:
-            count = value, rest[:1]
+        head = numbers.read(first[1])
+        if head is not None and head > 0:
+            count = head, rest[:1], first[1]
             text = _split(rest, first.end(), cells.join(rest))[0]
     if count and "quantity" in wanted:
-        row[wanted["quantity"].path] = _cell(count[1], page, SURE * cells.trust(score), "", count[0])
+        told = cells.spelled(count[0], wanted["quantity"], count[2])
+        row[wanted["quantity"].path] = _cell(count[1], page, sure, "", told, count[0])
     if sum(char.isalpha() for char in cells.join(text)) < 2:
         text = before
     if "description" in wanted and sum(char.isalpha() for char in cells.join(text)) >= 2:
@@ -190,8 +195,18 @@ def _split(words: list[Piece], at: int, line: str) -> tuple[list[Piece], list[Pi
     return after, ahead
 
 
-def _cell(parts: list[Piece], page: int, sure: float, text: str = "", number: Decimal | None = None) -> Cell:
-    printed = text or cells.join(parts)
+def _ways(product: re.Match[str], wanted: Mapping[str, Column]) -> list[tuple[Decimal, Decimal]]:
+    """What "1.000 x 5.30" may mean, as quantity and price: the likeliest first."""
+    counts, prices = (
+        cells.readings(product[1 + i], wanted.get(kind, Column("", kind, "number", None, ())))
+        for i, kind in enumerate(("quantity", "unit_price"))
+    )
+    return list(itertools.product(counts, prices))
+
+
+def _cell(
+    parts: list[Piece], page: int, sure: float, printed: str = "", value: str = "", number: Decimal | None = None
+) -> Cell:
+    printed = printed or cells.join(parts)
     box = around([part.box for part in parts])
-    value = printed if number is None else cells.plain(number)
-    return Cell(value, Evidence(page, box, printed), round(sure, 4), number)
+    return Cell(value or printed, Evidence(page, box, printed), round(sure, 4), number)

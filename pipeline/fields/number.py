@@ -54,9 +54,7 @@ class Numeric(Field):
             return self.wrong(answer)
         if isinstance(answer, str):
             value = numbers.read(answer, self.decimal)
-            # Three digits after one sign: thousands where the field has no third decimal, else there are two ways.
-            room = self.places()
-            if value is not None and self.decimal is None and (room is None or room > 2) and self._reads_twice(answer):
+            if value is not None and self._reads_twice(answer):
                 return self.wrong(answer, ' in one way only; say decimal: "," or "." in the job')
         else:
             try:
@@ -70,7 +68,21 @@ class Numeric(Field):
         return value
 
     def _reads_twice(self, answer: str) -> bool:
-        return bool(_TWO_WAYS.search(unicodedata.normalize("NFKC", answer)))
+        """Three digits after one sign: thousands where the field has no third decimal, else there are two ways."""
+        room = self.places()
+        several = self.decimal is None and (room is None or room > 2)
+        return several and bool(_TWO_WAYS.search(unicodedata.normalize("NFKC", answer)))
+
+    def spelled(self, value: Decimal, printed: str = "") -> str:
+        """A number as an answer that reads as nothing else; what is printed, where only the job could tell which it is.
+
+        For engines that find numbers in noisy print. An empty `printed`: there is no doubt about the value.
+        """
+        if self._reads_twice(printed):
+            return printed
+        text = format(value, "f")
+        text += "0" if len(text.partition(".")[2]) == 3 else ""
+        return text.replace(".", self.decimal or ".")
 
     def _kept(self, value: Decimal, answer: Any) -> Coerced:
         raise TypeError(f"{type(self).__name__} does not say what it keeps")

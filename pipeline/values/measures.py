@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _PRINTED: dict[str, str] = {
     "℃": "degC", "°C": "degC", "ºC": "degC", "oC": "degC", "℉": "degF", "°F": "degF", "ºF": "degF",
-    "摄氏度": "degC", "度": "degree",
+    "摄氏度": "degC", "度": "degree", "Grad": "degree",
     "°": "degree", "%": "percent", "‰": "permille", "㎡": "m**2", "平方米": "m**2", "㎥": "m**3", "立方米": "m**3",
     "㎜": "mm", "㎝": "cm",
     "㎞": "km", "㎏": "kg", "㎎": "mg", "㎖": "ml", "㎾": "kW", "㎑": "kHz", "㎒": "MHz", "㎫": "MPa", "㎪": "kPa",
@@ -39,13 +39,18 @@ _PRINTED: dict[str, str] = {
 # Printed short for several units: what is asked tells which. "36度" is a temperature in °C, and energy in kWh.
 _SHORT: dict[str, tuple[str, ...]] = {
     "度": ("degC", "kWh"), "°": ("degC", "degF"),
-    "kg/cm²": ("kgf/cm**2",), "kg/cm2": ("kgf/cm**2",),
+    "C": ("degC",), "F": ("degF",), "Grad": ("degC",), "kg/cm²": ("kgf/cm**2",), "kg/cm2": ("kgf/cm**2",),
 }  # fmt: skip
 _NUMBER = r"[-+]?\s?(?:[0-9]+(?:[.,' ][0-9]+)*|[.,][0-9]+)"
 _UNIT = r"[^\s0-9.,;:()][^\s,;:()]{0,11}"
 _POWER = re.compile(r"(?<![A-Za-z])([kcdmμu]?m)([23])(?![A-Za-z0-9])")  # m2, cm3: how people type m² and cm³
 _WHOLE = re.compile(rf"(?P<number>{_NUMBER})\s*(?P<unit>\D.*)?", re.DOTALL)
 _ANYWHERE = re.compile(rf"(?<![0-9A-Za-z.,:/])(?P<number>{_NUMBER})\s?(?P<unit>{_UNIT})")
+_BEHIND = re.compile(rf"\s?(?P<unit>{_UNIT}+)(?!\s?[:=])")  # the + holds on to all of the word
+_SHORT_WORD = re.compile(r"[A-Za-zµμ°%²³/*^]{1,5}")  # as short as a unit is: "ber" may have been bar, and is no kPa
+_JOINT = r"(?:[~–—±-]|\.{2,3}|…|至|到|\b(?:to|bis|à)\b)"
+_RANGE_BEFORE = re.compile(rf"(?:(?<![\w.,]){_NUMBER}\s?(?:{_UNIT})?\s?{_JOINT}|[<>≤≥≦≧≈])\s?$")
+_RANGE_AFTER = re.compile(rf"\s?{_JOINT}\s?{_NUMBER}(?:\s?{_UNIT})?")
 
 
 @lru_cache(maxsize=1)
@@ -163,3 +168,21 @@ def find(text: str, unit: str) -> list[Found]:
                 break
             printed = printed[:-1]
     return found
+
+
+def whole(text: str, start: int, end: int) -> tuple[int, int]:
+    """Where all begins and ends that is printed of a measure, or of a number that may be one: its unit whatever it is,
+    the sign of a limit, the other end of a range.
+
+    What follows a number is its unit where it is known as one, or is a word as short as one.
+    """
+    plain = narrow(text)
+    if re.fullmatch(_NUMBER, plain[start:end].strip()) and not _RANGE_AFTER.match(plain, end):
+        behind = _BEHIND.match(plain, end)
+        if behind and (_SHORT_WORD.fullmatch(behind["unit"]) or unit(behind["unit"]) is not None):
+            end = behind.end()
+    if before := _RANGE_BEFORE.search(plain[:start]):
+        start = before.start()
+    if after := _RANGE_AFTER.match(plain, end):
+        end = after.end()
+    return start, end

@@ -171,8 +171,8 @@ _GLUE = re.compile(r"[0-9][.,:/#-]$|[A-Za-z][#/-]$")
 _MENDED = str.maketrans("OoDQ", "0000")
 
 
-def find(text: str) -> list[Found]:
-    """Every number in a line of noisy print, with its sign; values are Decimal.
+def find(text: str, decimal: str | None = None) -> list[Found]:
+    """Every number in a line of noisy print, with its sign; values are Decimal. `decimal` as for `read`.
 
     Parts of dates, times, telephone numbers and codes such as "A-12" are left out. Quality falls for letters read as
     digits, blanks inside, a lost head (".50"), and letters that touch.
@@ -190,7 +190,7 @@ def find(text: str) -> list[Found]:
             body, quality = body.translate(_MENDED), 0.6
         if re.search(r"\s[.,]|[.,]\s", body):
             body, quality = re.sub(r"\s?([.,])\s?", r"\1", body), quality * 0.85
-        value = _value(body, None)
+        value = _value(body, decimal)
         if value is None:
             continue
         if body[0] in ".," or re.match(r"0[0-9]", body):

@@ -10,6 +10,8 @@ from models.ocr.finders.sums import MOST_TAX, PROOFS, ROUND, Sums
 from models.ocr.labels import Wanted
 from models.ocr.layout import Sheet, Span
 from models.ocr.scene import Candidate, Near, Scene, context, place
+from pipeline.fields import MeasureField
+from pipeline.fields.number import Numeric
 from pipeline.values import Found, measures, numbers
 from pipeline.values.texts import narrow
 
@@ -54,7 +56,7 @@ class _Amount:
         return value
 
 
-def _amounts(scene: Scene) -> list[_Amount]:
+def _amounts(scene: Scene, decimal: str | None) -> list[_Amount]:
     """Every amount of the document, in reading order, with the concepts whose labels stand beside it."""
     listed = []
     for number, sheet in enumerate(scene.sheets):
@@ -62,7 +64,7 @@ def _amounts(scene: Scene) -> list[_Amount]:
             plain = narrow(span.text)
             if not any(char.isdigit() for char in plain):
                 continue
-            for one in numbers.find(plain):
+            for one in numbers.find(plain, decimal):
                 if _PERCENT.match(plain[one.end :]):
                     continue
                 printed = plain[one.start : one.end]
@@ -87,7 +89,9 @@ def _concepts(scene: Scene, near: list[Near]) -> frozenset[str]:
 
 def money(scene: Scene, wanted: Wanted) -> list[Candidate]:
     """Every amount, with its labels, its rank among the amounts, and the sums that it closes."""
-    listed = _amounts(scene)
+    field = wanted.field
+    assert isinstance(field, Numeric)
+    listed = _amounts(scene, field.decimal)
     solid = sorted({abs(one.value) for one in listed if one.decimals or one.currency})
     with_decimals = sum(one.decimals for one in listed)
     counts = Counter(one.value for one in listed if one.decimals or one.currency)
@@ -163,7 +167,8 @@ def money(scene: Scene, wanted: Wanted) -> list[Candidate]:
                 continue  # null beats a guess: a year on a greeting card is no total
         box = span.part(one.found.start, one.found.end)
         printed = span.text[one.found.start : one.found.end]
-        candidates.append(Candidate(printed, _plain(value), scene.pages[one.number], box, span.score, features))
+        told = field.spelled(value, printed)
+        candidates.append(Candidate(printed, told, scene.pages[one.number], box, span.score, features))
     _order(candidates, "own")
     return candidates
 
@@ -195,12 +200,14 @@ def _order(candidates: list[Candidate], key: str) -> None:
 
 def numbers_of(scene: Scene, wanted: Wanted) -> list[Candidate]:
     """Every number, with its labels."""
-    whole = wanted.field.type == "integer"
+    field = wanted.field
+    assert isinstance(field, Numeric)
+    whole = field.type == "integer"
     candidates = []
     for number, sheet in enumerate(scene.sheets):
         for span in sheet.segments:
             plain = narrow(span.text)
-            for one in numbers.find(plain):
+            for one in numbers.find(plain, field.decimal):
                 if whole and one.value != one.value.to_integral_value():
                     continue
                 near = scene.near(number, span, one.start, one.end)
@@ -211,39 +218,40 @@ def numbers_of(scene: Scene, wanted: Wanted) -> list[Candidate]:
                     "alone": float(one.end - one.start >= len(plain.strip()) - 1),
                     "decimals": float(one.value != one.value.to_integral_value()),
                 }
-                value = int(one.value) if whole else _plain(one.value)
+                printed = span.text[one.start : one.end]
+                value = int(one.value) if whole else field.spelled(one.value, printed)
                 box = span.part(one.start, one.end)
-                candidates.append(
-                    Candidate(span.text[one.start : one.end], value, scene.pages[number], box, span.score, features)
-                )
+                candidates.append(Candidate(printed, value, scene.pages[number], box, span.score, features))
     return candidates
 
 
 def measures_of(scene: Scene, wanted: Wanted) -> list[Candidate]:
-    """Every number with a unit of the field's kind, and bare numbers beside the field's label."""
-    unit: str = getattr(wanted.field, "unit", "")
+    """Every number with a unit of the field's kind, and numbers beside the field's label with another unit, or none.
+
+    A candidate is all that is printed of the measure: only so the field can tell "5 kg", "12 ber" and "0~1.6 MPa" from
+    what it asks for.
+    """
+    field = wanted.field
+    assert isinstance(field, MeasureField)
     candidates = []
     for number, sheet in enumerate(scene.sheets):
         for span in sheet.segments:
             if not any(char.isdigit() for char in span.text):
                 continue
-            with_unit = measures.find(span.text, unit)
+            with_unit = measures.find(span.text, field.unit)
             bare = [
                 one
-                for one in numbers.find(span.text)
+                for one in numbers.find(span.text, field.decimal)
                 if all(one.end <= m.start or m.end <= one.start for m in with_unit)
             ]
             for one in (*with_unit, *bare):
                 features = context(scene, wanted, scene.near(number, span, one.start, one.end))
                 features |= place(scene, number, span)
                 features |= {"quality": one.quality, "unit": float(one in with_unit)}
-                printed = span.text[one.start : one.end]
-                value = printed if one in with_unit else _plain(one.value)
-                box = span.part(one.start, one.end)
+                start, end = measures.whole(span.text, one.start, one.end)
+                printed = span.text[start:end].strip()
+                noisy = one in bare and (start, end) == (one.start, one.end) and numbers.read(printed) is None
+                value = field.spelled(one.value) if noisy else printed
+                box = span.part(start, end)
                 candidates.append(Candidate(printed, value, scene.pages[number], box, span.score, features))
     return candidates
-
-
-def _plain(value: Decimal) -> str:
-    """A plain decimal string: no exponent, the zeros as printed."""
-    return format(value, "f")
