@@ -37,7 +37,8 @@ fields:
   paid: {{type: yesno, labels: [Paid]}}
   currency: {{type: choice, options: {{EUR: [€, Euro], USD: [$], CNY: [¥, 元]}}}}
   total: {{type: money, required: true, labels: [Total, Amount due], hint: the final amount to pay}}
-# More types: integer, time, measure (unit: kPa).
+# More types: integer, time, measure (unit: kPa), markdown.
+# For engines that look at pictures: prose, code (language: html), box.
 
 # What must add up. A rule with a value that was not found is skipped.
 tolerance: 0.02                  # for == between amounts

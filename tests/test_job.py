@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline import starter, yamlfile
 from pipeline.errors import ConfigError
-from pipeline.fields import leaves
+from pipeline.fields import FIELD_TYPES, leaves
 from pipeline.geometry import Region
 from pipeline.job import Job, load_jobs, parse_job
 
@@ -401,6 +401,7 @@ def test_the_starter_is_a_good_job(tmp_path: Path, name: str) -> None:
     (job,) = load_jobs(tmp_path / "jobs")
     assert (job.name, job.inbox, path.name) == (name, name, f"{name}.yaml")
     assert {"group", "list", "date", "money", "choice"} <= {field.type for field in job.fields.values()}
+    assert [kind for kind in FIELD_TYPES if kind not in path.read_text("utf-8")] == []
 
 
 def test_the_starter_overwrites_nothing(tmp_path: Path) -> None:
