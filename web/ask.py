@@ -1,6 +1,7 @@
 """Ask: a conversation about pictures. The answers come from the pipeline's job for questions."""
 
 import functools
+import itertools
 import secrets
 from collections.abc import Sequence
 from datetime import datetime
@@ -27,6 +28,7 @@ PRESETS = {
     "As HTML": "Write this screen as one HTML file with its styles.",
     "Translate": "Translate all text on the picture into English.",
 }
+MARKED = 8  # pages with boxes below an answer
 PATIENCE_S = 5.0  # after a click on Delete, for a run that is just writing its table
 
 
@@ -178,8 +180,11 @@ def _answer(turn: Turn) -> None:
 
 def _marked(turn: Turn, pictures: Sequence[Attached], desk: Desk) -> None:
     try:
-        for number, page in enumerate(marked(turn, pictures, desk)):
+        pages = marked(turn, pictures, desk)
+        for number, page in enumerate(itertools.islice(pages, MARKED)):
             picture(page.jpeg, page.boxes, key=f"marked-{turn.id}-{number}", size=page.size, height_px=420)
+        if next(pages, None):
+            st.caption(f"More pages have boxes; these are the first {MARKED}.")
     except DocumentError as error:
         st.caption(f"The boxes cannot be shown any more. {DOCUMENT_ERRORS[error.code].cause}")
 
@@ -204,28 +209,23 @@ def _field(
     history: History, desk: Desk, owner: str, name: str | None, pictures: Sequence[Attached], turns: Sequence[Turn]
 ) -> None:
     row = st.container(horizontal=True, gap="small", vertical_alignment="center")
-    preset = None
-    if pictures:
-        for label, question in PRESETS.items():
-            if row.button(label, key=f"preset-{label}", type="tertiary"):
-                preset = question
+    for label, preset in PRESETS.items():
+        if row.button(label, key=f"preset-{label}", type="tertiary"):
+            st.session_state["question"] = preset  # it stands in the field, beside what was dropped there
     with row.popover("Advanced", type="tertiary", icon=":material/tune:"):
         low = st.toggle(
             "Low resolution", help="At most 756 px on the longer side: quicker, and small print may be lost."
         )
     most = round(here().settings.web.upload_mib)
     hint = f"Ask; drop pictures (at most {most} MB each)"
-    sent = st.chat_input(hint, accept_file="multiple", file_type=KINDS, max_upload_size=most)
-    if preset is None and not sent:
+    sent = st.chat_input(hint, key="question", accept_file="multiple", file_type=KINDS, max_upload_size=most)
+    if not sent:
         return
-    question = preset or (sent.text.strip() if sent else "")
-    files = list(sent.files) if sent and not preset else []
-    if not question:
-        question = "What does this show?"
+    question = sent.text.strip() or "What does this show?"
     began = None if name else history.begin(owner, question)
     name = name or began or ""
     try:
-        for file in files:
+        for file in sent.files:
             attach(history, name, file.name, file.getbuffer())
         pictures = attached(history, name)
         earlier = asking.recent([(turn.question, turn.answer) for turn in turns if turn.answer])

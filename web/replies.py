@@ -12,6 +12,7 @@ _FENCE = re.compile(
     r"^ {0,3}(`{3,}|~{3,})[ \t]*([\w+#.-]*)[^\n]*\n(.*?)(?:^ {0,3}\1[`~]*[ \t]*$|\Z)", re.MULTILINE | re.DOTALL
 )
 _DOLLAR = re.compile(r"(?P<code>(?P<ticks>`+).*?(?P=ticks))|(?<![\\$])\$(?=\d)", re.DOTALL)
+_PAGE = re.compile(r"<!doctype html|<html[\s>]", re.IGNORECASE)
 _LANGUAGES = {"vue": "html", "js": "javascript", "ts": "typescript", "py": "python", "sh": "bash", "md": "markdown"}
 _KEYS = ("bbox_2d", "bbox", "box")
 _LABELS = ("label", "name", "text_content", "text", "note")
@@ -35,7 +36,13 @@ class Mark:
 
 
 def parts(answer: str) -> Iterator[Part]:
-    """The answer's text and fenced blocks, in order. A fence that is never closed runs to the end."""
+    """The answer's text and fenced blocks, in order. A fence that is never closed runs to the end.
+
+    An answer that is nothing but JSON or a page of HTML is code too, though nobody has put a fence around it.
+    """
+    if language := _bare(answer.strip()):
+        yield Part(answer.strip(), language)
+        return
     at = 0
     for fence in _FENCE.finditer(answer):
         if text := answer[at : fence.start()].strip():
@@ -44,6 +51,18 @@ def parts(answer: str) -> Iterator[Part]:
         at = fence.end()
     if text := answer[at:].strip():
         yield Part(text)
+
+
+def _bare(answer: str) -> str | None:
+    if _PAGE.match(answer):
+        return "html"
+    if answer[:1] not in ("{", "["):
+        return None
+    try:
+        json.loads(answer)
+    except (ValueError, RecursionError):
+        return None
+    return "json"
 
 
 def prose(text: str) -> str:
