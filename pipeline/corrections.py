@@ -20,7 +20,7 @@ from typing import Any
 
 from pipeline import besides, disk, rules
 from pipeline.errors import BusyError, ScanmillError, StorageError
-from pipeline.fields import Field, coerce_object, is_empty, leaf_values
+from pipeline.fields import Field, coerce_object, column, is_empty, leaf_values
 from pipeline.job import Job
 from pipeline.lock import writing
 from pipeline.records import from_json, to_json
@@ -112,7 +112,9 @@ def check(draft: Draft, changes: Mapping[str, Any], rows: Rows | None = None) ->
     changed: dict[str, Any] = {
         "issues": tuple(dict.fromkeys(kept)),
         "confidence": {path: sure for path, sure in moved.keys(record.confidence) if path not in touched},
-        "evidence": {path: seen for path, seen in moved.keys(record.evidence) if path in filled or path in touched},
+        "evidence": {
+            path: seen for path, seen in moved.keys(record.evidence) if {path, column(path)} & (filled | touched)
+        },
     }
     return Checked(replace(record, data=data, **changed), replace(draft.raw, data=raw, **changed), problems)
 

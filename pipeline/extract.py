@@ -2,13 +2,14 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
 from pipeline import answers, places, rules
-from pipeline.fields import Field, ListField, coerce_object, is_empty, leaf_values, lone_text, shown
+from pipeline.fields import Field, ListField, coerce_object, column, is_empty, leaf_values, lone_text, shown
 from pipeline.job import Job
 from pipeline.types import Document, Evidence, Issue, Page, Record, Reply
 from pipeline.values.texts import fold
@@ -72,11 +73,24 @@ def extract(
         data=data,
         confidence=confidence,
         evidence={path: found for path, found in merged.evidence.items() if path in present}
+        | _lines(windows, present)
         | {path: Evidence(number, box, "") for path, number, box in places.source_boxes(job.fields, data)},
         issues=tuple(dict.fromkeys(issues)),
         error=None,
         provenance={"job_digest": job.digest, **(provenance or {}), **_seen(job, pages)},
     )
+
+
+def _lines(windows: Sequence["_Window"], present: Mapping[str, Any]) -> dict[str, Evidence]:
+    """Where the lines of long texts stand, counted through all windows."""
+    found: dict[str, Evidence] = {}
+    counts: Counter[str] = Counter()
+    for window in windows:
+        for path, line in window.evidence.items():
+            if path not in present and (text := column(path)) in present:
+                found[f"{text}[{counts[text]}]"] = line
+                counts[text] += 1
+    return found
 
 
 def _seen(job: Job, pages: Sequence[Page]) -> dict[str, Any]:

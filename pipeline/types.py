@@ -210,7 +210,8 @@ class Evidence:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Reply:
-    """What an engine answered. Keys of `evidence` and `confidence` are leaf paths (`total`, `lines[0].amount`).
+    """What an engine answered. Keys of `evidence` and `confidence` are leaf paths (`total`, `lines[0].amount`); where
+    the lines of a long text stand may be told beside the whole: `answer[0]`, `answer[1]`.
 
     `logprobs` has a number a token: its log-probability among the tokens that the schema allowed there (0 where only
     one was possible). `free_logprobs` is the same among all tokens, NaN where the token was never sampled.

@@ -143,6 +143,14 @@ def test_rows_are_dropped_and_added_and_what_is_known_of_them_moves_along(root: 
     assert row(root)["lines"][1]["text"] == "gear"
 
 
+def test_the_places_of_a_text_s_lines_stay_when_another_value_is_corrected(tmp_path: Path) -> None:
+    job = Job.model_validate({"name": "invoice", "fields": {"text": {"type": "prose"}, "number": {"type": "text"}}})
+    line = Evidence(1, Box(1, 2, 3, 4), "one")
+    commit(tmp_path, [record(data={"text": "one", "number": "1"}, evidence={"text[0]": line}, confidence={})], job)
+    draft = open_draft(tmp_path, job, record().document.id, None)
+    assert save(tmp_path, draft, {"number": "2"}).record.evidence == {"text[0]": line}
+
+
 def test_a_value_set_back_is_no_correction(root: Path) -> None:
     draft = save(root, opened(root), {"supplier.name": "Borealis"})
     assert len(draft.record.corrections) == 1

@@ -192,6 +192,19 @@ def test_evidence_comes_in_source_pixels() -> None:
     assert record.evidence == {"total": Evidence(2, Box(0, 140, 50, 40), "3"), "number": Evidence(9, None, "x")}
 
 
+def test_lines_of_a_long_text_are_counted_through_all_windows() -> None:
+    job = Job.model_validate({"name": "text", "fields": {"answer": {"type": "prose"}, "other": {"type": "prose"}}})
+    line = Evidence(1, Box(1, 2, 3, 4), "one")
+    lines = {"answer": line, "answer[0]": line, "answer[1]": line, "other[0]": line}
+    far = {"answer[0]": Evidence(2, Box(1, 2, 3, 4), "two")}
+    windows = [
+        reply({"answer": "one"}, page(1), job=job, windows=2, evidence=lines),
+        reply({"answer": "two"}, page(2, Affine(2, 0, 0, 0, 2, 0)), job=job, window=1, windows=2, evidence=far),
+    ]
+    found = read(*windows, job=job).evidence
+    assert found == {"answer[0]": line, "answer[1]": line, "answer[2]": Evidence(2, Box(2, 4, 6, 8), "two")}
+
+
 def test_windows_are_joined_in_page_order() -> None:
     parts = [
         reply(

@@ -16,7 +16,7 @@ from models.ocr.layout import sheet as laid_out
 from models.ocr.reading import Line
 from models.ocr.ruling import meshes
 from pipeline.geometry import Box
-from pipeline.job import load_jobs
+from pipeline.job import Job, load_jobs
 
 PARTS = """
 The parts below are ready and were checked by the workshop
@@ -124,6 +124,18 @@ def test_prose_with_verbatim_is_answered_with_the_text() -> None:
     )
     assert json.loads(told.text) == {"words": "A page\n\nTotal  12.50", "total": "12.50"}
     assert told.evidence["words"].page == 1
+
+
+def test_a_question_is_answered_with_the_place_of_every_line() -> None:
+    job = Job.model_validate({"name": "ask", "questions": True, "fields": {"answer": {"type": "prose"}}})
+    told = answer([(1, sheet("Dear Sir,\nit leaks.")), (2, sheet("Yours"))], job)
+    lines = [told.evidence[f"answer[{at}]"] for at in range(3)]
+    assert [(line.page, line.text) for line in lines] == [(1, "Dear Sir,"), (1, "it leaks."), (2, "Yours")]
+    first, second = lines[0].box, lines[1].box
+    assert first is not None
+    assert second is not None
+    assert second.y >= first.bottom - 1
+    assert f"answer[{len(lines)}]" not in told.evidence
 
 
 def drawn(cells: list[list[str]], missing: tuple[int, int] | None = None) -> tuple[Image.Image, list[Line]]:

@@ -41,6 +41,14 @@ def test_an_answer_is_taken_apart_at_its_fences() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("answer", "language"),
+    [('\n[{"a": 1}]\n', "json"), ("<!DOCTYPE html>\n<p>x</p>", "html"), ("[1] is a footnote", None), ("{", None)],
+)
+def test_json_and_html_without_a_fence_are_code(answer: str, language: str | None) -> None:
+    assert [(part.language, part.text) for part in parts(answer)] == [(language, answer.strip())]
+
+
 @given(st.lists(st.sampled_from(["```", "~~~", "````", "a", "  b", "{[", ""])))
 def test_no_word_of_an_answer_is_lost(lines: list[str]) -> None:
     told = "\n".join(part.text for part in parts("\n".join(lines)))
@@ -315,7 +323,8 @@ def test_boxes_stand_on_the_page_that_they_are_of(
         uploads.attach(history, name, path.name, path.read_bytes())
     pictures = uploads.attached(history, name)
     last = len(pictures) + (0 if low else 1)  # a small copy is of the first page only
-    spots = {f"seen[{page}]": Evidence(page, Box(page, 2, 3, 4), "") for page in (1, last)}
+    spots = {f"answer[{at}]": Evidence(page, Box(page, 2, 3, 4), "") for at, page in enumerate((1, last))}
+    spots["answer"] = Evidence(1, Box(1, 1, 90, 90), "all of it, without a box of its own")
     asked = Document("a" * 64, name, Path(), "ask", datetime.now().astimezone(), 1)
     told = {"engine": "ocr", "run": "night", "job_digest": desk.job.digest}
     data = {"answer": "There."}

@@ -7,7 +7,8 @@ from typing import Any
 
 from pipeline.corrections import Draft, Rows, check
 from pipeline.errors import DOCUMENT_ERRORS
-from pipeline.fields import Field
+from pipeline.fields import Field, leaf_values
+from pipeline.job import Job
 from pipeline.types import Issue, Record
 from pipeline.webpage import words
 from web.look import moment
@@ -37,7 +38,7 @@ def form(draft: Draft, changes: Mapping[str, Any] | None = None, rows: Rows | No
         "editable": record.error is None,
         "pages": list(record.pages),
         "reasons": _reasons(record, problems),
-        "boxes": _boxes(record, problems),
+        "boxes": _boxes(draft.job, record, problems),
         "fields": [_entry(name, each, saved.data.get(name), name, saved) for name, each in draft.job.fields.items()],
         "changes": dict(changes or {}),
         "rows": {name: list(order) for name, order in (rows or {}).items()},
@@ -170,8 +171,9 @@ def _sentence(text: str) -> str:
     return said[:1].upper() + said[1:] + ("" if said.endswith((".", "…", "!")) else ".")
 
 
-def _boxes(record: Record, problems: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Where values stand, in source pixels, with how sound they are."""
+def _boxes(job: Job, record: Record, problems: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Where values stand, in source pixels, with how sound they are; without the single lines of a text."""
+    values = {path for path, _, _ in leaf_values(job.fields, record.data)}
     reasons, changed = _reasons(record, problems), {each.path for each in record.corrections}
     return [
         {
@@ -185,5 +187,5 @@ def _boxes(record: Record, problems: Mapping[str, str]) -> list[dict[str, Any]]:
             "height": seen.box.height,
         }
         for path, seen in record.evidence.items()
-        if seen.box is not None
+        if seen.box is not None and path in values
     ]

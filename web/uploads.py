@@ -114,7 +114,7 @@ def marked(turn: Turn, pictures: Sequence[Attached], desk: Desk) -> Iterator[Mar
         return
     placed: dict[int, list[tuple[str, Box, str]]] = {}
     for path, told in record.evidence.items():
-        if told.box is not None:
+        if told.box is not None and f"{path}[0]" not in record.evidence:  # then its lines have a box each
             placed.setdefault(told.page, []).append((path, told.box, told.text))
     seen = record.provenance.get("seen_px") or []
     spoken = replies.marks(turn.answer, *seen[0]) if seen and 1 not in placed else []

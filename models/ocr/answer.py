@@ -53,6 +53,9 @@ def answer(sheets: Sequence[tuple[int, Sheet]], job: "Job") -> Answer:
     leaves = _leaves(job.fields)
     told = _Told()
     _add_texts(told, sheets, leaves)
+    if job.questions:  # who asked sees the text beside the picture, each line in a box
+        texts = [path for path, _ in leaves if path in told.evidence]
+        told.evidence |= {f"{path}[{at}]": line for path in texts for at, line in enumerate(plaintext.lines(sheets))}
     leaves = [(path, leaf) for path, leaf in leaves if not _is_text(path, leaf)]
     wanteds = [labels.wanted(path, leaf) for path, leaf in leaves if leaf.type != "list"]
     lists = [(path, leaf) for path, leaf in leaves if leaf.type == "list"]

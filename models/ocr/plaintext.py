@@ -29,6 +29,16 @@ def verbatim(sheets: Sequence[tuple[int, Sheet]]) -> Text:
     return _joined(sheets, [_lines(sheet) for _, sheet in sheets], "\n\n--- page {} ---\n\n")
 
 
+def lines(sheets: Sequence[tuple[int, Sheet]]) -> list[Evidence]:
+    """Where each printed line stands, in the order of `verbatim`."""
+    return [
+        Evidence(page, around([span.box for span in row]), _line(row, sheet.height))
+        for page, sheet in sheets
+        for block in _blocks(sheet.rows, sheet.height)
+        for row in block
+    ]
+
+
 def markdown(sheets: Sequence[tuple[int, Sheet]], tables_only: bool = False) -> Text:
     """Tables as Markdown tables, larger print as headings, the rest as paragraphs; or the tables alone."""
     return _joined(sheets, [_marked(sheet, tables_only) for _, sheet in sheets], "\n\n")
