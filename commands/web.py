@@ -15,7 +15,9 @@ def web(
     config: Config = None,
     jobs: Jobs = None,
     host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Where to listen.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", metavar="N", help="The port; 0 takes a free one.")] = 8501,
+    port: Annotated[
+        int, typer.Option("--port", metavar="N", min=0, max=65535, help="The port; 0 takes a free one.")
+    ] = 8501,
     behind_proxy: Annotated[
         bool, typer.Option("--behind-proxy", help="A proxy before it asks for the password and adds TLS.")
     ] = False,
@@ -24,7 +26,7 @@ def web(
         bool, typer.Option("--set-password", help="Ask for a password, print its line for the config, and end.")
     ] = False,
 ) -> None:
-    """Serve the local page: look at records, correct and approve them."""
+    """Serve the local page: review and correct records, ask about pictures, see how runs went."""
     with errors_told():
         if set_password:
             from web.password import hashed

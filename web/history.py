@@ -16,7 +16,7 @@ from pathlib import Path
 from pipeline import disk
 
 FOLDER = "asks"
-PLACES = r"^\d{8}-\d{6}-[0-9a-f]{8}-\d{3,}(-[0-9a-f]{6})?$"  # what the page calls its questions in the inbox
+PLACES = r"^\d{8}-\d{6}-[0-9a-f]{8}-\d{3,}-[0-9a-f]{6}$"  # what the page calls its questions in the inbox
 TITLE_LETTERS = 80
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS conversation (

@@ -6,7 +6,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import ConfigError, StorageError
+from pipeline import disk
+from pipeline.errors import ConfigError
 from pipeline.job import Job, load_jobs, parse_job
 from pipeline.settings import Settings
 from web.scans import Scans
@@ -41,9 +42,7 @@ class Place:
     @property
     def root(self) -> Path:
         """Raises StorageError where the root is not there, so that a share that went away is told in words."""
-        if not self.settings.root.is_dir():
-            raise StorageError(f"{self.settings.root}: the folder is not there. Connect the disk or share.")
-        return self.settings.root
+        return disk.folder(self.settings.root)
 
     def jobs(self) -> dict[str, Job]:
         """The jobs by name, as the files are now. Raises ConfigError."""

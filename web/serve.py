@@ -19,6 +19,7 @@ _FIXED = {
     "global.developmentMode": False,
     "logger.level": "warning",
     "runner.magicEnabled": False,
+    "server.enableAgentApi": False,
     "server.enableStaticServing": False,
     "server.enableXsrfProtection": True,
     "server.fileWatcherType": "none",
