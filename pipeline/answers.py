@@ -74,6 +74,9 @@ def parse(reply: Reply, keys: Iterable[str], rows: Rows | None = None) -> Answer
         issues.append(Issue("truncated", "", f"the answer ends in the middle: {_glimpse(text[-50:])}"))
     elif reply.finish == "length":
         issues.append(Issue("truncated", "", "the answer reached its longest allowed length (max_new_tokens)"))
+    elif values and not wanted & values.keys():
+        what = f"the answer has none of the keys that were asked for: {_glimpse(reply.text)}"
+        issues.append(Issue("not_json", "", what))
     for name in dict.fromkeys(reader.doubles):
         issues.append(Issue("conflict", "", f"the answer gives {name} twice, with different values; none was taken"))
     return Answer(values, tuple(issues))

@@ -9,7 +9,17 @@ from datetime import date
 from typing import Any
 
 from pipeline import answers, places, rules
-from pipeline.fields import Field, ListField, coerce_object, column, is_empty, leaf_values, lone_text, shown
+from pipeline.fields import (
+    Field,
+    ListField,
+    answer_keys,
+    coerce_object,
+    column,
+    is_empty,
+    leaf_values,
+    lone_text,
+    shown,
+)
 from pipeline.job import Job
 from pipeline.types import Document, Evidence, Issue, Page, Record, Reply
 from pipeline.values.texts import fold
@@ -174,7 +184,7 @@ def _answer(reply: Reply, fields: Mapping[str, Field]) -> answers.Answer:
     if lone_text(fields):
         return answers.plain(reply, next(iter(fields)))
     lists = [answers.Rows(name, each.row_keys) for name, each in fields.items() if isinstance(each, ListField)]
-    return answers.parse(reply, fields, lists[0] if len(lists) == 1 else None)
+    return answers.parse(reply, answer_keys(fields), lists[0] if len(lists) == 1 else None)
 
 
 def _in_source(evidence: Evidence, pages: Mapping[int, Page]) -> Evidence:

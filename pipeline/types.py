@@ -25,7 +25,7 @@ Finish = Literal["stop", "length", "error"]
 Status = Literal["ok", "review", "failed"]
 
 ISSUES: dict[str, str] = {
-    "not_json": "The answer is not JSON.",
+    "not_json": "The answer is not JSON, or answers something else than what was asked.",
     "truncated": "The answer was cut off before its end.",
     "missing": "A required field has no value.",
     "wrong_type": "The answer does not read as the field's type.",

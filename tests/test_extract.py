@@ -420,6 +420,13 @@ def test_boxes_come_back_from_their_own_page_and_bad_ones_are_null() -> None:
     assert codes(record) == [("bad_box", "finds[1].where"), ("bad_box", "finds[2].where")]
 
 
+def test_a_box_that_stands_alone_is_an_answer() -> None:
+    job = parse_job(b"name: a\nfields: {stamp: {type: box}}")
+    record = read(reply('{"bbox_2d": [10, 10, 20, 30]}', job=job), job=job)
+    assert (record.data["stamp"]["width"], codes(record)) == (10.0, [])
+    assert codes(read(reply('{"seal": [10, 10, 20, 30]}', job=job), job=job)) == [("not_json", "")]
+
+
 def test_what_is_printed_for_a_measure_stands_beside_it() -> None:
     answer = {"reading": "１.2MPa", "rows": [{"p": "3 kg"}, {"p": None}, {"p": 2}]}
     record = read(reply(answer, job=GAUGE), job=GAUGE)

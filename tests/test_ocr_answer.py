@@ -227,6 +227,14 @@ def test_a_period_has_two_ends() -> None:
     assert values(fields, page) == {"flight_from": "2020-06-01", "flight_to": "2020-06-07"}
 
 
+@pytest.mark.parametrize(("printed", "items"), [("无", []), ("振动、温度", ["振动", "温度"])])
+def test_a_list_that_says_that_there_is_nothing_is_empty(printed: str, items: list[str]) -> None:
+    fields = {"异常项": {"type": "list", "item": {"type": "text"}}, "结论": {"type": "text"}}
+    data, codes = typed(fields, f"异常项：{printed}\n结论：可继续运行")
+    assert [each for each in data["异常项"] if each] == items
+    assert codes == []
+
+
 def test_several_choices() -> None:
     fields = {"goods": {"type": "choice", "many": True, "options": ["paper", "ink", "glue"]}}
     assert values(fields, "goods   ☑ paper □ ink ☑ glue") == {"goods": ["paper", "glue"]}

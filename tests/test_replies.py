@@ -108,6 +108,8 @@ CASES: list[tuple[str, str, str, dict[str, Any], set[str]]] = [
         {"company": "Copper Kettle", "total": Decimal("42.05"), "lines[0].amount": Decimal("4.20")},
         {"truncated"},
     ),
+    ("an answer to something else", "table", '{"Table": [["A", "B"], ["1", "2"]]}', {"rows": None},
+     {"not_json", "missing"}),
     ("no JSON at all", "receipt", "I cannot read this receipt.", {"total": None}, {"not_json", "missing"}),
     ("a value that is no amount", "receipt", '{"company": "A", "date": "2025-02-14", "total": "about forty"}',
      {"total": None}, {"wrong_type"}),
@@ -137,6 +139,13 @@ CASES: list[tuple[str, str, str, dict[str, Any], set[str]]] = [
         '{"设备编号": "A1", "巡检日期": "2024-06-15", "巡检人": "王", "检查项": [], "异常项": ["振动值"]}',
         {"异常项[0]": "振动值"},
         {"rule_failed"},
+    ),
+    (
+        "a list that says that there is nothing",
+        "inspection_form",
+        '{"设备编号": "A1", "巡检日期": "2024-06-15", "巡检人": "王", "检查项": [], "异常项": ["无。"]}',
+        {"异常项": None, "异常项[0]": None},
+        set(),
     ),
     # --- a dial
     (

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from pipeline.fields import ListField
 
 BETWEEN = re.compile(r"\s*(?:[、,，;；|]|(?<=[^\d])/(?=[^\d]))\s*")
-NONE = frozenset({"无", "没有", "none", "nil", "keine", "aucun", "aucune", "n/a", "-", "--", "/"})
 BELOW = 4  # rows below a label that stands alone
 GAP = 1.8  # line heights between such rows
 
@@ -61,7 +60,7 @@ def _split(span: Span, start: int, page: int, field: "ListField") -> list[dict[s
         begin = span.text.index(part, at)
         at = begin + len(part)
         text = part.strip()
-        if not text or text.casefold() in NONE or field.item is None or field.item.coerce(text).value is None:
+        if not text or field.coerce([text]).value == [None]:
             continue
         sure = PLAIN * cells.trust(span.score)
         found.append({"": cells.Cell(text, Evidence(page, span.part(begin, at), text), sure)})

@@ -17,6 +17,7 @@ from pipeline.fields.date import DateField
 from pipeline.fields.field import Closed, Coerced, Field, PageRegion, Problem, Text, shown
 from pipeline.fields.group import (
     GroupField,
+    answer_keys,
     coerce_object,
     column_names,
     column_types,
@@ -109,6 +110,7 @@ __all__ = [
     "TextField",
     "TimeField",
     "YesNoField",
+    "answer_keys",
     "coerce_object",
     "column",
     "column_names",

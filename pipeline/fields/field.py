@@ -17,7 +17,7 @@ Fraction = Annotated[float, Key(ge=0, le=1)]
 PRINTED_LIMIT = 80  # characters that a printed number, date or measure may take in an answer
 
 # What people and engines write where nothing is: never a value of a typed field.
-_NOTHING = frozenset({"", "null", "none", "nil", "n/a", "n.a.", "-", "--", "---", "–", "—", "/", "无", "不详", "未填"})
+NOTHING = frozenset({"", "null", "none", "nil", "n/a", "n.a.", "-", "--", "---", "–", "—", "/", "无", "不详", "未填"})
 
 
 class Problem(NamedTuple):
@@ -114,7 +114,7 @@ class Field(Closed):
 
     def coerce(self, answer: Any) -> Coerced:
         """The typed value of an answer. Never raises; what does not read in one way is None with a Problem."""
-        if answer is None or (isinstance(answer, str) and answer.strip().casefold() in _NOTHING):
+        if answer is None or (isinstance(answer, str) and answer.strip().casefold() in NOTHING):
             return self.nothing()
         if isinstance(answer, str) and len(answer) > self.LONGEST:
             return Coerced(self.nothing().value, self.wrong(answer).problems)

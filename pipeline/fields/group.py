@@ -84,6 +84,11 @@ def object_schema(fields: Mapping[str, Field]) -> dict[str, Any]:
     }
 
 
+def answer_keys(fields: Mapping[str, Field]) -> frozenset[str]:
+    """The keys that an answer may have: the fields' names, and a model's own key for boxes."""
+    return frozenset(key for name, each in fields.items() for key in (name, getattr(each, "ANSWERED_AS", name)))
+
+
 def coerce_object(fields: Mapping[str, Field], answer: Mapping[str, Any]) -> Coerced:
     """Keys that the job does not have are left aside: they are no answer to anything that was asked."""
     data: dict[str, Any] = {}

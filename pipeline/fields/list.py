@@ -7,8 +7,9 @@ from pydantic import Field as Key
 from pydantic import field_validator, model_validator
 
 from pipeline.fields import names
-from pipeline.fields.field import Coerced, Field, Problem
+from pipeline.fields.field import NOTHING, Coerced, Field, Problem
 from pipeline.fields.group import (
+    answer_keys,
     coerce_object,
     column_names,
     inner_words,
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from pipeline.fields import AnyField
+
+_NO_ENTRY = NOTHING | {"没有", "keine", "aucun", "aucune", "ninguno", "nessuno"}
 
 
 class ListField(Field):
@@ -57,9 +60,7 @@ class ListField(Field):
     @property
     def row_keys(self) -> frozenset[str]:
         """The keys that a row may have in an answer; none for a plain list."""
-        return frozenset(
-            key for name, each in self.fields.items() for key in (name, getattr(each, "ANSWERED_AS", name))
-        )
+        return answer_keys(self.fields)
 
     def noun(self) -> str:
         return "a list" if self.item else "a list of rows; each row is an object with these keys"
@@ -90,10 +91,15 @@ class ListField(Field):
 
     def _row(self, row: Any) -> Coerced:
         if self.item:
-            return self.item.coerce(row)
+            return Coerced(None) if self._says_none(row) else self.item.coerce(row)
         if row is None or isinstance(row, dict):
             return coerce_object(self.fields, row or {})
         return Coerced(coerce_object(self.fields, {}).value, self.wrong(row, "'s row").problems)
+
+    def _says_none(self, row: Any) -> bool:
+        """ "异常项: 无": a text by itself may be that word, but a list that has nothing in it has no entry."""
+        texts = self.item is not None and self.item.type in ("text", "prose")
+        return texts and isinstance(row, str) and row.strip().rstrip(".。").casefold() in _NO_ENTRY
 
     def missing(self, value: Any) -> Iterator[str]:
         if self.required and is_empty(value):
