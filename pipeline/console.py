@@ -111,11 +111,10 @@ class Screen:
         """The last lines of a run: the counts that add up, what does not, and where the report lies."""
         out = self.out
         counts = account.summary()
-        if not counts["taken"] and not account.stuck:
-            out.print(f"Nothing {'else ' if account.left else ''}waits in {safe(root / 'inbox')}.")
-            return
         if counts["taken"]:
             self._sum(counts)
+        elif not account.stuck:
+            out.print(f"Nothing {'else ' if account.left else ''}waits in {safe(root / 'inbox')}.")
         faults = account.faults()
         for fault in faults[:FAULTS]:
             out.print(f"[red]{safe(fault)}[/]")

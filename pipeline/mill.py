@@ -66,6 +66,7 @@ class Mill:
         self._boxes, self._waits = by_inbox(model, jobs)
         self._store = Store(settings.root)
         self._stuck: set[str] = set()  # what the last account says could not be taken
+        self._repaired = ""  # what the next account is to say of a run that was cut off
 
     def __enter__(self) -> Self:
         settings, root = self._settings, self._settings.root
@@ -112,9 +113,9 @@ class Mill:
         ledger = Ledger(self._inbox, self._store, self._tables, self._lock.check)
         finished, returned = ledger.recover(boxes, self._lock.alive)
         if finished or returned:
-            self._listener.note(
-                f"a run before this one was cut off: {finished} finished, {returned} given back to the inbox"
-            )
+            told = f"{finished} finished, {returned} given back to the inbox"
+            self._repaired = f"a run before this one was cut off: {told}"
+            self._listener.note(self._repaired)
         if not self._lock.alone:
             self._agree()
 
@@ -143,14 +144,15 @@ class Mill:
         self._listener.note("nothing to do: the engine is unloaded, until something is dropped")
 
     def batch(self, limit: int | None = None, stop: Callable[[], bool] = lambda: False) -> Account:
-        """Drains the inbox once and writes the account under runs/ when anything was taken, or newly could not be.
+        """Drains the inbox once. Writes the account under runs/ when anything was taken, newly could not be, or was
+        left by a run that was cut off.
 
         Raises ModelError when the engine gave up; the account is written then too. Raises StorageError.
         """
         jobs = tuple(job.name for jobs in self._boxes.values() for job in jobs)
         account = Account(self._engine_line, jobs, self._model.name)
         account.left = self._left()
-        account.notes.extend(account.left)
+        account.notes.extend([*filter(None, [self._repaired]), *account.left])
         ledger = Ledger(self._inbox, self._store, self._tables, self._lock.check)
         pages = Pages(self._pool, self._settings.limits, self._settings.passwords)
         batch = Batch(
@@ -176,9 +178,9 @@ class Mill:
         stuck = self._inbox.boxes.stuck
         account.stuck.extend(stuck.values())
         account.finish()
-        if account.summary()["taken"] or stuck.keys() - self._stuck:
+        if account.summary()["taken"] or stuck.keys() - self._stuck or self._repaired:
             report.write(account, self._settings.root)
-        self._stuck = set(stuck)
+        self._stuck, self._repaired = set(stuck), ""
         self._listener.ended(account)
 
 

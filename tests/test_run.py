@@ -158,6 +158,19 @@ def test_an_engine_that_fails_for_one_document_costs_that_document(settings: Set
     assert (note["code"], note["detail"]) == ("engine", "out of memory")
 
 
+def test_what_a_run_that_was_cut_off_had_left_stands_in_the_next_account(settings: Settings) -> None:
+    """Also where nothing else came."""
+    left = settings.root / "working" / "2026-01-01T020000.000-scanhost-1" / "other" / "a.png"
+    left.parent.mkdir(parents=True)
+    drop(settings.root, "a.png").rename(left)
+    with Mill(settings, [NOTE], Echo({"*": GOOD}), "echo", Ear()) as mill:
+        first, second = mill.batch(), mill.batch()
+    assert first.notes == ["a run before this one was cut off: 0 finished, 1 given back to the inbox"]
+    assert first.written
+    assert first.notes[0][1:] in first.written.read_text()
+    assert (second.notes, second.written) == ([], None)
+
+
 def test_broken_files_wait_for_no_engine(settings: Settings) -> None:
     waiting: list[int] = []
 
