@@ -256,3 +256,27 @@ def test_a_killed_run_is_finished_by_the_next(root_with_script: list[str], setti
     assert sorted(table["source"]) == [f"{n:02}.png" for n in range(30)]
     assert files(settings.root, "duplicate") == []
     assert files(settings.root, ".tmp") == []
+
+
+WATCHED = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from run_batch import main
+from trials import launch
+launch.watch(Path(sys.argv[2]), lambda what: print(what, flush=True))
+main(sys.argv[3:])
+"""
+
+
+def test_the_order_of_a_commit(root_with_script: list[str], settings: Settings) -> None:
+    """No power cut may find rows without records, or an original in done/ whose records the disk does not have."""
+    words = [sys.executable, "-c", WATCHED, str(PROJECT), str(settings.root), *root_with_script[2:], "--limit", "1"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    changes = done.stdout.splitlines()
+    record, rows, moved = (changes.index(what) for what in ("rename records", "rename results", "link done"))
+    made = next(at for at in range(record, rows) if changes[at] == "write .tmp")  # the table's new file
+    assert changes[record:made].count("fsync") == 2, "the record, and the folder that names it"
+    assert changes[made:rows].count("fsync") == 1
+    assert changes[rows:moved].count("fsync") == 1
+    assert changes.index("remove working") > moved
