@@ -176,17 +176,18 @@ def test_two_documents_with_the_same_bytes_do_not_wait_for_each_other_for_ever(s
 
 
 def test_boxes_are_drawn_on_turned_pages_too_and_at_the_edges() -> None:
-    page = np.full((60, 90, 3), 255, np.uint8)  # drawn half as large as its source, and turned
-    to_source = Affine(2, 0, 0, 0, 2, 0)
+    page = np.full((60, 90, 3), 255, np.uint8)  # drawn half as large as its source, and turned to the right
+    to_source = Affine(0, 2, 0, -2, 0, 180)
     corners = [
-        Mark(Box(-5, -5, 20, 20), "a"),
-        Mark(Box(170, 100, 30, 30), "很长的标签" * 9),
+        Mark(Box(-5, 160, 25, 25), "a"),
+        Mark(Box(100, -20, 30, 30), "很长的标签" * 9),
         Mark(Box(20, 20, 0, 0), ""),
     ]
     drawn = annotated(page, to_source, corners)
     assert drawn.shape == page.shape
     assert (page == 255).all()
-    assert (drawn[:10, :10] != 255).any()
+    assert tuple(drawn[10, 5]) == (214, 39, 40)  # the lower edge of the first box
+    assert ((drawn[12:30, :20] == (214, 39, 40)).all(axis=2)).mean() > 0.3  # its label, below it: above is no room
 
 
 # --- the store

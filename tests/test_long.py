@@ -52,6 +52,7 @@ def test_what_is_no_text_or_too_long_is_none_with_a_reason() -> None:
         ("vue", f"```vue\n{VUE}\n```", VUE),
         ("vue", f"Sure!\n\n```Vue title=a.vue\n{VUE}\n```\nThen:\n```js\nlet a = 1\n```", VUE),
         ("vue", f"```html\n{VUE}\n```", VUE),
+        ("vue", f"```bash\n{'npm install element-plus ' * 9}\n```\n```vue\n{VUE}\n```", VUE),
         ("vue", VUE, VUE),
         ("vue", f"```vue\n{VUE}", VUE),
         ("python", "```py\na = 1\n```", "a = 1"),

@@ -97,6 +97,8 @@ def test_of_several_pages_the_box_says_which() -> None:
 def test_boxes_are_cut_at_the_page_and_refused_outside_of_it() -> None:
     half = page(to_source=Affine(2, 0, 0, 0, 2, 0), source_px=(1990.0, 1600.0))
     assert placed([-5, 790, 2000, 900], half)[0] == {"page": 1, "x": 0, "y": 1580, "width": 1990, "height": 20}
+    crop = page(to_source=Affine(1, 0, 300, 0, 1, 200), source_px=(2000.0, 2000.0))
+    assert placed([-5, -9, 10, 10], crop)[0] == {"page": 1, "x": 300, "y": 200, "width": 10, "height": 10}
     value, (problem,) = placed([1000, 10, 1100, 20], half)
     assert value is None
     assert "outside the picture of 1000 x 800 pixels" in problem

@@ -55,6 +55,20 @@ def test_a_currency_changes_nothing(value: Decimal, sign: str) -> None:
     assert numbers.find(f"Total {sign}{value:.2f}")[-1].value == value
 
 
+@pytest.mark.parametrize(
+    ("line", "values"),
+    [
+        ("Summe 1 234 €", ["1234"]),
+        ("1 000 000", ["1000000"]),
+        ("1 234,56", ["1234.56"]),
+        ("2 100 PLUS", ["2", "100"]),  # two of the article "100 PLUS"
+        ("1 234 5.00", ["1", "234", "5.00"]),
+    ],
+)
+def test_thousands_behind_a_blank(line: str, values: list[str]) -> None:
+    assert [str(one.value) for one in numbers.find(line)] == values
+
+
 @given(st.text(max_size=40))
 def test_no_text_makes_numbers_fail(text: str) -> None:
     for one in numbers.find(text):
