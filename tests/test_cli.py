@@ -2,6 +2,7 @@
 
 import json
 import runpy
+from datetime import datetime, tzinfo
 from pathlib import Path
 
 import pandas as pd
@@ -90,9 +91,30 @@ def test_an_unknown_job_and_a_bad_time_are_config_errors(here: Here) -> None:
     assert here.say("run", "--until", "6 o'clock").exit_code == 2
 
 
-def test_until_a_time_that_is_near_begins_nothing_new_after_it(here: Here) -> None:
+@pytest.mark.parametrize(
+    ("began", "looked", "begun"),
+    [
+        ("2026-03-01 02:00", "2026-03-01 05:59", True),
+        ("2026-03-01 02:00", "2026-03-01 06:00", False),
+        ("2026-03-01 22:00", "2026-03-02 05:59", True),
+        ("2026-03-01 22:00", "2026-03-02 06:01", False),
+        ("2026-03-01 06:00", "2026-03-01 14:00", True),  # of the next day
+    ],
+)
+def test_until_an_hour_has_come_everything_after_it_nothing(
+    here: Here, monkeypatch: pytest.MonkeyPatch, began: str, looked: str, begun: bool
+) -> None:
+    times = iter([began])
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "Clock":
+            return cls.fromisoformat(next(times, looked))
+
+    monkeypatch.setattr("commands.wiring.datetime", Clock)
     here.drop("a.png")
-    assert here.say("run", "--until", "23:59").exit_code == 0
+    assert here.say("run", "--until", "06:00").exit_code == 0
+    assert (here.root / "inbox" / "note" / "a.png").exists() is not begun
 
 
 def test_new_writes_a_job_that_check_and_show_accept(here: Here) -> None:

@@ -10,8 +10,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import pytest
 from hypothesis import given, settings
@@ -195,6 +196,25 @@ def test_nothing_is_ever_overwritten(inbox: Inbox, tmp_path: Path) -> None:
         found = {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix == ".pdf"}
         assert found == {"scan.pdf": b"1", "scan (2).pdf": b"2", "scan (3).pdf": b"3"}
     assert len(list((tmp_path / "failed" / BOX).glob("*.pdf.error.json"))) == 3
+
+
+def test_a_file_that_grows_while_it_is_read_goes_back_whole(
+    inbox: Inbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody still has it open: what was claimed is what goes on growing."""
+    path = drop(tmp_path, "scan.pdf", b"half")
+    with open(path, "ab") as writer:
+
+        def growing(file: BinaryIO, name: str) -> Any:
+            found = file_digest(file, name)
+            writer.write(b" and half")
+            writer.flush()
+            return found
+
+        monkeypatch.setattr("pipeline.claims.hashlib.file_digest", growing)
+        assert list(inbox.claims([BOX])) == []
+    monkeypatch.undo()
+    assert path.read_bytes() == b"half and half"
 
 
 def test_a_name_dropped_again_while_the_first_is_in_work(inbox: Inbox, tmp_path: Path) -> None:
