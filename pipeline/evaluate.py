@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline import questions
 from pipeline.account import Entry, thumbnail
-from pipeline.errors import ConfigError, DocumentError, Fault
+from pipeline.errors import ConfigError, DocumentError, Fault, ModelError
 from pipeline.flow import Flow
 from pipeline.job import Job
 from pipeline.listeners import Listener
@@ -23,8 +23,11 @@ def evaluate(
 ) -> tuple[Score, dict[str, bytes]]:
     """The score of `job` on the labelled files, and a small picture of each document that had one, by file name.
 
-    The same bytes labelled twice are read once and counted twice. Raises ModelError.
+    The same bytes labelled twice are read once and counted twice. Raises ModelError, also for a job that the engine
+    refuses: its values would say nothing of the job.
     """
+    if reason := model.refuses(job):
+        raise ModelError(f"{job.name} cannot be measured with this engine: {reason}.")
     labels = [label for label in labels if label.job in (None, job.name)]
     by_id: dict[str, list[int]] = {}
 

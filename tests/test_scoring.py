@@ -9,15 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ear import Ear
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.echo import Echo
 from pipeline.checks import likeness
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, ModelError
+from pipeline.evaluate import evaluate
 from pipeline.job import Job, parse_job
+from pipeline.pages import Pages
 from pipeline.scoring import Score, Tally, compare, write_html
+from pipeline.settings import Limits
 from pipeline.truth import Label, read_labels
 from pipeline.types import Document, Record
+from pipeline.workers import Pool
 
 INVOICE = b"""
 name: invoice
@@ -318,6 +324,19 @@ def test_the_tables_and_the_json_say_the_same(score: Score) -> None:
     assert (told["scanmill"], told["documents"], told["not_read"], told["overall"]["f1"]) == (1, 3, 1, 0.4444)
     assert [each["file"] for each in told["worst"]] == ["bad.pdf", "lost.pdf"]
     assert told["worst"][0]["faults"][0]["expected"] == "Acme Ltd"
+
+
+def test_a_job_that_the_engine_refuses_is_not_measured(invoice: Job) -> None:
+    class Blind(Echo):
+        def refuses(self, job: Job) -> str | None:
+            return "it has no eyes"
+
+    pool = Pool(1, seconds=60, memory_mib=1024)
+    try:
+        with pytest.raises(ModelError, match=f"{invoice.name} cannot be measured with this engine: it has no eyes"):
+            evaluate(invoice, [label({})], Blind({}), Pages(pool, Limits()), Ear())
+    finally:
+        pool.close()
 
 
 def test_no_label_for_the_job_is_no_crash(invoice: Job, tmp_path: Path) -> None:
