@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from pipeline.fields import BoxField, DateField, Field, LongField, MeasureField, is_empty, leaf_values, shown
+from pipeline.fields.number import Numeric
 from pipeline.geometry import Box
 from pipeline.job import Job
 from pipeline.types import Evidence, Issue, Page, Record, Word
@@ -116,7 +117,7 @@ def _kind(field: Field) -> tuple[str, str]:
         return "measure", field.unit
     if isinstance(field, DateField):
         return "date", field.order
-    return ("number" if field.type in ("integer", "number", "money") else field.type), ""
+    return ("number", field.decimal or "") if isinstance(field, Numeric) else (field.type, "")
 
 
 def _found(kind: tuple[str, str], text: str) -> Iterator[tuple[int, int, Any]]:
@@ -130,8 +131,8 @@ def _found(kind: tuple[str, str], text: str) -> Iterator[tuple[int, int, Any]]:
         case "time", _:
             for one in times.find(text):
                 yield one.start, one.end, one.value.replace(microsecond=0)
-        case "number", _:
-            for one in numbers.find(text):
+        case "number", decimal:
+            for one in numbers.find(text, decimal or None):
                 yield one.start, one.end, one.value
 
 

@@ -68,6 +68,11 @@ def test_a_value_is_found_by_what_it_means(path: str, value: Any, line: str, tex
     assert record.issues == ()
 
 
+def test_the_sign_that_the_job_names_is_read_so_on_the_page() -> None:
+    job = parse_job(b"name: a\nfields: {weight: {type: number, decimal: '.'}}")
+    assert locate({"weight": 1.234}, page("Weight 1.234 t"), job=job).evidence["weight"].text == "1.234"
+
+
 def test_boxes_are_in_source_pixels_and_cut_at_the_edge() -> None:
     record = locate({"number": "AB-12"}, page("AB-12", to_source=Affine(2, 0, -30, 0, 2, 10)))
     assert record.evidence["number"].box == Box(0, 10, 70, 24)

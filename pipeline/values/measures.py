@@ -48,6 +48,7 @@ _WHOLE = re.compile(rf"(?P<number>{_NUMBER})\s*(?P<unit>\D.*)?", re.DOTALL)
 _ANYWHERE = re.compile(rf"(?<![0-9A-Za-z.,:/])(?P<number>{_NUMBER})\s?(?P<unit>{_UNIT})")
 _BEHIND = re.compile(rf"\s?(?P<unit>{_UNIT}+)(?!\s?[:=])")  # the + holds on to all of the word
 _SHORT_WORD = re.compile(r"[A-Za-zµμ°%²³/*^]{1,5}")  # as short as a unit is: "ber" may have been bar, and is no kPa
+_REACH = 40  # letters around a number that can belong to it: a line of thousands of numbers costs a moment
 _JOINT = r"(?:[~–—±-]|\.{2,3}|…|至|到|\b(?:to|bis|à)\b)"
 _RANGE_BEFORE = re.compile(rf"(?:(?<![\w.,]){_NUMBER}\s?(?:{_UNIT})?\s?{_JOINT}|[<>≤≥≦≧≈])\s?$")
 _RANGE_AFTER = re.compile(rf"\s?{_JOINT}\s?{_NUMBER}(?:\s?{_UNIT})?")
@@ -176,7 +177,9 @@ def whole(text: str, start: int, end: int) -> tuple[int, int]:
 
     What follows a number is its unit where it is known as one, or is a word as short as one.
     """
-    plain = narrow(text)
+    left, right = max(0, start - _REACH), min(len(text), end + _REACH)
+    plain = narrow(text[left:right])
+    start, end = start - left, end - left
     if re.fullmatch(_NUMBER, plain[start:end].strip()) and not _RANGE_AFTER.match(plain, end):
         behind = _BEHIND.match(plain, end)
         if behind and (_SHORT_WORD.fullmatch(behind["unit"]) or unit(behind["unit"]) is not None):
@@ -185,4 +188,4 @@ def whole(text: str, start: int, end: int) -> tuple[int, int]:
         start = before.start()
     if after := _RANGE_AFTER.match(plain, end):
         end = after.end()
-    return start, end
+    return left + start, left + end
