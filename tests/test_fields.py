@@ -27,6 +27,7 @@ from pipeline.fields import (
     leaves,
     object_schema,
 )
+from pipeline.fields.number import Numeric
 
 ADAPTER: TypeAdapter[Any] = TypeAdapter(dict[str, AnyField])
 
@@ -398,3 +399,19 @@ def test_a_typed_value_survives_json(data: st.DataObject, name: str) -> None:
     printed = json.dumps(value, default=lambda each: each.isoformat() if isinstance(each, date | time) else str(each))
     again, problems = EVERY[name].coerce(json.loads(printed, parse_float=Decimal))
     assert (again, problems) == (value, ())
+
+
+@given(
+    value=st.decimals(Decimal(-(10**9)), Decimal(10**9), places=4),
+    places=st.integers(0, 4),
+    decimal=st.sampled_from([None, ",", "."]),
+)
+def test_a_number_that_was_found_is_spelled_so_that_it_reads_as_itself(
+    value: Decimal, places: int, decimal: str | None
+) -> None:
+    value = round(value, places)
+    for keys in ({"type": "money", "decimals": 4}, {"type": "number"}, {"type": "measure", "unit": "kPa"}):
+        kind = field(**keys, decimal=decimal)
+        assert isinstance(kind, Numeric)
+        read, problems = kind.coerce(kind.spelled(value))
+        assert (float(read), problems) == (float(value), ())
