@@ -59,7 +59,7 @@ def examine(project: Path, settings: Settings | ConfigError, bundle: Path | None
     yield Finding("settings", "ok", f"root {settings.root.absolute()}, jobs {settings.jobs.absolute()}")
     yield from _jobs(settings)
     try:
-        yield from _folders(settings)
+        yield from folders(settings)
     except StorageError as error:
         seen, _, cure = str(error).rpartition(". ")
         yield Finding("folders", "fault", seen, cure)
@@ -150,7 +150,7 @@ def _jobs(settings: Settings) -> Iterator[Finding]:
     yield Finding("jobs", "ok", f"{len(jobs)} valid")
 
 
-def _folders(settings: Settings) -> Iterator[Finding]:
+def folders(settings: Settings) -> Iterator[Finding]:
     """Raises StorageError where not even a look is allowed."""
     root = settings.root
     with disk.storing(root):
@@ -167,7 +167,7 @@ def _folders(settings: Settings) -> Iterator[Finding]:
     held = holder(root)
     if not held:
         left = [place for place in _entries(root / "working") if any(_files(place))]
-        seen = f"nobody; {len(left)} cut-off runs, which the next run puts in order" if left else "nobody"
+        seen = f"nobody; {counted(len(left), 'cut-off run')}, which the next run puts in order" if left else "nobody"
         yield Finding("at work", "ok", seen)
         return
     seen = f"run {held.get('run')}, process {held.get('pid')} on {held.get('host')}, since {held.get('since')}"

@@ -3,19 +3,22 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from models import checkup
-from operations import offline, tonight
+from operations import doctor, offline, tonight
 from pipeline.finding import Finding
-from pipeline.settings import Settings
+from pipeline.lock import RootLock, holder
+from pipeline.settings import Settings, load_settings
 
 PROJECT = Path(__file__).parents[1]
 
@@ -228,3 +231,58 @@ def test_a_box_that_is_a_link_to_a_folder_is_counted_as_a_run_counts_it(root: Pa
     _, told = asked(root)
     assert [box["documents"] for box in told["tonight"]] == [1]
     assert ": 1 file, 0 MiB" in lines(told, "disk")[0][1]
+
+
+def folders(root: Path, check: str, **settings: object) -> tuple[str, str, str]:
+    """The one line of that name about a root."""
+    found = [each for each in doctor.folders(load_settings(None, root=root, **settings)) if each.check == check]
+    ((state, seen, cure),) = [(each.state, each.seen, each.cure) for each in found]
+    return state, seen, cure
+
+
+@pytest.mark.parametrize(
+    ("free_mib", "free_files", "state", "said"),
+    [
+        (99, 1e6, "fault", "0.1 GiB free; in the inbox: 2 files, 3 MiB"),
+        (1025, 1e6, "warning", "it may not be enough"),
+        (1028, 1e6, "ok", "1.0 GiB free"),
+        (1028, 1015, "warning", "room for 1,015 more files only"),
+        (1028, 1016, "ok", "1.0 GiB free"),
+    ],
+)
+def test_the_room_on_the_disk_is_held_against_what_waits(
+    root: Path, monkeypatch: pytest.MonkeyPatch, free_mib: int, free_files: int, state: str, said: str
+) -> None:
+    for name, mib in (("a.pdf", 1), ("b.pdf", 2), ("c.pdf.part", 9)):
+        (root / "inbox" / "note" / name).write_bytes(bytes(mib << 20))
+    monkeypatch.setattr("operations.doctor.shutil.disk_usage", lambda place: SimpleNamespace(free=free_mib << 20))
+    room = SimpleNamespace(f_files=10**7, f_favail=int(free_files))
+    monkeypatch.setattr("operations.doctor.os.statvfs", lambda place: room)
+    seen = folders(root, "disk")
+    assert (seen[0], bool(seen[2])) == (state, state != "ok")
+    assert said in seen[1]
+
+
+def test_who_is_at_work_and_what_a_killed_run_left(root: Path) -> None:
+    assert folders(root, "at work") == ("ok", "nobody", "")
+    left = root / "working" / "2026-01-01T020000.000-scanhost-1" / "note"
+    left.mkdir(parents=True)
+    (left / "a.pdf").touch()
+    assert folders(root, "at work")[1] == "nobody; 1 cut-off run, which the next run puts in order"
+    with RootLock(root, "night"):
+        assert folders(root, "at work")[:2] == (
+            "ok",
+            f"run night, process {os.getpid()} on {socket.gethostname()}, since {holder(root)['since']}",
+        )
+        note = {**holder(root), "since": "2026-01-01T02:00:00+00:00"}
+        (root / ".lock").write_text(json.dumps(note))
+        assert folders(root, "at work")[0] == "warning"
+
+
+def test_only_boxes_of_the_inbox_may_be_open_to_all(root: Path) -> None:
+    (root / "inbox" / "note").chmod(0o1777)
+    assert folders(root, "folders")[0] == "ok"
+    (root / "records").mkdir()
+    (root / "records").chmod(0o777)
+    state, seen, cure = folders(root, "folders")
+    assert (state, str(root / "records") in seen, "chmod" in cure) == ("warning", True, True)
