@@ -23,10 +23,11 @@ from pipeline.errors import BusyError, ScanmillError, StorageError
 from pipeline.fields import Field, coerce_object, column, is_empty, leaf_values
 from pipeline.job import Job
 from pipeline.lock import writing
+from pipeline.places import source_boxes
 from pipeline.records import from_json, to_json
 from pipeline.store import Store, record_file
 from pipeline.table import Table
-from pipeline.types import Approval, Correction, Issue, Record
+from pipeline.types import Approval, Correction, Evidence, Issue, Record
 
 Rows = Mapping[str, Sequence[int | None]]
 _STEP = re.compile(r"\[(\d+)\]|\.?([^.\[]+)")
@@ -113,8 +114,11 @@ def check(draft: Draft, changes: Mapping[str, Any], rows: Rows | None = None) ->
         "issues": tuple(dict.fromkeys(kept)),
         "confidence": {path: sure for path, sure in moved.keys(record.confidence) if path not in touched},
         "evidence": {
-            path: seen for path, seen in moved.keys(record.evidence) if {path, column(path)} & (filled | touched)
-        },
+            path: seen
+            for path, seen in moved.keys(record.evidence)
+            if {path, column(path)} & (filled | touched) and not (path in touched and known[path].type == "box")
+        }
+        | {path: Evidence(page, box, "") for path, page, box in source_boxes(fields, data) if path in touched},
     }
     return Checked(replace(record, data=data, **changed), replace(draft.raw, data=raw, **changed), problems)
 
@@ -231,8 +235,10 @@ def _corrections(
     whole = [name for name in lists if _plain(draft.raw.data.get(name)) != _plain(checked.raw.data.get(name))]
     whole += [name for name in first if isinstance(first[name].machine, list) and name not in whole]
     changed = [path for path in dict.fromkeys((*old, *new)) if _plain(old.get(path)) != _plain(new.get(path))]
-    for path in dict.fromkeys((*first, *whole, *changed)):
-        if path not in whole and any(path.startswith(f"{name}[") for name in whole):
+    boxes = [path for path, each, _ in leaf_values(draft.job.fields, checked.record.data) if each.type == "box"]
+    for path in dict.fromkeys((*first, *whole, *boxes, *changed)):
+        inside = [f"{name}[" for name in whole] + [f"{name}." for name in boxes]
+        if path not in whole and path.startswith(tuple(inside)):
             continue
         machine = first[path].machine if path in first else _plain(_at(draft.raw.data, path))
         if path in whole and path not in first:

@@ -151,6 +151,35 @@ def test_the_places_of_a_text_s_lines_stay_when_another_value_is_corrected(tmp_p
     assert save(tmp_path, draft, {"number": "2"}).record.evidence == {"text[0]": line}
 
 
+BOXED = Job.model_validate(
+    {
+        "name": "invoice",
+        "fields": {
+            "stamp": {"type": "box", "required": True},
+            "marks": {"type": "list", "fields": {"kind": {"type": "text"}, "box": {"type": "box"}}},
+        },
+    }
+)
+DRAWN = {"page": 2, "x": 10.5, "y": 20, "width": 30, "height": 40}
+
+
+def test_a_box_that_a_person_drew_is_one_correction_and_stands_where_it_was_drawn(tmp_path: Path) -> None:
+    was = {"page": 1, "x": 1.0, "y": 2.0, "width": 3.0, "height": 4.0}
+    seen = {path: Evidence(1, Box(1, 2, 3, 4), "") for path in ("stamp", "marks[0].box")}
+    data = {"stamp": was, "marks": [{"kind": "seal", "box": was}]}
+    commit(tmp_path, [record(data=data, confidence={"stamp": 0.4}, evidence=seen, issues=())], BOXED)
+    draft = open_draft(tmp_path, BOXED, record().document.id, None)
+    draft = save(tmp_path, draft, {"stamp": DRAWN, "marks[0].box": ""})
+    assert {change.path: change.person for change in draft.record.corrections} == {"stamp": DRAWN, "marks[0].box": None}
+    assert draft.record.evidence == {"stamp": Evidence(2, Box(10.5, 20, 30, 40), "")}
+    written = pq.read_table(next((tmp_path / "results" / "invoice").iterdir())).to_pylist()[0]
+    assert (written["stamp"], written["marks"][0]["box"]) == (DRAWN, None)
+    assert check(draft, {"stamp": ""}).record.issues == (Issue("missing", "stamp", "is required and has no value"),)
+    assert "numbers" in check(draft, {"stamp": {"page": 1, "x": "a"}}).problems["stamp"]
+    back = save(tmp_path, draft, {"stamp": was, "marks[0].box": was})
+    assert back.record.corrections == ()
+
+
 def test_a_value_set_back_is_no_correction(root: Path) -> None:
     draft = save(root, opened(root), {"supplier.name": "Borealis"})
     assert len(draft.record.corrections) == 1

@@ -31,6 +31,7 @@ fields:
   issued: {type: date, order: DMY}
   total: {type: money, required: true}
   lines: {type: list, fields: {item: {type: text}, amount: {type: money}}}
+  stamp: {type: box}
 rules:
   - sum(lines.amount) == total
 """
@@ -230,6 +231,41 @@ def test_rows_are_added_and_dropped(chrome: Any, address: str, here: Path) -> No
         page.get_by_text("Saved.").wait_for()
     assert [line["item"] for line in rows(here)["no_number.pdf"]["lines"]] == ["nuts", "washers"]
     assert {change["path"] for change in record(here, "no_number.pdf")["corrections"]} == {"number", "lines"}
+
+
+def test_a_box_is_drawn_on_the_page_and_taken_away(chrome: Any, address: str, here: Path) -> None:
+    with visit(chrome, address) as page:
+        open_record(page, "for_two.pdf")
+        page.get_by_title("Draw it on the page").click()
+        frame = page.locator("#review .sheet svg").bounding_box()
+        x, y = frame["x"] + frame["width"] / 2, frame["y"] + frame["height"] / 2
+        page.mouse.move(x, y)
+        page.mouse.down()
+        page.mouse.move(x + 40, y + 20, steps=4)
+        page.mouse.up()
+        page.wait_for_selector("#review rect.lit[data-path='stamp']")
+        page.keyboard.press("Control+s")
+        page.get_by_text("Saved.").wait_for()
+        shown = field(page, "stamp").input_value()
+        drawn = rows(here)["for_two.pdf"]["stamp"]
+        assert shown.startswith(f"page 1: {round(drawn['x'])}, {round(drawn['y'])}, ")
+        assert drawn["width"] == pytest.approx(2 * drawn["height"])
+        field(page, "stamp").focus()
+        page.keyboard.press("Delete")
+        page.locator("#review rect[data-path='stamp']").wait_for(state="detached")
+        page.keyboard.press("Control+s")
+        end = time.monotonic() + 45
+        while rows(here)["for_two.pdf"]["stamp"]:
+            assert time.monotonic() < end
+            page.wait_for_timeout(200)
+    assert "stamp" not in {each["path"] for each in record(here, "for_two.pdf").get("corrections", ())}
+
+
+def test_how_right_it_was_is_drawn_by_day(chrome: Any, address: str) -> None:
+    with visit(chrome, f"{address}/runs") as page:
+        page.get_by_text("How right was it?").click()
+        page.get_by_text("Count", exact=True).click()
+        page.get_by_text("Right, by the day on which it was read").wait_for()
 
 
 def test_what_was_typed_is_there_again_until_it_is_left_on_purpose(chrome: Any, address: str, here: Path) -> None:

@@ -85,7 +85,7 @@ def _kind(field: Field) -> dict[str, Any]:
     if field.type == "yesno":
         return {"kind": "choice", "options": ["yes", "no"]}
     if field.type == "box":
-        return {"kind": "fixed"}
+        return {"kind": "box"}
     if field.type in _LONG or getattr(field, "max_length", 0) > 1000:
         return {"kind": "long"}
     kind = "number" if field.type in ("integer", "number", "money", "measure") else "line"
@@ -114,8 +114,9 @@ def printed(field: Field, value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
         return ", ".join(str(each) for each in value)
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {each}" for key, each in value.items() if each is not None)
+    if isinstance(value, Mapping):  # a box; review.js writes one that was just drawn in the same way
+        x, y, width, height = (round(value[side]) for side in ("x", "y", "width", "height"))
+        return f"page {value['page']}: {x}, {y}, {width} × {height}"
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         value = int(value)
     text = value.isoformat() if hasattr(value, "isoformat") else str(value)

@@ -1,12 +1,13 @@
 // A page with boxes on it: wheel or pinch zooms, dragging moves, a click on a box chooses it.
-// sheet = openSheet(element, {onChoose}); sheet.show({src, width, height, boxes}); sheet.light(path)
+// sheet = openSheet(element, {onChoose, onDraw}); sheet.show({src, width, height, boxes}); sheet.light(path)
+// After sheet.draw(true) the next drag draws a new box and onDraw is told {x, y, width, height}; sheet.draw(false) ends that.
 // A box is {path, x, y, width, height, label, mark}; mark is "", "doubt", "bad" or "done". Boxes are in source pixels,
 // and so are width and height; where those are not given, the header X-Source-Size of the answer says them. Its header
 // X-Turn says by how many degrees clockwise the page is turned at first, with its boxes.
 
 const NS = "http://www.w3.org/2000/svg"
 
-function openSheet(host, { onChoose = () => {} } = {}) {
+function openSheet(host, { onChoose = () => {}, onDraw = () => {} } = {}) {
   host.classList.add("sheet")
   host.innerHTML = `<svg role="img" aria-label="The page"><g class="turned"><image></image><g class="boxes"></g></g></svg>
     <p class="told" role="status"></p>
@@ -134,10 +135,32 @@ function openSheet(host, { onChoose = () => {} } = {}) {
     return state.pages
   }
 
+  function pen(on) {
+    state.drawing = on
+    host.classList.toggle("drawing", on)
+  }
+
+  // from the svg's own pixels to the page's
+  function spot([left, top]) {
+    const { x, y, scale } = state.view, [across, down] = [x + left / scale, y + top / scale], { width, height } = state
+    const [px, py] = [[across, down], [down, height - across], [width - across, height - down], [width - down, across]][state.turn]
+    return [Math.min(width, Math.max(0, px)), Math.min(height, Math.max(0, py))]
+  }
+
+  const between = ([x1, y1], [x2, y2]) => ({ x: Math.min(x1, x2), y: Math.min(y1, y2), width: Math.abs(x2 - x1), height: Math.abs(y2 - y1) })
   const place = event => { const box = svg.getBoundingClientRect(); return [event.clientX - box.left, event.clientY - box.top] }
   svg.addEventListener("wheel", event => { event.preventDefault(); zoom(Math.exp(-event.deltaY * 0.0015), place(event)) }, { passive: false })
-  svg.addEventListener("pointerdown", event => { pointers.set(event.pointerId, [...place(event), 0]) })
+  svg.addEventListener("pointerdown", event => {
+    if (state.drawing && state.view && !state.from) {
+      state.from = spot(place(event))
+      state.made = document.createElementNS(NS, "rect")
+      state.made.setAttribute("class", "box lit")
+      turned.append(state.made)
+      svg.setPointerCapture(event.pointerId)
+    } else pointers.set(event.pointerId, [...place(event), 0])
+  })
   svg.addEventListener("pointermove", event => {
+    if (state.from) for (const [name, value] of Object.entries(between(state.from, spot(place(event))))) state.made.setAttribute(name, value)
     const before = pointers.get(event.pointerId)
     if (!before) return
     const now = place(event), moved = before[2] + Math.abs(now[0] - before[0]) + Math.abs(now[1] - before[1])
@@ -150,6 +173,13 @@ function openSheet(host, { onChoose = () => {} } = {}) {
     pointers.set(event.pointerId, [...now, moved])
   })
   const lift = event => {
+    if (state.from) {
+      const box = between(state.from, spot(place(event)))
+      state.made.remove()
+      state.from = state.made = null
+      if (event.type === "pointerup" && box.width >= 3 && box.height >= 3) { pen(false); onDraw(box) }
+      return
+    }
     const before = pointers.get(event.pointerId)
     pointers.delete(event.pointerId)
     if (event.type === "pointerup" && before && before[2] <= 4) {
@@ -170,7 +200,7 @@ function openSheet(host, { onChoose = () => {} } = {}) {
   const watcher = new ResizeObserver(() => { if (state.view) state.fitted ? fit() : draw() })
   watcher.observe(svg)
   return {
-    show, light, fit, zoom,
+    show, light, fit, zoom, draw: pen,
     close() { watcher.disconnect(); if (state.blob) URL.revokeObjectURL(state.blob) },
   }
 }

@@ -7,7 +7,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
   const form = data.form
   host.say = setTriggerValue
 
-  const same = host.now && host.now.id === form.id && host.now.version === form.version
+  // a browser may keep the form of a record that was left and opened again at once
+  const same = host.now && host.now.id === form.id && host.now.version === form.version && host.data.left_at === data.left_at
   if (!same) build()
   host.building = false
   host.now = form
@@ -48,7 +49,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     host.right.append(host.notes, host.form, help)
     pair.append(left, host.right)
     host.append(head, pair)
-    host.sheet = openSheet(sheet, { onChoose: path => control(path)?.focus() })
+    host.sheet = openSheet(sheet, { onChoose: path => control(path)?.focus(), onDraw: box => setBox({ page: host.page, ...box }) })
     host.fields = form.fields.map(field => ({ ...field }))
     drawFields()
     host.onkeydown = keyed
@@ -120,7 +121,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     const made = input(field, field)
     made.id = label.htmlFor = `field-${field.path}`
     if (field.hint) label.title = field.hint
-    box.append(made, why(field.path))
+    box.append(...withPen(made), why(field.path))
     line.append(label, box)
     line.dataset.of = field.path
     return line
@@ -143,7 +144,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
       row.forEach((leaf, at) => {
         const cell = make("td")
         cell.dataset.of = leaf.path
-        cell.append(input(leaf, field.columns[at]))
+        cell.append(...withPen(input(leaf, field.columns[at])))
         line.append(cell)
         told.append(why(leaf.path, field.columns[at].name))
       })
@@ -169,15 +170,35 @@ export default function ({ data, parentElement, setTriggerValue }) {
       made = make("textarea")
       made.rows = Math.min(14, Math.max(3, leaf.value.split("\n").length + 1))
     } else made = make("input", undefined, kind.kind === "number" ? "number" : "")
-    made.value = host.answers[leaf.path] ?? leaf.value
+    made.value = written(host.answers[leaf.path] ?? leaf.value)
     made.dataset.path = leaf.path
     made.dataset.first = leaf.value
     made.ariaLabel = leaf.path
-    made.disabled = !form.editable || kind.kind === "fixed"
+    made.disabled = !form.editable
+    made.readOnly = kind.kind === "box"
     if (leaf.printed && leaf.printed !== leaf.value) made.title = `printed: ${leaf.printed}`
-    made.onfocus = () => { host.at = leaf.path; light(leaf.path); made.select?.() }
+    made.onfocus = () => { host.at = leaf.path; host.sheet.draw(false); light(leaf.path); made.select?.() }
     made.onchange = () => { if (!host.building && host.now?.id === form.id) changed(made) } // not when it is taken away
     return made
+  }
+
+  // a box is drawn on the page, and read as numbers in the form
+  function isBox(made) { return made.tagName === "INPUT" && made.readOnly }
+  function written(value) {
+    const whole = sides => sides.map(side => Math.round(value[side]))
+    return value?.page ? `page ${value.page}: ${whole(["x", "y"]).join(", ")}, ${whole(["width", "height"]).join(" × ")}` : value
+  }
+  function withPen(made) {
+    if (!isBox(made) || made.disabled) return [made]
+    const line = make("div", undefined, "boxed")
+    line.append(made, button("▭", "Draw it on the page (Delete takes it away)", () => { made.focus(); host.sheet.draw(true) }))
+    return [line]
+  }
+  function setBox(box) {
+    host.answers[host.at] = box
+    const made = control(host.at)
+    if (made) made.value = written(box)
+    send("check")
   }
 
   function changed(made) {
@@ -217,7 +238,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   function dirty() { return Object.keys(host.answers).length > 0 || Object.keys(host.rows).length > 0 }
   function commit() {
     const active = parentElement.activeElement
-    if (active?.dataset?.path && active.value !== active.dataset.first) host.answers[active.dataset.path] = active.value
+    if (active?.dataset?.path && !isBox(active) && active.value !== active.dataset.first) host.answers[active.dataset.path] = active.value
   }
   function act(what) {
     if (!form.editable || host.sent) return
@@ -266,6 +287,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     else if (event.altKey && event.key === "ArrowUp") { event.preventDefault(); leave("previous") }
     else if (event.key === "Escape") { event.preventDefault(); leave("back") }
     else if (event.key === "F8") { event.preventDefault(); firstDoubt(made)?.focus() }
+    else if ((event.key === "Delete" || event.key === "Backspace") && made && isBox(made)) { event.preventDefault(); setBox("") }
     else if (event.key === "PageDown" && host.page < host.last) { event.preventDefault(); showPage(host.page + 1) }
     else if (event.key === "PageUp" && host.page > 1) { event.preventDefault(); showPage(host.page - 1) }
     else if (event.key === "Enter" && made && made.tagName !== "TEXTAREA") {

@@ -136,6 +136,7 @@ def _record(key: str) -> None:
         "told": told,
         "pictures": f"scan/{key}/",
         "place": place,
+        "left_at": st.session_state.get("review_left_at", 0),
         "round": time.time(),
     }
     said = part(key="review", data=data, on_said_change=lambda: None).said
@@ -178,10 +179,11 @@ def _hear_record(said: dict[str, Any], key: str, draft: Draft, order: list[str])
     if said["do"] != "check":
         st.session_state["review_told"] = []
     if said["do"] in ("back", "next", "previous"):  # the visitor was asked whether to leave it unsaved
-        st.session_state["review_typed"] = None
+        st.session_state["review_typed"], st.session_state["review_left_at"] = None, said["at"]
     match said["do"]:
         case "check":
-            st.session_state["review_typed"] = said
+            if said["at"] > st.session_state.get("review_left_at", 0):  # else it was overtaken by its own leaving
+                st.session_state["review_typed"] = said
         case "back":
             _go(None)
         case "next" | "previous":
@@ -225,7 +227,8 @@ def _save(said: dict[str, Any], key: str, draft: Draft, order: list[str]) -> Non
 
 
 def _overtaken(theirs: Draft, said: dict[str, Any]) -> dict[str, str]:
-    mine = "; ".join(f"{path}: {value or 'nothing'}" for path, value in said["changes"].items())
+    wrote = {path: "a box" if isinstance(value, dict) else value for path, value in said["changes"].items()}
+    mine = "; ".join(f"{path}: {value or 'nothing'}" for path, value in wrote.items())
     kept = f" You had written {mine}." if mine else ""
     return {"level": "bad", "text": f"{Overtaken(theirs)} These are the values as they are now.{kept}"}
 

@@ -202,7 +202,7 @@ def _right_by_day(days: Sequence[Mapping[str, Any]]) -> None:
 
     line = alt.Chart(pd.DataFrame(days)).mark_line(point=True).encode(
         x=alt.X("day:O", title=None, axis=alt.Axis(labelAngle=0, labelOverlap=True)),
-        y=alt.Y("right:Q", title=None, axis=alt.Axis(format=".0%"), scale=alt.Scale(zero=False)),
+        y=alt.Y("right:Q", title=None, axis=alt.Axis(format=".0%"), scale=alt.Scale(domainMax=1, zero=False)),
         color=alt.Color("job:N", title=None),
         tooltip=["job", "day", "records checked", alt.Tooltip("right:Q", format=".1%")],
     )  # fmt: skip
