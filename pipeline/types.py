@@ -35,7 +35,7 @@ ISSUES: dict[str, str] = {
     "conflict": "Two parts of the document give different values.",
     "unseen": "The value does not stand on the page.",
     "doubtful": "The confidence is below the job's `review_below`.",
-    "bad_text": "A file that was to be written does not parse, or lacks what was asked for; it is kept as it is.",
+    "bad_text": "A long text does not parse, lacks what was asked for or is too long; it is kept as it is.",
     "bad_box": "A box is empty, inverted or outside the page.",
     "only_read": "The CPU engine cannot answer a question: the answer is the text that it read on the pictures.",
 }

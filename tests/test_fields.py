@@ -345,7 +345,7 @@ def test_a_very_long_answer_costs_a_moment_only(text: str) -> None:
     for name, each in EVERY.items():
         value, problems = each.coerce(text)
         assert problems or name in ("many", "rows", "plain", "group")
-        assert is_empty(value) or name == "many"
+        assert is_empty(value) or name == "many" or each.LONG  # long texts are kept, with a problem
     assert perf_counter() - began < 1
 
 

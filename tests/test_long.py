@@ -40,9 +40,11 @@ def test_what_is_kept_of_an_answer(answer: Any, text: str | None) -> None:
     assert ProseField().coerce(answer) == (text, ())
 
 
-def test_what_is_no_text_or_too_long_is_none_with_a_reason() -> None:
+def test_what_is_no_text_is_none_and_what_is_too_long_is_kept_with_a_reason() -> None:
     assert [problem.code for problem in ProseField().coerce(["a"]).problems] == ["wrong_type"]
     got = ProseField(max_length=5).coerce("123456")
+    assert got == ("123456", (("bad_text", "it has 6 characters, more than 5 (max_length)", ""),))
+    got = ProseField().coerce("x" * 100_001)
     assert (got.value, got.problems[0].code) == (None, "not_allowed")
 
 

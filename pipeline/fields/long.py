@@ -16,17 +16,20 @@ if TYPE_CHECKING:
 _UNPRINTED = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u2060\ufeff\ud800-\udfff]")
 _FENCE = re.compile(r"^[ \t]{0,3}(`{3,}|~{3,})[ \t]*([^\s`]*)[^\n`]*$", re.MULTILINE)
 
+MOST_CHARACTERS = 100_000  # of one answer: the text of a window of dense pages; more is no answer that anyone reads
+
 
 class LongField(Field):
     """Line breaks and indentation count; empty lines around the text, and what cannot be printed, go.
 
+    A text longer than `max_length` is kept with a problem, so that no reading is lost.
     A job whose only field is long is asked in free text, and the answer is taken as it is.
     """
 
     LONG: ClassVar[bool] = True
     JOINED: ClassVar[bool] = True  # the texts of several windows are one text, in the order of the pages
 
-    max_length: int = Key(default=20_000, ge=1, le=100_000)
+    max_length: int = Key(default=20_000, ge=1, le=MOST_CHARACTERS)
 
     @property
     def ending(self) -> str:
@@ -48,9 +51,10 @@ class LongField(Field):
         text = self._text(_printable(str(answer)))
         if not text or text.strip().casefold() == "null":
             return self.nothing()
-        if len(text) > self.max_length:
-            return self.refused(text, f"is longer than {self.max_length} characters (max_length)")
-        fault = self.fault(text)
+        if len(text) > MOST_CHARACTERS:
+            return self.refused(text, f"is longer than {MOST_CHARACTERS:,} characters")
+        too_long = f"it has {len(text):,} characters, more than {self.max_length:,} (max_length)"
+        fault = too_long if len(text) > self.max_length else self.fault(text)
         return Coerced(text, (Problem("bad_text", fault),) if fault else ())
 
     def _text(self, answer: str) -> str:
