@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from pipeline.disk import printable
 from pipeline.errors import ConfigError, Fault
 
 PLACES = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
@@ -45,8 +46,10 @@ class Plan:
             found.append(Fault("--until", None, "", "a watch always runs; leave out --until, or --watch"))
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,60}", self.name):
             found.append(Fault("--name", None, "", f"{self.name!r}: small letters, digits, - and _ only"))
-        if any("\n" in text for text in (*self.command, str(self.folder), *map(str, self.writes))):
-            found.append(Fault("--root", None, "", "a path with a line break cannot stand in a crontab or a unit"))
+        paths = (*self.command, str(self.folder), *map(str, self.writes))
+        if any("\n" in path or printable(path) != path for path in paths):
+            why = "a path with a line break, or bytes that are no UTF-8, cannot stand in a crontab or a unit"
+            found.append(Fault("--root", None, "", why))
         return found
 
 

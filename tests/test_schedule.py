@@ -74,6 +74,8 @@ def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         checked(Plan("my name", "25:00", "6", ("python",), tmp_path, (tmp_path / "a\nb",), 600))
     assert len(caught.value.faults) == 4
+    with pytest.raises(ConfigError, match="no UTF-8"):
+        plan(tmp_path / os.fsdecode(b"latin-\xe9"))
     with pytest.raises(ConfigError, match="a watch always runs"):
         plan(tmp_path, None, "06:00")
 
