@@ -14,7 +14,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +26,10 @@ from pipeline.places import source_boxes
 from pipeline.records import from_json, to_json
 from pipeline.store import Store, record_file
 from pipeline.table import Table
+from pipeline.tree import copied, flat, plain, put, value_at
 from pipeline.types import Approval, Correction, Evidence, Issue, Record
 
 Rows = Mapping[str, Sequence[int | None]]
-_STEP = re.compile(r"\[(\d+)\]|\.?([^.\[]+)")
 _JUDGED_ANEW = ("missing", "rule_failed")  # these follow from the data alone
 
 
@@ -86,11 +85,11 @@ def check(draft: Draft, changes: Mapping[str, Any], rows: Rows | None = None) ->
     """
     fields, record = draft.job.fields, draft.record
     moved = _Moved(rows or {})
-    data, raw = _copied(record.data), _copied(draft.raw.data)
+    data, raw = copied(record.data), copied(draft.raw.data)
     for name, order in moved.rows.items():
         fresh = coerce_object(getattr(fields.get(name), "fields", {}), {}).value or None
         for tree in (data, raw):
-            tree[name] = [_copied((tree.get(name) or [])[old]) if old is not None else _copied(fresh) for old in order]
+            tree[name] = [copied((tree.get(name) or [])[old]) if old is not None else copied(fresh) for old in order]
     known = {path: each for path, each, _ in leaf_values(fields, data)}
     problems: dict[str, str] = {}
     for path, answer in changes.items():
@@ -102,9 +101,9 @@ def check(draft: Draft, changes: Mapping[str, Any], rows: Rows | None = None) ->
             problems[path] = "; ".join(f"{problem.message}." for problem in found)
         else:
             for tree in (data, raw):
-                _put(tree, path, value)
+                put(tree, path, value)
                 if beside := known[path].BESIDE:
-                    _put(tree, path + beside, _print(draft, path, path + beside, value, answer))
+                    put(tree, path + beside, _print(draft, path, path + beside, value, answer))
     touched = {path for path in changes if path not in problems}
     issues = [replace(issue, path=new) for issue in record.issues if (new := moved.path(issue.path)) is not None]
     kept = [issue for issue in issues if issue.code not in _JUDGED_ANEW and issue.path not in touched]
@@ -126,7 +125,7 @@ def check(draft: Draft, changes: Mapping[str, Any], rows: Rows | None = None) ->
 def _print(draft: Draft, path: str, beside: str, value: Any, answer: Any) -> str | None:
     """How a value is printed that somebody wrote: as they wrote it; as the machine saw it where it is set back."""
     first: dict[str, Any] = {each.path: each.machine for each in draft.raw.corrections}
-    if path in first and first[path] == _plain(value):
+    if path in first and first[path] == plain(value):
         answer = first.get(beside, answer)
     return None if value is None else str(answer)
 
@@ -231,19 +230,19 @@ def _corrections(
     """One a path, with what the machine said first. A list whose rows changed is one correction as a whole."""
     first = {each.path: each for each in draft.raw.corrections}
     found: dict[str, Correction] = {}
-    old, new = dict(_leaves(draft.raw.data)), dict(_leaves(checked.raw.data))
-    whole = [name for name in lists if _plain(draft.raw.data.get(name)) != _plain(checked.raw.data.get(name))]
+    old, new = dict(flat(draft.raw.data)), dict(flat(checked.raw.data))
+    whole = [name for name in lists if plain(draft.raw.data.get(name)) != plain(checked.raw.data.get(name))]
     whole += [name for name in first if isinstance(first[name].machine, list) and name not in whole]
-    changed = [path for path in dict.fromkeys((*old, *new)) if _plain(old.get(path)) != _plain(new.get(path))]
+    changed = [path for path in dict.fromkeys((*old, *new)) if plain(old.get(path)) != plain(new.get(path))]
     boxes = [path for path, each, _ in leaf_values(draft.job.fields, checked.record.data) if each.type == "box"]
     for path in dict.fromkeys((*first, *whole, *boxes, *changed)):
         inside = [f"{name}[" for name in whole] + [f"{name}." for name in boxes]
         if path not in whole and path.startswith(tuple(inside)):
             continue
-        machine = first[path].machine if path in first else _plain(_at(draft.raw.data, path))
+        machine = first[path].machine if path in first else plain(value_at(draft.raw.data, path))
         if path in whole and path not in first:
             machine = _undone(machine, path, first)
-        person = _plain(_at(checked.raw.data, path))
+        person = plain(value_at(checked.raw.data, path))
         if person == machine:
             continue
         same = path in first and first[path].person == person
@@ -253,10 +252,10 @@ def _corrections(
 
 def _undone(rows: Any, name: str, first: Mapping[str, Correction]) -> Any:
     """The rows of a list as the machine gave them, before its single values were corrected."""
-    tree = {name: _copied(rows)}
+    tree = {name: copied(rows)}
     for path, each in first.items():
         if path.startswith(f"{name}["):
-            _put(tree, path, each.machine)
+            put(tree, path, each.machine)
     return tree[name]
 
 
@@ -286,53 +285,3 @@ def _missing(fields: Mapping[str, Field], data: Mapping[str, Any]) -> Iterable[I
 def _broken(job: Job, data: Mapping[str, Any]) -> Iterable[Issue]:
     for rule in job.rules:
         yield from rules.check(rule, job.fields, data, job.tolerance, date.today())
-
-
-def _steps(path: str) -> list[str | int]:
-    return [int(row) if row else name for row, name in _STEP.findall(path)]
-
-
-def _at(tree: Any, path: str) -> Any:
-    for step in _steps(path):
-        try:
-            tree = tree[step]
-        except (KeyError, IndexError, TypeError):
-            return None
-    return tree
-
-
-def _put(tree: Any, path: str, value: Any) -> None:
-    *steps, last = _steps(path)
-    for step in steps:
-        if isinstance(tree, dict) and tree.get(step) is None:
-            tree[step] = {}
-        tree = tree[step]
-    tree[last] = value
-
-
-def _copied(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _copied(each) for key, each in value.items()}
-    return [_copied(each) for each in value] if isinstance(value, list | tuple) else value
-
-
-def _leaves(value: Any, path: str = "") -> Iterable[tuple[str, Any]]:
-    if isinstance(value, Mapping):
-        for key, each in value.items():
-            yield from _leaves(each, f"{path}.{key}" if path else key)
-    elif isinstance(value, list) and value and isinstance(value[0], Mapping):
-        for index, each in enumerate(value):
-            yield from _leaves(each, f"{path}[{index}]")
-    else:
-        yield path, value
-
-
-def _plain(value: Any) -> Any:
-    """As JSON would give it back, so that the machine's date and a person's compare equal."""
-    if isinstance(value, Mapping):
-        return {key: _plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    if isinstance(value, float):
-        return Decimal(repr(value))
-    return value.isoformat() if hasattr(value, "isoformat") else value
