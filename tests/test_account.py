@@ -295,6 +295,14 @@ def test_what_could_not_be_taken_is_told_and_is_no_fault_of_the_sum() -> None:
     assert made.faults() == made.stuck == made.to_dict()["faults"]
 
 
+def test_a_night_of_many_restarts_still_shows_its_counts() -> None:
+    made = account(entry("a.pdf", records=(record(),)))
+    made.notes = [f"02:{minute:02}:00: the engine is started again (`engine_step_s`)." for minute in range(60)]
+    text = report(made, Path("/data"), "x.json")
+    assert text.count("<code>engine_step_s</code>") == 20
+    assert "… and 40 more; x.json has them all." in _Page(text).words
+
+
 def test_a_job_that_had_nothing_to_do_takes_no_line_of_its_own() -> None:
     made = account(entry("a.pdf", records=(record(),)))
     made.jobs = ("invoice", "note", "mark")
