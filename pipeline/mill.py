@@ -164,7 +164,7 @@ class Mill:
             with GpuLoad(lambda second, share: account.load.append((second, share))):
                 batch.drain()
         except ModelError as error:
-            account.notes.append(f"The run ended before its time: {error}")
+            account.notes.insert(0, f"The run ended before its time: {error}")  # before all that led to it
             self._settle(account)
             raise
         finally:
