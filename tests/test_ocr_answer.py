@@ -190,6 +190,8 @@ def test_the_sign_that_the_job_names_is_kept_and_what_reads_in_two_ways_is_null(
         ("20~30 kPa", None),
         ("35 to 40 kPa", None),
         ("> 12 bar", None),
+        ("12½", None),
+        ("12 x 8 kPa", None),
         ("1.234", None),
     ],
 )
@@ -199,6 +201,19 @@ def test_a_measure_is_what_is_printed_with_its_unit_or_null(printed: str, value:
     said = printed.removesuffix("   ok").removesuffix(" (172 psi)")
     assert data == {"pressure": value, "pressure_printed": said}
     assert codes == ([] if value else ["wrong_type"])
+
+
+@pytest.mark.parametrize(
+    ("label", "value"),
+    [("Pressure (MPa)", 1200.0), ("Pressure/bar", 120.0), ("Pressure in kPa", 1.2), ("Pressure (kg)", None)],
+)
+def test_the_unit_in_the_heading_counts_for_numbers_without_one(label: str, value: float | None) -> None:
+    pressure = {"type": "measure", "unit": "kPa"}
+    data, codes = typed({"pressure": pressure}, f"{label}:   1.2")
+    assert (data["pressure"], codes) == (value, [] if value else ["wrong_type"])
+    fields = {"rows": {"type": "list", "fields": {"point": {"type": "text"}, "pressure": pressure}}}
+    data, _ = typed(fields, f"Point   {label}\nPump    1.2\nValve   5 kPa")
+    assert [row["pressure"] for row in data["rows"]] == [value, 5.0]
 
 
 def test_measures_in_a_table_keep_their_units() -> None:

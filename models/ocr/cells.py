@@ -90,7 +90,9 @@ def cell(parts: Sequence[Piece], column: Column, page: int) -> Cell | None:
     evidence = Evidence(page, around([part.box for part in parts]), text)
     sure = PLAIN * trust(score)
     if column.type == "measure":  # the unit counts: the field tells what does not read, and keeps the print
-        return Cell(text, evidence, sure) if any(char.isdigit() for char in text) else None
+        alone = column.unit and numbers.read(text, column.decimal) is not None
+        value = f"{text} {column.unit}" if alone else text
+        return Cell(value, evidence, sure) if any(char.isdigit() for char in text) else None
     if column.numeric:
         found = readings(text, column)
         return Cell(spelled(found[0], column, text), evidence, sure, found[0]) if found else None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from models.ocr.labels import Index
 from models.ocr.layout import Sheet, Span
-from pipeline.values import numbers, texts
+from pipeline.values import measures, numbers, texts
 
 if TYPE_CHECKING:
     from pipeline.fields import Field
@@ -26,6 +26,7 @@ class Column(NamedTuple):
     type: str  # of the field, or text, number, date
     field: "Field | None"
     labels: tuple[str, ...]
+    unit: str = ""  # that the heading names, for all cells without one
 
     @property
     def numeric(self) -> bool:
@@ -169,5 +170,8 @@ def _distinct(found: list[tuple[float, int, list[int], Span, int, int]], asked: 
         box = None if whole else span.part(start, end)
         x0 = span.x0 if box is None else span.x0 + (box.x - span.box.x)
         x1 = span.x1 if box is None else x0 + box.width
-        headings[free[0]] = Heading(asked[free[0]], x0, x1)
+        column = asked[free[0]]
+        if column.type == "measure":
+            column = column._replace(unit=measures.headed(span.text[end:]))
+        headings[free[0]] = Heading(column, x0, x1)
     return sorted(headings.values(), key=lambda heading: heading.x0)

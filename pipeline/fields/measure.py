@@ -39,7 +39,7 @@ class MeasureField(Numeric):
         return unit
 
     def noun(self) -> str:
-        return f"a number with its unit as printed (in {self.unit} if no unit is printed)"
+        return f"a number with its unit as printed, beside it or in its heading (in {self.unit} if none is printed)"
 
     def _number(self, answer: Any) -> Decimal | Coerced:
         if not isinstance(answer, str):

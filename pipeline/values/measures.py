@@ -47,9 +47,12 @@ _POWER = re.compile(r"(?<![A-Za-z])([kcdmμu]?m)([23])(?![A-Za-z0-9])")  # m2, c
 _WHOLE = re.compile(rf"(?P<number>{_NUMBER})\s*(?P<unit>\D.*)?", re.DOTALL)
 _ANYWHERE = re.compile(rf"(?<![0-9A-Za-z.,:/])(?P<number>{_NUMBER})\s?(?P<unit>{_UNIT})")
 _BEHIND = re.compile(rf"\s?(?P<unit>{_UNIT}+)(?!\s?[:=])")  # the + holds on to all of the word
-_SHORT_WORD = re.compile(r"[A-Za-zµμ°%²³/*^]{1,5}")  # as short as a unit is: "ber" may have been bar, and is no kPa
+_SHORT_WORD = re.compile(
+    r"[A-Za-zµμ°%²³/*^'\"′″½¼¾⅓⅔]{1,5}"
+)  # as short as a unit is: "ber" may have been bar, and is no kPa
+_HEADED = re.compile(r"\s*(?:[(\[【]\s*([^()\[\]【】]{1,12}?)\s*[)\]】]|/\s*([^\s:]{1,12})|in\s+([^\s:]{1,12}))")
 _REACH = 40  # letters around a number that can belong to it: a line of thousands of numbers costs a moment
-_JOINT = r"(?:[~–—±-]|\.{2,3}|…|至|到|\b(?:to|bis|à)\b)"
+_JOINT = r"(?:[~–—±xX×-]|\.{2,3}|…|至|到|\b(?:to|bis|à)\b)"
 _RANGE_BEFORE = re.compile(rf"(?:(?<![\w.,]){_NUMBER}\s?(?:{_UNIT})?\s?{_JOINT}|[<>≤≥≦≧≈])\s?$")
 _RANGE_AFTER = re.compile(rf"\s?{_JOINT}\s?{_NUMBER}(?:\s?{_UNIT})?")
 
@@ -171,9 +174,16 @@ def find(text: str, unit: str) -> list[Found]:
     return found
 
 
+def headed(text: str) -> str:
+    """The unit that begins what stands behind a label, as in "Pressure (MPa)", "温度/℃" and "Druck in bar"; or ""."""
+    found = _HEADED.match(narrow(text))
+    named = next((part for part in found.groups() if part), "") if found else ""
+    return named if unit(named) is not None else ""
+
+
 def whole(text: str, start: int, end: int) -> tuple[int, int]:
     """Where all begins and ends that is printed of a measure, or of a number that may be one: its unit whatever it is,
-    the sign of a limit, the other end of a range.
+    the sign of a limit, the other end of a range, the other side of "12 x 8 cm".
 
     What follows a number is its unit where it is known as one, or is a word as short as one.
     """

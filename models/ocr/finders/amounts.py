@@ -250,8 +250,18 @@ def measures_of(scene: Scene, wanted: Wanted) -> list[Candidate]:
                 features |= {"quality": one.quality, "unit": float(one in with_unit)}
                 start, end = measures.whole(span.text, one.start, one.end)
                 printed = span.text[start:end].strip()
-                noisy = one in bare and (start, end) == (one.start, one.end) and numbers.read(printed) is None
-                value = field.spelled(one.value) if noisy else printed
+                value = printed
+                if one in bare and (start, end) == (one.start, one.end):
+                    named = _headed(scene, wanted, scene.near(number, span, one.start, one.end))
+                    value = printed if numbers.read(printed) is not None else field.spelled(one.value)
+                    value = f"{value} {named}".strip()
                 box = span.part(start, end)
                 candidates.append(Candidate(printed, value, scene.pages[number], box, span.score, features))
     return candidates
+
+
+def _headed(scene: Scene, wanted: Wanted, near: list[Near]) -> str:
+    """The unit that stands behind the field's own label, or ""."""
+    own = [one for one in near if wanted.owners.intersection(scene.index.owners[one.mark.label])]
+    best = max(own, key=lambda one: one.strength, default=None)
+    return measures.headed(best.mark.span.text[best.mark.end :]) if best else ""
