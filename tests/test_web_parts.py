@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
+from pipeline import questions
 from pipeline.corrections import open_draft, save
 from pipeline.errors import ConfigError, DocumentError
 from pipeline.job import Job
@@ -30,7 +32,7 @@ from web.nights import checked, together
 from web.overview import Filter, chosen, overview
 from web.password import hashed, right
 from web.place import Place
-from web.scans import Scans, original
+from web.scans import Scans, _sheet, original, pictures
 
 JOB = Job.model_validate(
     {
@@ -103,6 +105,33 @@ def test_an_original_is_known_by_its_bytes_not_by_its_name(tmp_path: Path) -> No
     assert original(tmp_path, document(b"two", "may/a.pdf")) == day / "a (2).pdf"
     assert original(tmp_path, document(b"six", "may/a.pdf")) is None
     assert original(tmp_path, document(b"two", "../../a.pdf")) is None
+
+
+def test_pages_of_a_set_that_was_asked_about_are_counted_through(tmp_path: Path) -> None:
+    """The page of a record shows the pictures of a question that somebody dropped, and what was asked."""
+    folder = tmp_path / "done" / "ask" / "2026-11-22" / "two (2)"
+    folder.mkdir(parents=True)
+    (folder / "question.txt").write_text("Which is\nlarger?")
+    book = pdf(folder / "2.pdf", [Leaf(text("one"), 300, 200), Leaf(text("two"), 200, 300)])
+    Image.new("RGB", (30, 20)).save(folder / "10.png")
+    asked = questions.read(folder)
+    assert asked is not None
+    dropped = replace(document(b"", "two"), id=asked.id, inbox="ask", question=asked.question)
+    assert pictures(tmp_path, dropped) == [book, folder / "10.png"]
+    assert pictures(tmp_path, replace(dropped, id="0" * 64)) is None
+    place = Place(Settings(root=tmp_path))
+    try:
+        sizes = [_sheet(place, [book, folder / "10.png"], number, False) for number in (1, 2, 3)]
+        with pytest.raises(DocumentError, match="no page"):
+            _sheet(place, [book, folder / "10.png"], 4, False)
+    finally:
+        place.scans.close()
+    assert [(page.width, page.height, total) for page, total in sizes] == [(833, 556, 3), (556, 833, 3), (30, 20, 3)]
+    record = Record(dropped, "bill", None, (1, 2, 3), {"number": None, "lines": []}, {}, {}, (), None, {})
+    store = Store(tmp_path)
+    store.commit([record])
+    notes = form(open_draft(tmp_path, JOB, asked.id, None))["notes"]
+    assert notes[0] == {"level": "said", "text": "Asked: Which is larger?"}
 
 
 def commit(root: Path, name: str, data: dict[str, Any], job: Job = JOB, **more: Any) -> None:

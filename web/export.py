@@ -139,7 +139,8 @@ def labelled(root: Path, job: Job, rows: "pa.Table") -> bytes:
             if name not in packed:
                 pack.write(place, f"img/{name}")
                 packed.add(name)
-            data = json.loads(to_json(record))["data"]
+            given = json.loads(to_json(record))["data"]
+            data = {name: given.get(name) for name in job.fields}  # how a measure is printed is no label
             label = {"file": name, "job": job.name, "page": record.page, "fields": _as_text(data), "norm": data}
             lines.append(json.dumps({key: each for key, each in label.items() if each is not None}, ensure_ascii=False))
         pack.writestr("labels.jsonl", "".join(f"{line}\n" for line in lines))

@@ -131,7 +131,8 @@ def _signed(at: datetime, by: str | None) -> str:
 
 def _notes(record: Record) -> list[dict[str, str]]:
     """What concerns the whole record."""
-    notes = []
+    question = record.document.question
+    notes = [{"level": "said", "text": words(f"Asked: {question}")}] if question else []
     if record.error is not None:
         code, detail = record.error
         known = DOCUMENT_ERRORS.get(code)

@@ -123,6 +123,7 @@ function openSheet(host, { onChoose = () => {}, onDraw = () => {} } = {}) {
       picture.setAttribute("height", state.height)
       picture.setAttribute("preserveAspectRatio", "none")
       picture.style.opacity = 1
+      group.style.visibility = "visible"
       told.textContent = ""
       host.dataset.shown = src
       fit()
@@ -130,6 +131,7 @@ function openSheet(host, { onChoose = () => {}, onDraw = () => {} } = {}) {
     } catch (error) {
       if (asked !== state.asked) return
       picture.removeAttribute("href")
+      group.style.visibility = "hidden"
       told.textContent = error.message || "The picture cannot be shown."
     }
     return state.pages

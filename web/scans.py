@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline import documents, upright
+from pipeline import disk, documents, questions, upright
 from pipeline.boxes import ERROR_SUFFIX
 from pipeline.errors import ConfigError, DocumentError, StorageError
+from pipeline.inbox import SETS
 from pipeline.pages import decoded, warm_up
 from pipeline.records import from_json
 from pipeline.settings import Settings
@@ -133,6 +134,22 @@ def original(root: Path, document: Document) -> Path | None:
     return None
 
 
+def pictures(root: Path, document: Document) -> list[Path] | None:
+    """The files that a record's pages come from, in order: its original, or the pictures of the set that was asked
+    about, none where a question came alone. None where they are gone.
+    """
+    if found := original(root, document):
+        return [found]
+    for folder in _folders(root, document.inbox, SETS):
+        for place in folder.iterdir() if folder.is_dir() else ():
+            names = (document.name, Path(document.name).stem)
+            if place.is_dir() and any(disk.named_for(place.name, name) for name in names):
+                asked = questions.read(place)
+                if asked is not None and asked.id == document.id:
+                    return list(asked.parts)
+    return None
+
+
 def _same(place: Path, document_id: str) -> bool:
     with open(place, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest() == document_id
@@ -144,17 +161,20 @@ def _places(root: Path, document: Document) -> Iterator[Path]:
     if ".." in inner or "" in inner:
         return
     stem, suffix = Path(name).stem, Path(name).suffix
-    folders = sorted((root / "done" / document.inbox).glob("*/"), reverse=True)
-    for end in ("failed", "duplicate", "inbox"):
-        folders.append(root / end / document.inbox)
-    folders += sorted((root / "working").glob(f"*/{document.inbox}"))
-    for folder in folders:
+    for folder in _folders(root, document.inbox):
         place = folder.joinpath(*inner)
         yield place / name
         if place.is_dir():
             for each in sorted(place.iterdir()):
                 if each.name.startswith(f"{stem[:200]} (") and each.suffix == suffix and ERROR_SUFFIX not in each.name:
                     yield each
+
+
+def _folders(root: Path, box: str, claimed: str = "") -> list[Path]:
+    """Where what was dropped into a box may lie; `claimed` is the ending of the box's name in working/."""
+    folders = sorted((root / "done" / box).glob("*/"), reverse=True)
+    folders += [root / end / box for end in ("failed", "duplicate", "inbox")]
+    return folders + sorted((root / "working").glob(f"*/{box}{claimed}"))
 
 
 def answer(request: "Request") -> "Response":
@@ -174,18 +194,36 @@ def answer(request: "Request") -> "Response":
         document = from_json(path.read_text("utf-8")).document
         if re.match(PLACES, document.name):
             raise ValueError("a conversation is its visitor's alone")
-        found = original(place.root, document)
+        found = pictures(place.root, document)
     except (OSError, ValueError, KeyError, TypeError, StorageError):
         return PlainTextResponse("There is no such record any more.", 404)
     if found is None:
         return PlainTextResponse("The original is no longer here: it was moved or deleted since it was read.", 404)
+    if not found:
+        return PlainTextResponse("There is no picture: the question came alone.", 404)
     try:
-        picture = place.scans.page(found, asked["page"], orient=_turns(place, asked["job"]))
+        picture, total = _sheet(place, found, asked["page"], _turns(place, asked["job"]))
     except DocumentError as error:
         return PlainTextResponse(DOCUMENT_ERRORS[error.code].cause, 422)
-    told = {"X-Source-Size": f"{picture.width}x{picture.height}", "X-Pages": str(picture.pages)}
+    told = {"X-Source-Size": f"{picture.width}x{picture.height}", "X-Pages": str(total)}
     told["X-Turn"] = str(-picture.turned % 360)
     return Response(picture.jpeg, 200, {"cache-control": "private, max-age=3600", **told}, "image/jpeg")
+
+
+def _sheet(place: "Place", files: list[Path], number: int, orient: bool) -> tuple[Picture, int]:
+    """A page of files whose pages are counted through, and how many there are. Raises DocumentError."""
+    if len(files) == 1:
+        picture = place.scans.page(files[0], number, orient=orient)
+        return picture, picture.pages
+    total, wanted = 0, (files[-1], 0)
+    for each in files:
+        if total < number:
+            wanted = each, number - total
+        try:
+            total += place.scans.page(each).pages
+        except DocumentError:  # it counts as one page, and has no picture
+            total += 1
+    return place.scans.page(*wanted, orient=orient), total
 
 
 def _turns(place: "Place", name: str) -> bool:
