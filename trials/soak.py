@@ -3,8 +3,9 @@
     python trials/soak.py [--documents 20000] [--pages 3000]
 
 Memory is the proportional set size (PSS) of the run and its decoders. Over the small documents the mean of the last
-tenth may be 5% above that of the tenth after the first thousand, and the CPU time of a document, as
-benchmarks/pipeline.py measures it, 15%: it differed by -11% to +5% between three runs of the same code.
+tenth may be 5% above that of the tenth after the first thousand, without the libraries' files: what of those is counted
+depends on who else on the machine has them open. The CPU time of a document, as benchmarks/pipeline.py measures it, may
+be 15% above: it differed by -11% to +5% between three runs of the same code.
 """
 
 import argparse
@@ -33,6 +34,7 @@ NOTE = parse_job(b"name: note\npreprocess: []\nfields:\n  number: {type: text}\n
 GOOD = '{"number": "A-1", "total": "12.50"}'
 GROWTH, DEARER = 1.05, 1.15  # of memory, and of the CPU time of a document
 WARM_UP = 1000  # documents
+OWN, ALL = ("Pss_Anon:", "Pss_Shmem:"), ("Pss:",)  # lines of /proc/PID/smaps_rollup
 LOOKS = 200  # at the memory, over all documents
 ROOF_MIB = 1536
 EVERY_S = 0.1
@@ -51,7 +53,7 @@ class Watch(Clock):
     def finished(self, entry: Entry) -> None:
         super().finished(entry)
         if len(self.all) % self.every == 0:
-            self.mib.append(_pss_mib())
+            self.mib.append(_pss_mib(OWN))
             self.handles.append(len(os.listdir("/proc/self/fd")))
 
 
@@ -67,12 +69,12 @@ def _family() -> list[int]:
     return family
 
 
-def _pss_mib() -> float:
+def _pss_mib(kinds: tuple[str, ...]) -> float:
     kib = 0
     for pid in _family():
-        with suppress(OSError, StopIteration):  # it just ended
+        with suppress(OSError):  # it just ended
             lines = Path("/proc", str(pid), "smaps_rollup").read_text().splitlines()
-            kib += int(next(line for line in lines if line.startswith("Pss:")).split()[1])
+            kib += sum(int(line.split()[1]) for line in lines if line.startswith(kinds))
     return kib / 1024
 
 
@@ -83,7 +85,7 @@ def _peak() -> Iterator[list[float]]:
 
     def look() -> None:
         while not over.wait(EVERY_S):
-            highest[0] = max(highest[0], _pss_mib())
+            highest[0] = max(highest[0], _pss_mib(ALL))
 
     thread = threading.Thread(target=look)
     thread.start()
