@@ -34,7 +34,7 @@ def status(root: Path, jobs: Sequence[Job]) -> dict[str, Any]:
         for where in ("done", "failed", "duplicate")
     }
     boxes = []
-    there = [entry.name for entry in lying if entry.is_dir()]  # as for a run, a box itself may be a link
+    there = [entry.name for entry in lying if os.path.isdir(entry)]  # as for a run, a box itself may be a link
     for box in dict.fromkeys([*known, *there]):
         waiting = looks.waiting([box])[box] if box in there else 0
         boxes.append(
@@ -48,7 +48,7 @@ def status(root: Path, jobs: Sequence[Job]) -> dict[str, Any]:
         )
     held, last = holder(root), _last_run(root / "runs")
     notes = [f"no job reads inbox/{box['inbox']} ({box['waiting']} files)" for box in boxes if not box["jobs"]]
-    loose = sum(1 for entry in lying if entry.is_file() and not entry.name.startswith("."))
+    loose = sum(1 for entry in lying if os.path.isfile(entry) and not entry.name.startswith("."))
     if loose:
         notes.append(f"{loose} files lie in inbox/ itself; put them into the folder of the job that should read them")
     notes.append(
