@@ -250,6 +250,23 @@ def test_a_list_that_says_that_there_is_nothing_is_empty(printed: str, items: li
     assert codes == []
 
 
+@pytest.mark.parametrize(
+    ("printed", "value"),
+    [
+        ("合格 / 不合格", None),  # which one a pen has ringed cannot be read
+        ("合格   不合格", None),
+        ("□合格 □不合格", None),
+        ("□合格 ☑不合格", "异常"),
+        ("不合格", "异常"),
+        ("合格   温度：不合格", "正常"),
+    ],
+)
+def test_options_that_nobody_marked_are_no_answer(printed: str, value: str | None) -> None:
+    result = {"type": "choice", "options": {"正常": ["合格"], "异常": ["不合格"]}}
+    data, codes = typed({"结果": result}, f"结果：{printed}")
+    assert (data["结果"], codes) == (value, [])
+
+
 def test_several_choices() -> None:
     fields = {"goods": {"type": "choice", "many": True, "options": ["paper", "ink", "glue"]}}
     assert values(fields, "goods   ☑ paper □ ink ☑ glue") == {"goods": ["paper", "glue"]}

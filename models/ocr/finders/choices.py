@@ -2,7 +2,9 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import NamedTuple
 
 from models.ocr.finders import plain
 from models.ocr.labels import Wanted
@@ -13,6 +15,7 @@ from pipeline.values.texts import fold, narrow, squash
 
 TICKED = "☑☒✓✔√■▣✗✘▽仏☆"
 EMPTY = "□☐口○〇"
+_APART = re.compile(r"[\s/|,，、;；·.()（）]*(?:or|oder|ou|或)?[\s/|,，、;；·.()（）]*", re.IGNORECASE)
 _BOX = re.compile(f"[{TICKED}{EMPTY}]")
 YES = [
     "yes",
@@ -120,12 +123,53 @@ def ticks(text: str) -> list[tuple[str, bool]]:
     return [(text[at + 1 : end].strip(" ,，、"), text[at] in TICKED) for at, end in zip(boxes, ends, strict=True)]
 
 
+class _Printed(NamedTuple):
+    """A word of an option where it is printed; `state` is "ticked", "empty" or "" for no box."""
+
+    number: int
+    span: Span
+    start: int
+    end: int
+    option: str
+    quality: float
+    state: str
+
+
+def _inside(one: _Printed, other: _Printed) -> bool:
+    """合格 in 不合格."""
+    longer = other.end - other.start > one.end - one.start
+    return longer and other.start <= one.start and one.end <= other.end
+
+
+def _to_be_marked(scene: Scene, found: Sequence[_Printed]) -> set[_Printed]:
+    """Options that only stand there to be chosen from: empty boxes, and "pass / fail" without a tick.
+
+    Which one a pen has ringed or struck out cannot be read.
+    """
+    by_row: dict[tuple[int, int], list[_Printed]] = {}
+    for one in found:
+        by_row.setdefault((one.number, one.span.row), []).append(one)
+    unmarked = {one for one in found if one.state == "empty"}
+    for (number, row), printed in by_row.items():
+        spans = scene.sheets[number].rows[row]
+        places = sorted(printed, key=lambda one: (one.span.x0, one.start))
+        for one, other in pairwise(places):
+            between = "".join(
+                span.text[one.end if span is one.span else 0 : other.start if span is other.span else None]
+                for span in spans
+                if one.span.x0 <= span.x0 <= other.span.x0
+            )
+            if one.option != other.option and not one.state and not other.state and _APART.fullmatch(between):
+                unmarked |= {one, other}
+    return unmarked
+
+
 def _options(scene: Scene, wanted: Wanted, spelled: Mapping[str, tuple[str, ...]]) -> list[Candidate]:
     candidates = []
-    beside: Counter[tuple[int, int, str]] = Counter()
-    found: list[tuple[int, Span, int, int, str, float, str]] = []
+    found: list[_Printed] = []
     for number, sheet in enumerate(scene.sheets):
         for span in sheet.segments:
+            here: list[_Printed] = []
             for option, said in spelled.items():
                 best = max(
                     (hit for word in said if (hit := labels.find(span.text, word)) is not None),
@@ -144,11 +188,16 @@ def _options(scene: Scene, wanted: Wanted, spelled: Mapping[str, tuple[str, ...]
                     left = next((one for one in reversed(sheet.rows[span.row]) if one.x1 <= span.x0), None)
                     if best.start == 0 and left is not None and left.text.strip() in (*tuple(TICKED + EMPTY), "X", "x"):
                         state = "empty" if left.text.strip() in EMPTY else "ticked"
-                beside[number, span.row, option] += 1
-                found.append((number, span, best.start, best.end, option, best.quality, state))
-    counts = Counter(option for *_, option, _, _ in found)
-    rows = Counter((number, row) for number, row, _ in beside)
-    for number, span, start, end, option, quality, state in found:
+                here.append(_Printed(number, span, best.start, best.end, option, best.quality, state))
+            found += [one for one in here if not any(_inside(one, other) for other in here)]
+    counts = Counter(one.option for one in found)
+    rows = Counter((number, row) for number, row, _ in {(one.number, one.span.row, one.option) for one in found})
+    several = getattr(wanted.field, "many", False)
+    unmarked = set() if several else _to_be_marked(scene, found)
+    for one in found:
+        if one in unmarked:
+            continue
+        number, span, start, end, option, quality, state = one
         features = context(scene, wanted, scene.near(number, span, start, end)) | place(scene, number, span)
         features |= {
             "quality": quality,
@@ -160,7 +209,8 @@ def _options(scene: Scene, wanted: Wanted, spelled: Mapping[str, tuple[str, ...]
         }
         text = span.text[start:end]
         candidates.append(Candidate(text, option, scene.pages[number], span.part(start, end), span.score, features))
-    return candidates
+    behind_label = [one for one in candidates if one.features.get("own_line")]  # 结果：合格 in one run of print
+    return candidates if several else behind_label or candidates
 
 
 def currencies(scene: Scene, wanted: Wanted) -> list[Candidate]:
