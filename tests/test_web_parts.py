@@ -1,5 +1,6 @@
 """The parts of the page that need no browser: pictures of pages, the flat list, values as people write them."""
 
+import asyncio
 import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -26,8 +27,12 @@ from pipeline.types import Document, Issue, Record
 
 pytest.importorskip("streamlit", reason="needs the page's packages: pip install -e '.[web]'")
 
+from starlette.datastructures import Headers
+from starlette.types import Receive, Scope, Send
+
 from web.export import _safe, csv
 from web.form import form, printed
+from web.gate import Gate, Rules, person_of
 from web.nights import checked, together
 from web.overview import Filter, chosen, overview
 from web.password import hashed, right
@@ -233,6 +238,26 @@ def test_a_password_is_kept_as_a_salted_hash() -> None:
     assert right("correct horse", line)
     assert not right("correct hors", line)
     assert Settings.model_validate({"web": {"password": line}}).web.password == line
+
+
+@pytest.mark.parametrize(
+    ("rules", "person"), [(Rules(person_header="x-forwarded-user"), "Gräce"), (Rules(hosts=("localhost",)), None)]
+)
+def test_only_a_proxy_says_who_it_is(rules: Rules, person: str | None) -> None:
+    seen: list[str | None] = []
+
+    async def page(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(person_of(Headers(scope=scope).items()))
+
+    given = {"host": "localhost", "x-forwarded-user": "Gräce", "x-scanmill-person": "Mallory"}
+    headers = [(name.encode(), value.encode("latin-1")) for name, value in given.items()]
+    scope = {"type": "http", "path": "/", "scheme": "http", "headers": headers}
+    asyncio.run(Gate(page, rules)(scope, never, never))
+    assert seen == [person]
+
+
+async def never(*_: Any) -> Any:
+    raise AssertionError("a gate that lets in says nothing itself")
 
 
 def test_a_record_opens_while_another_jobs_file_is_broken(tmp_path: Path) -> None:

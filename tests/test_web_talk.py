@@ -4,8 +4,10 @@ import hashlib
 import itertools
 import json
 import re
+import shutil
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,13 @@ import pytest
 from browsing import PROJECT, served
 
 from pipeline.account import Entry
+from pipeline.geometry import Box
+from pipeline.job import parse_job
 from pipeline.live import Live
 from pipeline.lock import RootLock
+from pipeline.store import Store
+from pipeline.types import Document, Evidence, Record
+from web.history import History, Picture
 
 LIMIT_MIB = 20
 ANSWER = """Two **receipts**.
@@ -102,7 +109,7 @@ def test_a_conversation_from_pictures_to_the_bin(visitor: Any, address: str, top
     assert page.get_by_text("bakery_crumpled.jpg").first.is_visible()
     assert page.get_by_text(re.compile("JPEG · .* × .* · .* KiB")).count() == 2
     assert page.get_by_text("receipts").first.is_visible()
-    page.get_by_text(re.compile("engine echo")).first.wait_for()
+    page.get_by_text(re.compile("Answers come from this page’s own watch .process .*, engine echo")).wait_for()
     page.get_by_role("button", name="Open").first.click()
     page.locator("[role=dialog] .sheet[data-shown]").wait_for()
     with page.expect_download() as original:
@@ -160,6 +167,49 @@ def test_a_ready_question_stands_in_the_field_beside_what_was_dropped(visitor: A
         "Give the table as Markdown, with its headings. In German."
     ).wait_for()
     assert page.get_by_text("bakery_crumpled.jpg").first.is_visible()
+
+
+def test_low_resolution_asks_about_a_small_copy(visitor: Any, address: str, top: Path) -> None:
+    from PIL import Image
+
+    page = visit(visitor, address)
+    page.get_by_text("Advanced").click()
+    page.get_by_text("Low resolution").click()
+    page.keyboard.press("Escape")
+    ask(page, "In short?", PICTURES[:1])
+    answers(page, 1)
+    page.get_by_text("· low resolution").wait_for()
+    name = re.search(r"c=([\w-]+)", page.url)
+    assert name
+    (asked,) = (top / "data" / "done" / "ask").glob(f"*/{name[1]}-*/*.jpg")
+    with Image.open(asked) as small:
+        assert max(small.size) == 756
+
+
+def test_what_the_cpu_engine_read_is_told_as_that_with_its_boxes(chrome: Any, address: str, top: Path) -> None:
+    root = top / "data"
+    history, job = History(root), parse_job((top / "jobs" / "ask.yaml").read_bytes(), "ask.yaml")
+    name = history.begin("browser reader", "Which number?")
+    thumb = Picture("1.jpg", "bakery.jpg", "JPEG", 1148, 1548, 1, Path(PICTURES[0]).read_bytes())
+    shutil.copyfile(PICTURES[0], history.folder(name) / "1.jpg")
+    history.add_picture(name, thumb)
+    document = Document("e" * 64, f"{name}-001-abcdef", Path(), "ask", datetime.now().astimezone(), 1)
+    seen = {f"answer[{line}]": Evidence(1, Box(100, 100 * line, 300, 50), "") for line in range(3)}
+    seen["answer"] = Evidence(1, Box(100, 0, 300, 250), "")
+    told = {"engine": "ocr", "run": "night", "job_digest": job.digest}
+    Store(root).commit([Record(document, "ask", None, (1,), {"answer": "No. 7"}, {}, seen, (), None, told)])
+    history.answered(history.ask(name, "Which number?", document.id, False), "No. 7", "ocr")
+    context = chrome.new_context()
+    try:
+        context.add_cookies([{"name": "scanmill_visitor", "value": "reader", "url": address}])
+        page = context.new_page()
+        page.goto(f"{address}/ask?c={name}")
+        page.get_by_text("The CPU engine can only read. This is the text that it read").wait_for()
+        page.get_by_text("No. 7").wait_for()
+        page.locator("svg .boxes rect").nth(2).wait_for()
+        assert page.locator("svg .boxes rect").count() == 3
+    finally:
+        context.close()
 
 
 def wiped(root: Path) -> None:
