@@ -207,6 +207,9 @@ def faults_of(error: ValidationError, source: Source, keys_at: KeysAt) -> list[F
         elif item["type"] == "extra_forbidden":
             allowed = [key for key in keys_at(place[:-1], around) if key not in around]
             found.append(source.fault(place, unknown(str(place[-1]), allowed, "key")))
+        elif item["type"] == "missing":
+            form = FORMS.get(str(place[-1]))
+            found.append(source.fault(place, f"is missing; write it as in `{form}`" if form else "is missing"))
         else:
             found.append(source.fault(place, _message(item["type"], context, item["msg"], item.get("input"))))
     return sorted(found, key=lambda fault: fault.line or 0)
@@ -238,6 +241,14 @@ ELSEWHERE: Mapping[str, tuple[str, ...]] = {  # words of other programs, and of 
     "fields": ("columns", "schema"),
     "item": ("items", "element"),
     "role": ("system", "persona"),
+}
+
+
+FORMS: Mapping[str, str] = {  # of keys that a job cannot do without
+    "fields": "fields: {total: {type: money}}",
+    "unit": "unit: kPa",
+    "options": "options: [small, large]",
+    "language": "language: html",
 }
 
 
@@ -277,8 +288,6 @@ def _place(loc: Sequence[str | int], data: Any) -> tuple[Place, Mapping[str, Any
 
 
 def _message(kind: str, context: Mapping[str, Any], message: str, given: Any) -> str:
-    if kind == "missing":
-        return "is missing"
     if kind == "union_tag_not_found":
         near = [key for key in given if "did you mean type?" in unknown(key, ["type"], "key")] if given else []
         return "needs a type, such as `type: text`" + (f"; {near[0]}: did you mean type?" if near else "")
