@@ -50,11 +50,8 @@ class QwenVL:
 
         from .grammar import Unenforceable
 
-        schema: Mapping[str, Any] | None = object_schema(job.fields)
-        if schema is None:
-            return None
         try:
-            self.engine.grammar.matcher(schema)
+            self.engine.grammar.matcher(object_schema(job.fields))
         except Unenforceable as error:
             return f"the answer's form cannot be enforced while the model writes: {error}"
         return None
