@@ -6,7 +6,7 @@ Nothing heavy is imported until an engine is made.
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.errors import ModelError
 from pipeline.types import Partial, Reply, Request, Wants
