@@ -74,7 +74,7 @@ def errors_told(as_json: bool = False) -> Iterator[None]:
             sys.stderr.write(f"{error}\n")
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
-        sys.stderr.write("Interrupted. What was in hand goes back to the inbox at the next start.\n")
+        sys.stderr.write("Interrupted. What a run had in hand goes back to the inbox when the next one starts.\n")
         raise typer.Exit(INTERRUPTED) from None
 
 

@@ -25,7 +25,7 @@ from commands.wiring import (
     settings_of,
 )
 from pipeline.console import counted
-from pipeline.errors import INTERRUPTED, SOME_FAILED
+from pipeline.errors import INTERRUPTED, SOME_FAILED, ConfigError, Fault
 from pipeline.job import Job, load_jobs
 from pipeline.settings import Settings
 
@@ -133,8 +133,13 @@ def retry(
     with errors_told():
         from pipeline.inbox import Inbox
         from pipeline.lock import RootLock
+        from pipeline.yamlfile import unknown
 
         settings = settings_of(config, root=root)
+        places = [*settings.root.glob("inbox/*/"), *settings.root.glob("failed/*/")]
+        known = sorted({place.name for place in places})
+        if wrong := [name for name in box or () if name not in known]:
+            raise ConfigError([Fault("retry", None, name, unknown(name, known, "inbox")) for name in wrong])
         with RootLock(settings.root, "retry"):
             moved = Inbox(settings.root, "retry").retry(box)
         sys.stdout.write("".join(f"inbox/{name}\n" for name in moved))

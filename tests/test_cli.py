@@ -152,7 +152,9 @@ def test_status_counts_and_retry_brings_failed_files_back(here: Here) -> None:
     assert (note["waiting"], note["done"], note["failed"]) == (1, 1, 1)
     assert view["last_run"]["counts"]["taken"] == 2
     assert "no job reads inbox/nobody" in here.say("status").stdout
-    back = here.say("retry", jobs=False)
+    wrong = here.say("retry", "nots", jobs=False)
+    assert (wrong.exit_code, wrong.stderr) == (2, "retry: nots: unknown inbox; did you mean note?\n")
+    back = here.say("retry", "note", jobs=False)
     assert back.stdout == "inbox/note/torn.pdf\n"
     assert not list((here.root / "failed").rglob("*.error.json"))
 
