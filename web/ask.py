@@ -226,7 +226,8 @@ def _field(
     name = name or began or ""
     try:
         for file in sent.files:
-            attach(history, name, file.name, file.getbuffer())
+            # not getbuffer: Python 3.12.1 crashes when it collects a view that an exception kept (gh-111049)
+            attach(history, name, file.name, file.getvalue())
         pictures = attached(history, name)
         earlier = asking.recent([(turn.question, turn.answer) for turn in turns if turn.answer])
         asked_at = now()

@@ -55,7 +55,7 @@ class Attached:
         return small
 
 
-def attach(history: History, conversation: str, name: str, content: "memoryview | bytes") -> None:
+def attach(history: History, conversation: str, name: str, content: bytes) -> None:
     """Keeps an upload and looks at it once. Raises DocumentError, whose detail begins with the upload's name."""
     folder = history.folder(conversation)
     place = _place(folder)
