@@ -23,22 +23,29 @@ if TYPE_CHECKING:
 
 def offer(root: Path, job: Job | None, rows: "pa.Table", only: Filter) -> None:
     """The export button under the list. Files are made when they are asked for. `job` is the filter's, if there is one
-    now.
+    now. No button draws the page anew, which could lose the next click.
     """
     name = "-".join(part for part in ("scanmill", only.job, only.status, only.day) if part)
     with st.popover("Export"):
         st.caption(f"{rows.num_rows} records, as filtered")
-        st.download_button("CSV", lambda: csv(root, rows), f"{name}.csv", "text/csv", width="stretch")
+        st.download_button(
+            "CSV", lambda: csv(root, rows), f"{name}.csv", "text/csv", on_click="ignore", width="stretch"
+        )
         sheet = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
-        st.download_button("Excel", lambda: excel(root, rows), f"{name}.xlsx", sheet, width="stretch")
+        st.download_button(
+            "Excel", lambda: excel(root, rows), f"{name}.xlsx", sheet, on_click="ignore", width="stretch"
+        )
         if only.job:
-            st.download_button("Parquet", lambda: parquet(root, rows), f"{name}.parquet", width="stretch")
+            st.download_button(
+                "Parquet", lambda: parquet(root, rows), f"{name}.parquet", on_click="ignore", width="stretch"
+            )
             if job is not None:
                 st.download_button(
                     "Labelled set",
                     lambda: labelled(root, job, rows),
                     f"{name}-labels.zip",
                     "application/zip",
+                    on_click="ignore",
                     width="stretch",
                     help="What people corrected or approved, with the originals: for `run_batch.py eval`.",
                 )
