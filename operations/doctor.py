@@ -202,15 +202,15 @@ def _room(root: Path) -> Finding:
     waiting = [path for path in lying if not ignored(os.path.basename(path))]
     inbox_mib = sum(_size(path) for path in waiting) / MIB
     free_mib = shutil.disk_usage(root).free / MIB
-    disk = os.statvfs(root)
+    inodes = os.statvfs(root)
     seen = f"{free_mib / 1024:,.1f} GiB free; in the inbox: {counted(len(waiting), 'file')}, {inbox_mib:,.0f} MiB"
     cure = "Free some space, or move done/ of past months to another disk."
     if free_mib < LEAST_MIB:
         return Finding("disk", "fault", seen, cure)
     if free_mib < SPARE_MIB + inbox_mib:
         return Finding("disk", "warning", f"{seen}; it may not be enough", cure)
-    if disk.f_files and disk.f_favail < FILES_A_DOCUMENT * len(waiting) + 1000:
-        return Finding("disk", "warning", f"{seen}, but room for {disk.f_favail:,} more files only", cure)
+    if inodes.f_files and inodes.f_favail < FILES_A_DOCUMENT * len(waiting) + 1000:
+        return Finding("disk", "warning", f"{seen}, but room for {inodes.f_favail:,} more files only", cure)
     return Finding("disk", "ok", seen)
 
 
