@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pipeline.channel import Message, receive, send
+from pipeline.channel import Message, MessageKind, receive, send
 from pipeline.errors import ModelError
 from pipeline.types import PARTIAL_LETTERS, Model, Page, Partial, Reply, Request, Wants
 from pipeline.worker import guard
@@ -23,8 +23,6 @@ from pipeline.worker import guard
 if TYPE_CHECKING:
     from pipeline.job import Job
 
-SETUP, REFUSES, BEGIN, ASK, END = range(5)  # kinds of messages to the engine
-READY, NO_START, SAID, REFUSED, ALIVE, TAKEN, PARTIAL, REPLY, DONE, BROKEN, UNFIT = range(11)  # and from it
 OOM_SCORE = 500  # the engine goes after the decoders and before the run itself: it can be started again
 REPLY_FIELDS = tuple(each.name for each in fields(Reply) if each.name != "request")  # what travels back
 WORDS = 600  # characters of a reason
@@ -39,7 +37,7 @@ class Pulse:
     def __call__(self) -> None:
         if (now := time.monotonic()) - self._last >= self._every_s:
             self._last = now
-            send(self._channel, ALIVE, 0, None)
+            send(self._channel, MessageKind.ALIVE, 0, None)
 
 
 Start = Callable[[Pulse], Model]  # importable in a fresh process; raises ModelError where the engine cannot run
@@ -68,18 +66,18 @@ def keep(descriptor: int, parent: int) -> None:
         start, every_s = first.load()
         pulse = Pulse(channel, every_s)
         model: Model = start(pulse)
-        send(channel, READY, 0, Card(model.name, model.wants, dict(model.provenance())))
+        send(channel, MessageKind.READY, 0, Card(model.name, model.wants, dict(model.provenance())))
     except Exception as error:  # noqa: BLE001 - it is raised again in the parent
-        send(channel, NO_START, 0, _fit_to_travel(error))
+        send(channel, MessageKind.NO_START, 0, _fit_to_travel(error))
         os._exit(1)
     keeper = _Keeper(channel, model, pulse)
     try:
         while (message := receive(channel)) is not None:
             keeper.hear(message)
     except ModelError as error:  # the engine itself says that it cannot go on, whatever it is asked
-        send(channel, UNFIT, 0, _fit_to_travel(error))
+        send(channel, MessageKind.UNFIT, 0, _fit_to_travel(error))
     except BaseException as error:  # noqa: BLE001 - a fault of the card stays with its process: only a new one is sound
-        send(channel, BROKEN, 0, _words(error))
+        send(channel, MessageKind.BROKEN, 0, _words(error))
     os._exit(0)  # no clean-up by libraries: there is nothing to save, and a broken card would make it hang
 
 
@@ -99,16 +97,16 @@ class _Keeper:
 
     def hear(self, message: Message) -> None:
         match message.kind:
-            case k if k == REFUSES:
+            case MessageKind.UNSUPPORTED:
                 job: Job = message.load()
-                send(self.channel, REFUSED, 0, self.model.refuses(job))
-            case k if k == BEGIN:
+                send(self.channel, MessageKind.UNSUPPORTED, 0, self.model.refuses(job))
+            case MessageKind.BEGIN:
                 self.answer()
-            case k if k == ASK:
+            case MessageKind.ASK:
                 request, pages = message.load()
                 self.pages = self.pages if pages is None else pages  # None: the same as before
                 self.queue.append((message.number, replace(request, pages=self.pages)))
-            case k if k == END:
+            case MessageKind.END:
                 self.ended = True
 
     def answer(self) -> None:
@@ -120,16 +118,16 @@ class _Keeper:
                 self.tell(reply)
                 continue
             number, _ = self.given.pop(id(reply.request))
-            send(self.channel, REPLY, number, {name: getattr(reply, name) for name in REPLY_FIELDS})
+            send(self.channel, MessageKind.REPLY, number, {name: getattr(reply, name) for name in REPLY_FIELDS})
         if self.given:
             raise RuntimeError(f"the engine ended without an answer to {len(self.given)} requests")
         self.pages = ()
-        send(self.channel, DONE, 0, None)
+        send(self.channel, MessageKind.DONE, 0, None)
 
     def tell(self, partial: Partial) -> None:
         """Dropped while the supervisor has not read what was said before: the engine never waits to be watched."""
         if self.free.poll(0):  # on Linux: less than a quarter of the channel's room is taken
-            send(self.channel, PARTIAL, self.given[id(partial.request)][0], partial.text[:PARTIAL_LETTERS])
+            send(self.channel, MessageKind.PARTIAL, self.given[id(partial.request)][0], partial.text[:PARTIAL_LETTERS])
 
     def requests(self) -> Iterator[Request | None]:
         """What the engine pulls. It waits for the supervisor only when the engine has nothing in hand."""
@@ -142,7 +140,7 @@ class _Keeper:
             if self.queue:
                 number, request = self.queue.popleft()
                 self.given[id(request)] = number, request
-                send(self.channel, TAKEN, number, None)  # from here on a death may be this request's doing
+                send(self.channel, MessageKind.TAKEN, number, None)  # from here on a death may be this request's doing
                 yield request
             elif self.ended and not self.given:
                 return
@@ -159,7 +157,7 @@ class _Sender(logging.Handler):
         self._channel = channel
 
     def emit(self, record: logging.LogRecord) -> None:
-        send(self._channel, SAID, record.levelno, record.getMessage())
+        send(self._channel, MessageKind.LOG, record.levelno, record.getMessage())
 
 
 def _words(error: BaseException) -> str:

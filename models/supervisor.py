@@ -21,10 +21,9 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from models import keeper
 from models.docket import POISON, Asked, Docket, named
 from models.keeper import Card, Start
-from pipeline.channel import Message, receive, send
+from pipeline.channel import Message, MessageKind, receive, send
 from pipeline.errors import ModelError
 from pipeline.types import Page, Partial, Reply, Request, Wants
 from pipeline.workers import kill, launch
@@ -114,7 +113,7 @@ class Supervised:
         docket, source, more = Docket(), chain([first], source), True
         self._wake()
         try:
-            self._tell(keeper.BEGIN)
+            self._tell(MessageKind.BEGIN)
             while more or not docket.done:
                 patient = True
                 while patient and docket.room:
@@ -136,7 +135,7 @@ class Supervised:
                     yield from self._replies(docket, patient)
                 except _Died as died:
                     self._start_again(str(died), docket.died(str(died)))
-                    self._tell(keeper.BEGIN)
+                    self._tell(MessageKind.BEGIN)
             self._finish()
         except BaseException:  # also when the caller leaves: nobody waits for what the engine still has
             self.unload()
@@ -148,24 +147,24 @@ class Supervised:
         same = self._sent is not None and len(self._sent) == len(request.pages)
         same = same and all(a is b for a, b in zip(self._sent or (), request.pages, strict=True))
         self._sent = request.pages
-        self._tell(keeper.ASK, asked.number, (replace(request, pages=()), None if same else request.pages))
+        self._tell(MessageKind.ASK, asked.number, (replace(request, pages=()), None if same else request.pages))
 
     def _replies(self, docket: Docket, patient: bool) -> Iterator[Reply | Partial]:
         """What was heard. Raises _Died, once all is given out that the process said before."""
         for message in self._hear(LOOK_S if patient and docket.out else 0.0, working=bool(docket.out)):
-            if message.kind == keeper.TAKEN:
+            if message.kind == MessageKind.TAKEN:
                 docket.take(message.number)
-            elif message.kind == keeper.PARTIAL and not docket.judging:
+            elif message.kind == MessageKind.PARTIAL and not docket.judging:
                 yield Partial(docket.out[message.number].request, message.load())
-            elif message.kind == keeper.REPLY:
+            elif message.kind == MessageKind.REPLY:
                 self._barren_s = 0.0
                 yield self._told(docket.answered(message.number, message.load()))
 
     def _finish(self) -> None:
         """Let the engine end its stream; if it dies over that, the next question starts it again."""
-        self._tell(keeper.END)
+        self._tell(MessageKind.END)
         try:
-            while all(message.kind != keeper.DONE for message in self._hear(LOOK_S, working=True)):
+            while all(message.kind != MessageKind.DONE for message in self._hear(LOOK_S, working=True)):
                 pass
         except _Died:
             self.unload()
@@ -177,10 +176,10 @@ class Supervised:
         return reply
 
     def _refusal(self, job: "Job") -> str | None:
-        self._tell(keeper.REFUSES, 0, job)
+        self._tell(MessageKind.UNSUPPORTED, 0, job)
         while True:
             for message in self._hear(LOOK_S, working=True):
-                if message.kind == keeper.REFUSED:
+                if message.kind == MessageKind.UNSUPPORTED:
                     reason: str | None = message.load()
                     return reason
 
@@ -220,13 +219,13 @@ class Supervised:
         self._listened, self._lost, self._barren_s = time.monotonic(), "", 0.0
         until = time.monotonic() + self._start_s
         try:
-            self._tell(keeper.SETUP, 0, self._setup)
+            self._tell(MessageKind.SETUP, 0, self._setup)
             while time.monotonic() < until:
                 for message in self._hear(LOOK_S, working=False):
-                    if message.kind == keeper.READY:
+                    if message.kind == MessageKind.READY:
                         card: Card = message.load()
                         return card
-                    if message.kind == keeper.NO_START:
+                    if message.kind == MessageKind.NO_START:
                         raise message.load()
             raise ModelError(
                 f"The engine was not ready after {self._start_s:g} s. Where the disk is slow, raise `engine_start_s`."
@@ -239,7 +238,7 @@ class Supervised:
             raise
 
     # ---- the channel
-    def _tell(self, kind: int, number: int = 0, value: object = None) -> None:
+    def _tell(self, kind: MessageKind, number: int = 0, value: object = None) -> None:
         """What cannot be sent is no error here: `_hear` gives out what the process said last, and then tells."""
         try:
             send(self._channel, kind, number, value)
@@ -264,11 +263,11 @@ class Supervised:
             if message is None:
                 raise _Died(self._how_it_ended())
             heard = True
-            if message.kind == keeper.SAID:
+            if message.kind == MessageKind.LOG:
                 log.log(message.number, message.load())
-            elif message.kind == keeper.BROKEN:
+            elif message.kind == MessageKind.BROKEN:
                 raise _Died(f"{message.load()}{self._last_words()}")
-            elif message.kind == keeper.UNFIT:
+            elif message.kind == MessageKind.UNFIT:
                 raise message.load()
             else:
                 yield message

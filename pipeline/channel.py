@@ -12,6 +12,7 @@ import socket
 import struct
 import sys
 import tempfile
+from enum import IntEnum, auto, unique
 from typing import Any, NamedTuple
 
 INLINE_BYTES = 16 * 1024  # a few of these fit a socket's default buffer (208 KiB on Linux), so sending never waits
@@ -19,10 +20,37 @@ ALIGNED = 64  # where arrays begin, as numpy itself would have it
 _HEADER = struct.Struct("<BQQ")  # kind, number, bytes that follow
 
 
-class Message(NamedTuple):
-    """`kind` and `number` are the sender's own."""
+@unique
+class MessageKind(IntEnum):
+    """What a message says. A worker and an engine's process are started in the same way; the rest is their own."""
 
-    kind: int
+    SETUP = auto()  # to either: what to start with
+    READY = auto()  # from either
+    NO_START = auto()  # from either: the exception that kept it from starting
+
+    TASK = auto()  # to a worker: function and arguments
+    VALUE = auto()  # from a worker: what the function returned
+    RAISED = auto()  # from a worker: what it raised
+    NO_MEMORY = auto()  # from a worker: it reached its limit of memory
+
+    UNSUPPORTED = auto()  # to an engine: a job; from it: why it cannot answer the job, or None
+    BEGIN = auto()  # to an engine: a stream of requests begins
+    ASK = auto()  # to an engine: one request
+    END = auto()  # to an engine: no more requests in this stream
+    TAKEN = auto()  # from an engine: it works on this request from now on
+    PARTIAL = auto()  # from an engine: how the answer begins
+    REPLY = auto()  # from an engine: the whole answer
+    DONE = auto()  # from an engine: every request of the stream is answered
+    ALIVE = auto()  # from an engine: it goes on working
+    LOG = auto()  # from an engine: a line for the log; the number is its level
+    BROKEN = auto()  # from an engine: the process must be replaced
+    UNFIT = auto()  # from an engine: a ModelError; starting it again would not help
+
+
+class Message(NamedTuple):
+    """`number` is the sender's own."""
+
+    kind: MessageKind
     number: int
     body: memoryview
 
@@ -37,7 +65,7 @@ class Message(NamedTuple):
         return pickle.loads(parts[0], buffers=parts[1:])
 
 
-def send(channel: socket.socket, kind: int, number: int, value: Any) -> None:
+def send(channel: socket.socket, kind: MessageKind, number: int, value: Any) -> None:
     """Raises OSError when the other side is gone, and what pickle raises, before a byte is sent."""
     buffers: list[pickle.PickleBuffer] = []
     head = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
@@ -71,7 +99,8 @@ def receive(channel: socket.socket) -> Message | None:
         if not some:
             return None
         header += some
-    kind, number, size = _HEADER.unpack(header)
+    code, number, size = _HEADER.unpack(header)
+    kind = MessageKind(code)
     if descriptors:
         try:
             return Message(kind, number, memoryview(mmap.mmap(descriptors[0], size)))

@@ -10,9 +10,8 @@ import sys
 import traceback
 from typing import Any
 
-from pipeline.channel import Message, receive, send
+from pipeline.channel import Message, MessageKind, receive, send
 
-READY, TASK, VALUE, RAISED, NO_MEMORY, NO_START = range(6)  # kinds of messages
 # C++ libraries say it so, and the loader of shared libraries.
 _MEMORY_WORDS = ("bad_alloc", "bad allocation", "Insufficient memory", "Failed to allocate", "failed to map segment")
 _PR_SET_PDEATHSIG = 1
@@ -36,9 +35,9 @@ def serve(descriptor: int, parent: int) -> None:
             start()
         roof = _mapped_bytes() + memory_mib * 1024 * 1024
     except BaseException as error:  # noqa: BLE001 - it is raised again in the parent
-        send(channel, NO_START, 0, _portable(error))
+        send(channel, MessageKind.NO_START, 0, _portable(error))
         return
-    send(channel, READY, 0, None)
+    send(channel, MessageKind.READY, 0, None)
     while (task := receive(channel)) is not None:
         _limit_memory(roof)
         kind, value = _run(task)
@@ -48,14 +47,17 @@ def serve(descriptor: int, parent: int) -> None:
     os._exit(0)  # no clean-up by libraries: there is nothing to save
 
 
-def _run(task: Message) -> tuple[int, Any]:
+def _run(task: Message) -> tuple[MessageKind, Any]:
     try:
         function, args = task.load()
-        return VALUE, function(*args)
+        return MessageKind.VALUE, function(*args)
     except BaseException as error:  # noqa: BLE001 - it is raised again in the parent
         if isinstance(error, MemoryError) or any(words in str(error) for words in _MEMORY_WORDS):
-            return NO_MEMORY, f"the task wanted more memory than its worker may have ({type(error).__name__})"
-        return RAISED, _portable(error)
+            return (
+                MessageKind.NO_MEMORY,
+                f"the task wanted more memory than its worker may have ({type(error).__name__})",
+            )
+        return MessageKind.RAISED, _portable(error)
 
 
 def _portable(error: BaseException) -> BaseException:

@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
-from pipeline.channel import Message, receive, send
+from pipeline.channel import Message, MessageKind, receive, send
 from pipeline.errors import ModelError
-from pipeline.worker import NO_MEMORY, NO_START, READY, TASK, VALUE, WorkerError
+from pipeline.worker import WorkerError
 
 START_SECONDS = 120.0  # for `start`: a cold disk may take half a minute for the models
 _BOOT = """
@@ -63,7 +63,7 @@ class Task:
                 raise WorkerError("the task is not finished: wait for it first")
             case WorkerError():
                 raise self._answer
-            case Message(kind=kind) if kind == VALUE:
+            case Message(kind=MessageKind.VALUE):
                 return self._answer.load()
             case message:
                 error = message.load()
@@ -187,7 +187,7 @@ class Pool:
         worker = _Worker(process, ours, time.monotonic())
         self._workers.append(worker)
         self._selector.register(ours, selectors.EVENT_READ, worker)
-        send(ours, TASK, 0, self._setup)
+        send(ours, MessageKind.SETUP, 0, self._setup)
 
     def _part(self, worker: _Worker) -> None:
         """Kill it and forget it; the tasks that only waited in its channel go back to the head of the queue."""
@@ -227,7 +227,7 @@ class Pool:
                 return
             task = self._queue.popleft()
             try:
-                send(worker.channel, TASK, task.number, task._call)
+                send(worker.channel, MessageKind.TASK, task.number, task._call)
             except OSError:  # it died just now: `wait` will hear of it, and find the task among the worker's
                 pass
             except Exception as error:  # noqa: BLE001 - arguments that cannot be pickled are the task's own fault
@@ -248,11 +248,11 @@ class Pool:
                 self._dismiss(worker, WorkerDied(_last_words(worker.process)))
             case None:
                 self._part(worker)
-            case Message(kind=kind) if kind == READY:
+            case Message(kind=MessageKind.READY):
                 worker.ready, worker.since = True, time.monotonic()
-            case Message(kind=kind) if kind == NO_START:
+            case Message(kind=MessageKind.NO_START):
                 self._dismiss(worker, message)
-            case Message(kind=kind) if kind == NO_MEMORY:
+            case Message(kind=MessageKind.NO_MEMORY):
                 self._dismiss(worker, WorkerOutOfMemory(str(message.load())))
             case Message():
                 worker.since = time.monotonic()

@@ -35,7 +35,7 @@ from models.mischief import Mischief
 from models.supervisor import Supervised
 from pipeline import prompt
 from pipeline.account import Account
-from pipeline.channel import receive, send
+from pipeline.channel import MessageKind, receive, send
 from pipeline.errors import ModelError
 from pipeline.geometry import Affine
 from pipeline.job import parse_job
@@ -161,13 +161,13 @@ def test_an_engine_does_not_wait_to_be_watched(stage: Stage) -> None:
         theirs.setblocking(False)  # so that waiting would be an error
         for _ in range(2000):
             made.tell(Partial(request, "x" * 3000))
-        send(theirs, keeper.REPLY, 7, {"text": "y" * 10_000})
+        send(theirs, MessageKind.REPLY, 7, {"text": "y" * 10_000})
         ours.setblocking(False)
         heard = []
         with contextlib.suppress(BlockingIOError):
             while (message := receive(ours)) is not None:
                 heard.append(message.kind)
-        assert heard[-1] == keeper.REPLY
+        assert heard[-1] == MessageKind.REPLY
         assert 1 < len(heard) < 100
 
 

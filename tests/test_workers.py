@@ -86,10 +86,10 @@ def test_any_value_crosses_the_channel(value: Any) -> None:
 
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        channel.send(ours, 1, 7, value)
+        channel.send(ours, channel.MessageKind.TASK, 7, value)
         message = channel.receive(theirs)
         assert message is not None
-        assert (message.kind, message.number, message.load()) == (1, 7, value)
+        assert (message.kind, message.number, message.load()) == (channel.MessageKind.TASK, 7, value)
 
 
 @pytest.mark.parametrize("size", [0, 1, 63, 64, 16_000, 16_384, 20_000, 3_000_000])
