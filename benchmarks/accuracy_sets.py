@@ -6,7 +6,6 @@ import pickle
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -21,13 +20,12 @@ from models.ocr.scene import Candidate, Scene  # noqa: E402
 from pipeline import checks, documents, pages, pdf, pictures, preprocess, textlayer, upright  # noqa: E402
 from pipeline.fields import Field, TextField  # noqa: E402
 from pipeline.job import load_jobs  # noqa: E402
-from pipeline.types import Document, Page, Wants  # noqa: E402
+from pipeline.types import Wants  # noqa: E402
 from pipeline.values import dates, numbers, texts, times  # noqa: E402
 
 SETS = ("sroie", "wildreceipt", "zugferd", "vrdu_adbuy", "xfund_zh", "kleister_nda", "funsd_keys", "xfund_zh_keys")
 PAGES = 10  # of a document; longer ones are asked in windows
 BOXES = set("□☐☑☒✓√口")
-UNNAMED = Document("", "", Path(), "", datetime.fromtimestamp(0, UTC), 0)  # the reader asks nothing of it
 
 
 @dataclass
@@ -63,13 +61,8 @@ def lines_of(path: Path, kept_in: Path) -> list[tuple[int, int, list[reading.Lin
         found: list[tuple[int, int, list[reading.Line]]] = pickle.loads(kept.read_bytes())
         return found[:PAGES]
     plan = pages.Plan(("orient", "deskew"), None, Wants(max_side_px=2600, text_layer=True))
-    _, sheets = pages.read((path,), documents.Bounds(), plan, 1, PAGES)
-    found = []
-    for sheet in sheets:
-        page = Page(
-            UNNAMED, sheet.number, sheet.width, sheet.height, sheet.to_source, sheet.image, sheet.words, sheet.fault,
-        )  # fmt: skip
-        found.append((sheet.width, sheet.height, reading.read(page)))
+    _, read = pages.read((path,), documents.Bounds(), plan, 1, PAGES)
+    found = [(page.width, page.height, reading.read(page)) for page in read]
     kept.parent.mkdir(parents=True, exist_ok=True)
     kept.write_bytes(pickle.dumps(found))
     return found

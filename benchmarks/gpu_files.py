@@ -77,10 +77,9 @@ def from_files(engine: Engine, pages: int) -> dict[str, float]:
         desk, left = Pages(pool, settings.limits), list(files)
         while len(read) < pages:
             while left and desk.room:
-                document = qwen_tiny.shown(np.zeros((28, 28, 3), np.uint8)).document
-                desk.ask(replace(document, path=left.pop()), Plan((), None, Told.wants), 1, 1)
+                desk.ask(replace(qwen_tiny.DOCUMENT, path=left.pop()), Plan((), None, Told.wants), 1, 1)
             read += [page for ticket in desk.ready(0.1) for page in ticket.result().pages]
-    alone = drain(engine, [prompt.ask(job, page.document, [page]) for page in read])
+    alone = drain(engine, [prompt.ask(job, qwen_tiny.DOCUMENT, [page]) for page in read])
     engine.reset()
 
     class Quiet:

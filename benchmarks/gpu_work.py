@@ -62,7 +62,7 @@ def true_size() -> Any:
 def pictures(count: int) -> Iterator[Any]:
     base = np.random.default_rng(0).integers(0, 256, (HIGH, WIDE, 3), dtype=np.uint8)
     for i in range(count):
-        yield qwen_tiny.shown(np.roll(base, 97 * i + 1, axis=1) ^ np.uint8(i % 251), f"page{i}")
+        yield qwen_tiny.shown(np.roll(base, 97 * i + 1, axis=1) ^ np.uint8(i % 251))
 
 
 def free_requests(pages: int, tokens: int = 200) -> list[Request]:

@@ -259,7 +259,7 @@ def watched(pages: int) -> dict[str, Any]:
     asked = []
     for number in range(pages):
         document = Document(f"{number:064}", f"{number}.png", Path("x"), "note", datetime(2026, 1, 1), 1)
-        page = Page(document, 1, image.shape[1], image.shape[0], Affine(), image.copy())
+        page = Page(1, image.shape[1], image.shape[0], Affine(), image.copy())
         asked.append(prompt.ask(job, document, [page]))
 
     def seconds(model: Any) -> float:

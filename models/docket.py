@@ -133,7 +133,7 @@ def _about_blank_paper(request: Request) -> Request:
     """The same question about white pages of the same size, and an answer that may be short."""
     document = replace(request.document, name=BLANK)
     pages = tuple(
-        replace(page, document=document, words=(), image=None if page.image is None else np.full_like(page.image, 255))
+        replace(page, words=(), image=None if page.image is None else np.full_like(page.image, 255))
         for page in request.pages
     )
     question = request.question if document.question is None else BLANK

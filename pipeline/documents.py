@@ -1,4 +1,4 @@
-"""From a file to its pages: what it is by its content, how many pages it has, and each page as a `Sheet`.
+"""From a file to its pages: what it is by its content, how many pages it has, and each page as a `Page`.
 
 Meant to run in a guarded worker: decoders are the part of the program that meets hostile bytes.
 """
@@ -14,7 +14,7 @@ from typing import Protocol
 from pipeline import pdf, pictures
 from pipeline.errors import DOCUMENT_ERRORS, DocumentError
 from pipeline.geometry import Affine
-from pipeline.types import Sheet
+from pipeline.types import Page
 
 HEAD_BYTES = 1024  # a PDF may have junk before its header; readers look for it in the first 1024 bytes
 HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
@@ -53,9 +53,9 @@ class Opened(Protocol):
     @property
     def total(self) -> int: ...
 
-    def sheet(
+    def page(
         self, number: int, need: Callable[[int, int], tuple[int, int]], text_only: bool, max_pixels: int
-    ) -> Sheet: ...
+    ) -> Page: ...
 
 
 def sniff(path: Path) -> str:
@@ -139,13 +139,11 @@ class Together:
     def total(self) -> int:
         return len(self._pages)
 
-    def sheet(
-        self, number: int, need: Callable[[int, int], tuple[int, int]], text_only: bool, max_pixels: int
-    ) -> Sheet:
+    def page(self, number: int, need: Callable[[int, int], tuple[int, int]], text_only: bool, max_pixels: int) -> Page:
         """Raises DocumentError, whose detail names the file."""
         path, inside = self._pages[number - 1]
         try:
-            return replace(self._of(path).sheet(inside, need, text_only, max_pixels), number=number)
+            return replace(self._of(path).page(inside, need, text_only, max_pixels), number=number)
         except DocumentError as error:
             why = error.detail or DOCUMENT_ERRORS[error.code].cause
             raise DocumentError(error.code, f"{path.name}: {why}") from None
@@ -187,14 +185,14 @@ def _bound_pages(pages: int, bounds: Bounds) -> None:
         raise DocumentError("too_many_pages", f"{pages} pages; at most {bounds.pages} are read")
 
 
-def sheets(
+def pages(
     document: Opened,
     bounds: Bounds,
     first: int = 1,
     count: int | None = None,
     need: Callable[[int, int], tuple[int, int]] = lambda width, height: (width, height),
     text_only: bool = False,
-) -> Iterator[Sheet]:
+) -> Iterator[Page]:
     """The pages `first` … `first + count - 1` (all that follow, where count is None) as far as the file has them.
 
     `need(width, height)`, both in source pixels, says how large the picture should be: decoders save work where it is
@@ -205,9 +203,9 @@ def sheets(
     errors = []
     for number in range(first, last + 1):
         try:
-            yield document.sheet(number, need, text_only, int(bounds.megapixels * 1e6))
+            yield document.page(number, need, text_only, int(bounds.megapixels * 1e6))
         except DocumentError as error:
             errors.append(error)
-            yield Sheet(number, 0, 0, Affine(), fault=error.detail)
+            yield Page(number, 0, 0, Affine(), fault=error.detail)
     if len(errors) == document.total:
         raise errors[0]

@@ -124,10 +124,10 @@ def warm_up() -> None:
 def draw(files: Sequence[Path], bounds: documents.Bounds, page: int, marks: Sequence[Mark], target: Path) -> None:
     """Writes the page with its marks to `target`. Raises DocumentError, OSError."""
     with documents.together(files, bounds) as document:
-        sheet = next(documents.sheets(document, bounds, page, 1, _small))
-    if sheet.image is None:
-        raise DocumentError("broken", sheet.fault or "the page has no picture")
-    image = annotated(sheet.image, sheet.to_source, marks)
+        drawn = next(documents.pages(document, bounds, page, 1, _small))
+    if drawn.image is None:
+        raise DocumentError("broken", drawn.fault or "the page has no picture")
+    image = annotated(drawn.image, drawn.to_source, marks)
     from PIL import Image
 
     with open(target, "xb") as file:

@@ -21,7 +21,7 @@ def inspect(job: Job) -> dict[str, Any]:
     """
     question = "(what the person asks)" if job.questions else None
     document = Document("0" * 64, "example.pdf", Path("example.pdf"), job.inbox, datetime.now(UTC), 0, question)
-    page = Page(document, 1, *A4_PX, Affine())
+    page = Page(1, *A4_PX, Affine())
     request = prompt.ask(job, document, (page,))
     asked = [prompt.ask(part, document, (page,)) for part in job.parts]
     return {

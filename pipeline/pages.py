@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from pipeline import documents, preprocess
 from pipeline.errors import DocumentError, ModelError
 from pipeline.geometry import Region
-from pipeline.types import Document, Page, Sheet, Wants
+from pipeline.types import Document, Page, Wants
 from pipeline.worker import WorkerError
 from pipeline.workers import Pool, Task, WorkerOutOfMemory, WorkerTooSlow
 
@@ -63,14 +63,8 @@ class Ticket:
 
     def result(self) -> Window:
         """The window, once `Pages.ready` has returned this ticket. Raises as `decoded`."""
-        total, sheets = decoded(self.task)
-        return Window(total, tuple(self._page(sheet) for sheet in sheets))
-
-    def _page(self, sheet: Sheet) -> Page:
-        size = sheet.width, sheet.height
-        return Page(
-            self.document, sheet.number, *size, sheet.to_source, sheet.image, sheet.words, sheet.fault, sheet.source_px
-        )
+        total, pages = decoded(self.task)
+        return Window(total, tuple(pages))
 
 
 class Pages:
@@ -174,7 +168,7 @@ def read(
     first: int,
     count: int,
     deadly: Mapping[Path, DocumentError] = MappingProxyType({}),
-) -> tuple[int, list[Sheet]]:
+) -> tuple[int, list[Page]]:
     """One task of a worker: the number of pages in all, and the pages that were asked for. Raises DocumentError.
 
     A question without pictures has no files, and no pages.
@@ -184,5 +178,5 @@ def read(
     steps, region, wants = plan.steps, plan.region, plan.wants
     need = partial(preprocess.need, region, wants)
     with documents.together(files, bounds, deadly) as document:
-        sheets = documents.sheets(document, bounds, first, count, need, wants.text_layer)
-        return document.total, [preprocess.prepare(sheet, steps, region, wants) for sheet in sheets]
+        pages = documents.pages(document, bounds, first, count, need, wants.text_layer)
+        return document.total, [preprocess.prepare(page, steps, region, wants) for page in pages]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pipeline import textlayer
 from pipeline.errors import DocumentError
 from pipeline.geometry import Affine
-from pipeline.types import PDF_DPI, Sheet, Word
+from pipeline.types import PDF_DPI, Page, Word
 
 Need = Callable[[int, int], tuple[int, int]]  # from the size in source pixels to the size that is wanted
 POINTS = 72  # a point is 1/72 inch
@@ -52,7 +52,7 @@ class Pdf:
     document: Any
     total: int
 
-    def sheet(self, number: int, need: Need, text_only: bool, max_pixels: int) -> Sheet:
+    def page(self, number: int, need: Need, text_only: bool, max_pixels: int) -> Page:
         """Page `number` (from 1). Raises DocumentError(broken).
 
         `need(width, height)` in source pixels gives the size that the picture should have; it is drawn no larger than
@@ -71,14 +71,14 @@ class Pdf:
             width, height = (max(1, round(side * PDF_DPI / POINTS)) for side in (wide_pt, high_pt))
             words = _words(page, width, height)
             if words and text_only:
-                return Sheet(number, width, height, Affine(), words=words)
+                return Page(number, width, height, Affine(), words=words)
             wide, high = need(width, height)
             shrink = min(1.0, (max_pixels / (wide * high)) ** 0.5)
             wide, high = max(1, int(wide * shrink)), max(1, int(high * shrink))
             image = _drawn(self.document, page, wide, high)
             x, y = width / wide, height / high
             scaled = tuple(word.scaled(1 / x, 1 / y) for word in words)
-            return Sheet(number, wide, high, Affine(a=x, e=y), image, scaled)
+            return Page(number, wide, high, Affine(a=x, e=y), image, scaled)
         except pypdfium2.PdfiumError as error:
             raise DocumentError("broken", f"page {number} cannot be drawn ({error})") from None
         finally:

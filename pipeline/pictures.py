@@ -26,7 +26,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from pipeline.errors import DocumentError
 from pipeline.geometry import Affine
-from pipeline.types import Sheet
+from pipeline.types import Page
 
 CAME = 0.98
 MODULES = {  # one plugin is loaded, not all forty
@@ -112,7 +112,7 @@ class Picture:
     image: Image.Image
     total: int
 
-    def sheet(self, number: int, need: Need, text_only: bool, max_pixels: int) -> Sheet:
+    def page(self, number: int, need: Need, text_only: bool, max_pixels: int) -> Page:
         """Page `number` (from 1), no smaller than `need(width, height)` asks where the file has as much.
 
         Raises DocumentError(too_many_pixels), from the header alone, and DocumentError(broken).
@@ -129,7 +129,7 @@ class Picture:
         except DAMAGE as error:
             raise DocumentError("broken", f"page {number} cannot be decoded ({_reason(error)})") from None
 
-    def _decoded(self, number: int, need: Need) -> Sheet:
+    def _decoded(self, number: int, need: Need) -> Page:
         image = self.image
         turn = 1 if self.kind in ("tiff", "heic") else image.getexif().get(ORIENTATION, 1)  # those two turn themselves
         full, part = image.size, 1
@@ -150,7 +150,7 @@ class Picture:
         if turn in TURNS:
             upright = upright.transpose(TURNS[turn])
         to_source = Affine(a=float(part), e=float(part))
-        return Sheet(number, upright.width, upright.height, to_source, np.asarray(upright))
+        return Page(number, upright.width, upright.height, to_source, np.asarray(upright))
 
 
 def _part(size: tuple[int, int], need: Need, turn: int) -> int:

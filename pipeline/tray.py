@@ -113,7 +113,7 @@ class Tray:
         """Stand-ins for the pages of a window that could not be read although others could."""
         assert self.total_pages is not None
         last = min(first + reel.window_pages - 1, reel.last_page or self.total_pages)
-        return [Page(self.document, n, 0, 0, Affine(), fault=str(error)) for n in range(first, last + 1)]
+        return [Page(n, 0, 0, Affine(), fault=str(error)) for n in range(first, last + 1)]
 
     # ---- replies in
     def take(self, reply: Reply) -> Answer | None:

@@ -79,34 +79,17 @@ class Document:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Sheet:
-    """A page on its way from the file to the engine; `documents` makes it, each step of `preprocess` gives a new one.
-
-    `width`, `height` and `words` are in the pixels of this moment, `to_source` leads from them to source pixels.
-    `image` is RGB, uint8, shape (height, width, 3), or None where the words say all. `fault` says why the page cannot
-    be read. `source_px` is the size of the page in source pixels, as `preprocess` met it; (0, 0) before that.
-    """
-
-    number: int
-    width: int
-    height: int
-    to_source: Affine
-    image: NDArray[np.uint8] | None = None
-    words: tuple[Word, ...] = ()
-    fault: str | None = None
-    source_px: tuple[float, float] = (0.0, 0.0)
-
-
-@dataclass(frozen=True, eq=False, slots=True)
 class Page:
-    """One page as an engine sees it.
+    """One page of a document, from the moment it is read from its file to the moment an engine sees it.
 
-    `image` is RGB, uint8, shape (height, width, 3); None where the engine asked for text only (`Wants.text_layer`) and
-    the page has a sound text layer. `words` holds that layer in page pixels, empty where there is none. `fault` says
-    why the page could not be read; then there is neither image nor words.
+    `documents` makes it, each step of `preprocess` gives a changed copy. `number` counts from 1 through all files of
+    the document. `width`, `height` and `words` are in the pixels of this moment; `to_source` leads from them to source
+    pixels. `image` is RGB, uint8, shape (height, width, 3), or None where the words say all: the engine asked for text
+    only (`Wants.text_layer`) and the page has a sound text layer. `words` is that layer, empty where there is none.
+    `fault` says why the page cannot be read; then there is neither image nor words. `source_px` is the size of the page
+    in source pixels, as `preprocess` met it; (0, 0) before that.
     """
 
-    document: Document
     number: int
     width: int
     height: int

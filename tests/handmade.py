@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pipeline import documents
 from pipeline.errors import DocumentError
-from pipeline.types import Sheet
+from pipeline.types import Page
 
 SENTENCES = (
     "The quick brown fox jumps over the lazy dog and runs.",
@@ -139,9 +139,9 @@ def dot(image: NDArray[np.uint8], near: tuple[float, float], reach: float) -> tu
 ROOM = documents.Bounds()
 
 
-def read(path: Path, bounds: documents.Bounds = ROOM, **how: object) -> list[Sheet]:
+def read(path: Path, bounds: documents.Bounds = ROOM, **how: object) -> list[Page]:
     with documents.opened(path, bounds) as document:
-        return list(documents.sheets(document, bounds, **how))  # type: ignore[arg-type]
+        return list(documents.pages(document, bounds, **how))  # type: ignore[arg-type]
 
 
 def refused(path: Path, bounds: documents.Bounds = ROOM) -> DocumentError:
@@ -150,7 +150,7 @@ def refused(path: Path, bounds: documents.Bounds = ROOM) -> DocumentError:
     return caught.value
 
 
-def picture(sheet: Sheet) -> NDArray[np.uint8]:
+def picture(sheet: Page) -> NDArray[np.uint8]:
     assert sheet.image is not None
     assert sheet.image.dtype == np.uint8
     assert sheet.image.shape == (sheet.height, sheet.width, 3)

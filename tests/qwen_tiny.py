@@ -81,20 +81,21 @@ def folder(at: Path, weights: bool = False) -> Path:
     return at
 
 
+DOCUMENT = Document("page", "page.png", Path("page.png"), "box", datetime(2026, 11, 22, tzinfo=UTC), 1)
+
+
 def page(seed: int, wide: int, high: int, number: int = 1) -> Page:
     image = np.random.default_rng(seed).integers(0, 256, (high, wide, 3), dtype=np.uint8)
-    return shown(image, f"{seed}", number)
+    return shown(image, number)
 
 
-def shown(image: Any, name: str = "page", number: int = 1) -> Page:
-    document = Document(name, f"{name}.png", Path(f"{name}.png"), "box", datetime(2026, 11, 22, tzinfo=UTC), 1)
-    return Page(document, number, image.shape[1], image.shape[0], Affine(), image=image)
+def shown(image: Any, number: int = 1) -> Page:
+    return Page(number, image.shape[1], image.shape[0], Affine(), image=image)
 
 
 def ask(pages: Sequence[Page], question: str, schema: Any = None, most: int = 16, system: str = "Read.") -> Request:
-    document = pages[0].document if pages else shown(np.zeros((28, 28, 3), np.uint8)).document
     job: Any = SimpleNamespace(name="job", fields={}, questions=False)
-    return Request(document, job, tuple(pages), system, question, schema, most)
+    return Request(DOCUMENT, job, tuple(pages), system, question, schema, most)
 
 
 def inputs(request: Request, prompts: Any, answer: Sequence[int] = ()) -> dict[str, Any]:

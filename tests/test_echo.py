@@ -19,7 +19,7 @@ NOTE = parse_job(b"name: note\nfields: {number: {type: text}}\n")
 
 def request(name: str) -> Request:
     document = Document(name.ljust(64, "0"), name, Path(name), "box", datetime(2026, 1, 1), 1)
-    return prompt.ask(NOTE, document, [Page(document, 1, 10, 10, Affine())])
+    return prompt.ask(NOTE, document, [Page(1, 10, 10, Affine())])
 
 
 def reply(echo: Echo, name: str) -> Reply:

@@ -38,7 +38,7 @@ def page(*lines: str, number: int = 1, to_source: Affine | None = None, fault: s
         for word in line.split(" "):
             words.append(Word(word, Box(x, 20 * row, 10 * len(word), 12)))
             x += 10 * (len(word) + 1)
-    return Page(DOCUMENT, number, 1000, 1000, to_source or Affine(), words=tuple(words), fault=fault)
+    return Page(number, 1000, 1000, to_source or Affine(), words=tuple(words), fault=fault)
 
 
 def locate(data: dict[str, Any], *pages: Page, job: Job = JOB, **given: Any) -> Record:
@@ -106,9 +106,9 @@ def test_a_text_that_stands_nowhere_is_unseen() -> None:
 
 
 def test_nothing_is_called_unseen_where_a_page_has_no_text_layer() -> None:
-    assert locate({"seller": "Acme"}, page("Bonn"), Page(DOCUMENT, 2, 9, 9, Affine())).issues == ()
-    assert locate({"seller": "Acme"}, Page(DOCUMENT, 2, 9, 9, Affine())).evidence == {}
-    torn = Page(DOCUMENT, 2, 9, 9, Affine(), fault="torn")
+    assert locate({"seller": "Acme"}, page("Bonn"), Page(2, 9, 9, Affine())).issues == ()
+    assert locate({"seller": "Acme"}, Page(2, 9, 9, Affine())).evidence == {}
+    torn = Page(2, 9, 9, Affine(), fault="torn")
     assert [issue.code for issue in locate({"seller": "Acme"}, page("Bonn"), torn).issues] == ["unseen"]
 
 

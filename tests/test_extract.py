@@ -54,7 +54,7 @@ def reply(
 
 
 def page(number: int, to_source: Affine | None = None, fault: str | None = None) -> Page:
-    return Page(DOCUMENT, number, 100, 100, to_source or Affine(), fault=fault)
+    return Page(number, 100, 100, to_source or Affine(), fault=fault)
 
 
 def read(*replies: Reply, job: Job = JOB, at: int | None = None) -> Record:

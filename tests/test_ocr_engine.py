@@ -46,7 +46,7 @@ def document(name: str) -> Document:
 def page(name: str, image: np.ndarray | None, number: int = 1, words: tuple[Word, ...] = ()) -> Page:
     height, width = (800, 600) if image is None else image.shape[:2]
     fault = None if image is not None or words else "broken"
-    return Page(document(name), number, width, height, Affine(), image, words, fault)
+    return Page(number, width, height, Affine(), image, words, fault)
 
 
 def request(job: Job, *pages: Page) -> Request:

@@ -61,7 +61,6 @@ def test_a_document_in_windows(pages: Pages, tmp_path: Path) -> None:
         assert [word.text for word in page.words] == ["Amount", "due", "on", "page", str(number)]
         assert page.image is not None
         assert page.image.shape == (556, 833, 3)
-        assert page.document is paper
 
 
 def test_the_plan_is_carried_out(pages: Pages, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from pipeline import places, preprocess
 from pipeline.fields import AnyField, BoxField, coerce_object
 from pipeline.geometry import Affine, Box, Region
-from pipeline.types import Document, Page, Sheet, Wants
+from pipeline.types import Document, Page, Wants
 
 DOCUMENT = Document("ab" * 32, "a.png", Path("a.png"), "b", datetime(2024, 6, 15, tzinfo=UTC), 9)
 WANTS = Wants(multiple_px=28, max_pixels=1280 * 28 * 28)
@@ -24,7 +24,7 @@ FIELDS: dict[str, Any] = TypeAdapter(dict[str, AnyField]).validate_python(
 
 
 def page(number: int = 1, width: int = 1000, height: int = 800, **keys: Any) -> Page:
-    return Page(DOCUMENT, number, width, height, keys.pop("to_source", Affine()), **keys)
+    return Page(number, width, height, keys.pop("to_source", Affine()), **keys)
 
 
 def placed(answer: Any, *pages: Page, shrunk: bool = False) -> tuple[Any, list[str]]:
@@ -117,7 +117,7 @@ def test_a_place_survives_turning_straightening_cropping_and_fitting(
     turned: int, degrees: float, region: Region | None, at: tuple[float, float], size: tuple[int, int]
 ) -> None:
     """Where something lies on the original, seen by an engine in its own pixels, comes back as a box around it."""
-    sheet = Sheet(1, *size, Affine(), np.zeros((size[1], size[0], 3), np.uint8))
+    sheet = Page(1, *size, Affine(), np.zeros((size[1], size[0], 3), np.uint8))
     true = Box(at[0] * size[0], at[1] * size[1], 12, 9)
     frame = None
     seen = sheet if not turned else preprocess.turn(sheet, turned)

@@ -10,7 +10,7 @@ from hypothesis import strategies as some
 
 from pipeline import preprocess, upright
 from pipeline.geometry import Affine, Box, Region
-from pipeline.types import Sheet, Wants, Word
+from pipeline.types import Page, Wants, Word
 
 TURNS = some.sampled_from([0, 90, 180, 270])
 SLOPES = some.one_of(some.just(0.0), some.floats(-10, 10))
@@ -27,10 +27,10 @@ WANTS = some.builds(
 )
 
 
-def page(wide: int = 420, high: int = 300, dots: tuple[tuple[float, float], ...] = ()) -> Sheet:
+def page(wide: int = 420, high: int = 300, dots: tuple[tuple[float, float], ...] = ()) -> Page:
     """A page at half the size of its source, with a word around each dot."""
     words = tuple(Word(f"{x:.0f},{y:.0f}", Box(x - 8, y - 8, 16, 16)) for x, y in dots)
-    return Sheet(1, wide, high, Affine(a=2, e=2), dotted(wide, high, list(dots), 6), words)
+    return Page(1, wide, high, Affine(a=2, e=2), dotted(wide, high, list(dots), 6), words)
 
 
 @settings(max_examples=60, deadline=None)
@@ -72,7 +72,7 @@ def test_every_point_maps_back(degrees: int, slope: float, region: Region | None
 @given(REGIONS, WANTS)
 def test_words_without_picture_are_cropped_and_fitted_the_same(region: Region | None, wants: Wants) -> None:
     with_picture = page(dots=((60, 50), (210, 150), (355, 245)))
-    without = Sheet(1, 420, 300, with_picture.to_source, None, with_picture.words)
+    without = Page(1, 420, 300, with_picture.to_source, None, with_picture.words)
     ours = preprocess.prepare(without, ("orient", "deskew"), region, wants)
     theirs = preprocess.prepare(with_picture, (), region, wants)
     assert ours.image is None
@@ -92,7 +92,7 @@ def test_what_is_decoded_is_enough(wide: int, high: int, region: Region | None, 
 @pytest.mark.parametrize("degrees", [0, 90, 180, 270])
 def test_a_turned_page_is_turned_back(degrees: int) -> None:
     image = np.rot90(np.asarray(written(700, 1000)), -degrees // 90)
-    sheet = preprocess.orient(Sheet(1, image.shape[1], image.shape[0], Affine(), np.ascontiguousarray(image)))
+    sheet = preprocess.orient(Page(1, image.shape[1], image.shape[0], Affine(), np.ascontiguousarray(image)))
     assert (sheet.width, sheet.height) == (700, 1000)
     assert sheet.image is not None
     np.testing.assert_array_equal(sheet.image, np.asarray(written(700, 1000)))
@@ -101,7 +101,7 @@ def test_a_turned_page_is_turned_back(degrees: int) -> None:
 @pytest.mark.parametrize("slope", [-8.0, -3.0, -0.7, 0.6, 2.2, 9.0])
 def test_a_sloping_page_is_levelled(slope: float) -> None:
     straight = np.asarray(written(700, 1000))
-    sloping, _ = preprocess.level(Sheet(1, 700, 1000, Affine(), straight), -slope)
+    sloping, _ = preprocess.level(Page(1, 700, 1000, Affine(), straight), -slope)
     assert sloping.image is not None
     assert upright.skew(sloping.image) == pytest.approx(slope, abs=0.15)
     level, frame = preprocess.deskew(sloping)
@@ -124,7 +124,7 @@ def test_pictures_that_say_nothing_are_left_as_they_are(steps: tuple[str, ...]) 
         "one dot": dotted(600, 900, [(100, 100)], 20),
     }
     for name, image in pictures.items():
-        before = Sheet(1, image.shape[1], image.shape[0], Affine(), image)
+        before = Page(1, image.shape[1], image.shape[0], Affine(), image)
         after = preprocess.prepare(before, steps, None, Wants(max_side_px=6000))
         assert after.to_source == before.to_source, name
         assert after.image is before.image, name
@@ -140,5 +140,5 @@ def test_a_region_is_counted_on_the_page_before_it_was_levelled() -> None:
 
 
 def test_a_page_with_a_fault_stays_as_it_is() -> None:
-    sheet = Sheet(3, 0, 0, Affine(), fault="the page cannot be loaded")
+    sheet = Page(3, 0, 0, Affine(), fault="the page cannot be loaded")
     assert preprocess.prepare(sheet, ("orient", "deskew"), Region(0, 0, 1, 1), Wants()) is sheet

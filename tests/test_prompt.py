@@ -30,7 +30,7 @@ fields:
 
 
 def pages(*numbers: int) -> tuple[Page, ...]:
-    return tuple(Page(DOCUMENT, number, 100, 100, Affine()) for number in numbers)
+    return tuple(Page(number, 100, 100, Affine()) for number in numbers)
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_one_long_field_is_asked_in_free_text() -> None:
 
 def test_boxes_are_asked_in_pixels_of_each_picture_that_can_be_seen() -> None:
     job = parse_job(b"name: a\nfields: {finds: {type: list, fields: {label: {type: text}, where: {type: box}}}}")
-    broken = Page(DOCUMENT, 6, 0, 0, Affine(), fault="torn")
+    broken = Page(6, 0, 0, Affine(), fault="torn")
     request = prompt.ask(job, DOCUMENT, (*pages(5), broken, *pages(7)), 1, 2)
     assert '{"bbox_2d": [x1, y1, x2, y2], "page": number}' in request.question
     assert "picture 1 is page 5, 100 x 100; picture 2 is page 7, 100 x 100 pixels." in request.question

@@ -300,7 +300,7 @@ def test_pages_of_any_shape_are_answered_or_refused(house: House) -> None:
         for shape in ((1, 1, 3), (28, 560, 3), (60, 90), (50, 70, 4), (33, 47, 1))
     ]
     bad = [np.zeros((28, 28 * 201, 3), np.uint8), np.zeros((28, 28, 3), np.float32), np.zeros((28, 28, 5), np.uint8)]
-    requests = [tiny.ask([tiny.shown(i, str(n))], QUESTIONS[0], most=3) for n, i in enumerate([*good, *bad])]
+    requests = [tiny.ask([tiny.shown(i)], QUESTIONS[0], most=3) for i in [*good, *bad]]
     requests.insert(4, tiny.ask([house.pages[0]], QUESTIONS[0], most=8))
     replies = {reply.request: reply for reply in house.engine().answer(requests)}
     assert [replies[r].finish == "error" for r in requests] == [False] * 6 + [True] * 3
@@ -415,9 +415,7 @@ def pictures_seen(engine: Engine) -> list[int]:
 
 
 def asked_of(job: Job, document: Document, images: Sequence[Any]) -> Request:
-    pages = tuple(
-        Page(document, n + 1, image.shape[1], image.shape[0], Affine(), image) for n, image in enumerate(images)
-    )
+    pages = tuple(Page(n + 1, image.shape[1], image.shape[0], Affine(), image) for n, image in enumerate(images))
     return replace(prompt.ask(job, document, pages), max_new_tokens=6)
 
 
@@ -470,7 +468,7 @@ def test_jobs_on_one_inbox_share_the_page(house: House) -> None:
         parse_job(b"name: c\ninbox: a\ninstructions: Look hard.\nfields: {signed: {type: yesno}, on: {type: date}}\n"),
     ]
     page = tiny.page(72, 140, 84)
-    replies = list(engine.answer([replace(prompt.ask(job, page.document, (page,)), max_new_tokens=4) for job in jobs]))
+    replies = list(engine.answer([replace(prompt.ask(job, tiny.DOCUMENT, (page,)), max_new_tokens=4) for job in jobs]))
     assert sorted(reply.request.job.name for reply in replies) == ["a", "b", "c"]
     assert sum(seen) == 1
 

@@ -45,7 +45,7 @@ def picture(*lines: str, size: int = 32, width: int = 900, fonts: tuple[str, ...
 
 def page(image: np.ndarray | None, words: tuple[Word, ...] = (), fault: str | None = None) -> Page:
     height, width = (100, 100) if image is None else image.shape[:2]
-    return Page(DOCUMENT, 1, width, height, Affine(), image, words, fault)
+    return Page(1, width, height, Affine(), image, words, fault)
 
 
 def texts(lines: list[Line]) -> list[str]:

@@ -29,7 +29,7 @@ TRUTH = [json.loads(line) for line in (PROJECT / "samples" / "truth.jsonl").read
 
 
 def read(job: str, reply: str) -> Record:
-    page = Page(DOCUMENT, 1, 1008, 1400, Affine(2, 0, 0, 0, 2, 0), source_px=(2016, 2800))
+    page = Page(1, 1008, 1400, Affine(2, 0, 0, 0, 2, 0), source_px=(2016, 2800))
     (answer,) = Echo({"*": reply}).answer([prompt.ask(JOBS[job], DOCUMENT, [page])])
     number = 1 if JOBS[job].per == "page" else None
     return extract(JOBS[job], DOCUMENT, number, [answer], {"engine": "echo"}, today=date(2025, 7, 1))

@@ -55,7 +55,7 @@ def document(name: str) -> Document:
 
 def request(name: str, side: int = 8) -> Request:
     image = np.full((side, side, 3), len(name), np.uint8)
-    return prompt.ask(NOTE, document(name), [Page(document(name), 1, side, side, Affine(), image)])
+    return prompt.ask(NOTE, document(name), [Page(1, side, side, Affine(), image)])
 
 
 class Stage:

@@ -18,7 +18,7 @@ from pipeline import preprocess, prompt
 from pipeline.extract import extract
 from pipeline.geometry import Box, Region
 from pipeline.job import parse_job
-from pipeline.types import Document, Page, Sheet
+from pipeline.types import Document, Page
 
 FIND = parse_job(
     b"name: find\nfields: {found: {type: list, max_items: 500, fields: {box: {type: box}, label: {type: text}}}}"
@@ -33,14 +33,13 @@ def labelled(shared: Path, name: str) -> list[tuple[Path, list[dict[str, Any]]]]
     return [(shared / name / "img" / row["file"], row["boxes"]) for row in rows if row["boxes"]]
 
 
-def there_and_back(sheet: Sheet, truth: list[Box]) -> list[Box]:
+def there_and_back(sheet: Page, truth: list[Box]) -> list[Box]:
     """What the record says where the model points at each of these boxes without a mistake."""
     document = Document("ab" * 32, "a.jpg", Path("a.jpg"), "find", datetime(2025, 6, 1, tzinfo=UTC), 1)
-    page = Page(document, 1, sheet.width, sheet.height, sheet.to_source, source_px=sheet.source_px)
-    seen = [page.to_source.inverse().box(box) for box in truth]
+    seen = [sheet.to_source.inverse().box(box) for box in truth]
     corners = [[round(side) for side in (box.x, box.y, box.right, box.bottom)] for box in seen]
     said = "```json\n" + json.dumps([{"bbox_2d": each, "label": "x"} for each in corners]) + "\n```"
-    (reply,) = Echo({"*": said}).answer([prompt.ask(FIND, document, [page])])
+    (reply,) = Echo({"*": said}).answer([prompt.ask(FIND, document, [sheet])])
     record = extract(FIND, document, None, [reply], {})
     assert [issue for issue in record.issues if issue.code != "unseen"] == []
     return [Box(*(row["box"][side] for side in ("x", "y", "width", "height"))) for row in record.data["found"]]
@@ -51,7 +50,7 @@ def farthest(one: Box, other: Box) -> float:
     return max(abs(a - b) for a, b in edges)
 
 
-def ways(sheet: Sheet) -> dict[str, tuple[Sheet, float]]:
+def ways(sheet: Page) -> dict[str, tuple[Page, float]]:
     """The same picture as engines may see it, with how many original pixels one of its pixels is."""
     made = {
         "as Qwen sees it": preprocess.prepare(sheet, (), None, Echo.wants),

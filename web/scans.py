@@ -109,17 +109,15 @@ def render(
 
     with documents.opened(path, bounds) as document:
         total = document.total
-        sheet = next(
-            iter(list(documents.sheets(document, bounds, number, 1, need))), None
-        )  # to its end: there it raises
-    if sheet is None or sheet.image is None:
-        raise DocumentError("broken", sheet.fault if sheet and sheet.fault else f"there is no page {number}")
-    corner = sheet.to_source.point(sheet.width, sheet.height)
-    picture = Image.fromarray(sheet.image)
+        page = next(iter(list(documents.pages(document, bounds, number, 1, need))), None)  # to its end: there it raises
+    if page is None or page.image is None:
+        raise DocumentError("broken", page.fault if page and page.fault else f"there is no page {number}")
+    corner = page.to_source.point(page.width, page.height)
+    picture = Image.fromarray(page.image)
     picture.thumbnail((side_px, side_px), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=82)
-    turned = upright.turned(sheet.image) if orient else 0
+    turned = upright.turned(page.image) if orient else 0
     return buffer.getvalue(), round(abs(corner[0])), round(abs(corner[1])), total, turned
 
 
