@@ -30,7 +30,7 @@ class Told:
     def __init__(self, engine: Engine) -> None:
         self.answer = engine.answer
 
-    def refuses(self, job: Any) -> None:
+    def unsupported_reason(self, job: Any) -> None:
         return None
 
     def provenance(self) -> dict[str, str]:

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from models.keeper import Pulse, Start
     from models.supervisor import Supervised
     from pipeline.settings import Settings
-    from pipeline.types import Model
+    from pipeline.types import Engine
 
 
-def load(settings: "Settings") -> tuple["Model", str]:
+def load(settings: "Settings") -> tuple["Engine", str]:
     """The engine that the settings ask for, and one sentence that says which it is and why. Raises ModelError."""
     if settings.engine == "echo":
         return _echo(settings)
@@ -38,7 +38,7 @@ class NoGpu(ModelError):
     """torch cannot compute on a GPU here."""
 
 
-def _echo(settings: "Settings") -> tuple["Model", str]:
+def _echo(settings: "Settings") -> tuple["Engine", str]:
     from models import mischief
     from models.echo import Echo
 
@@ -52,19 +52,19 @@ def _echo(settings: "Settings") -> tuple["Model", str]:
     return Echo({}), "The echo engine gives empty answers; nothing is read. (Name a JSON file of replies as `weights`.)"
 
 
-def _ocr(settings: "Settings") -> "Model":
+def _ocr(settings: "Settings") -> "Engine":
     from models.ocr.engine import Ocr
 
     return Ocr(settings.workers, settings.limits.seconds, settings.limits.memory_mib)
 
 
-def _qwen_vl(settings: "Settings") -> "Model":
+def _qwen_vl(settings: "Settings") -> "Engine":
     """Raises ModelError where it cannot run here; NoGpu where `auto` met weights, but torch finds no GPU."""
     make = partial(looking, settings.weights, settings.vram_gib, settings.low_resolution, settings.engine == "auto")
     return _watched(make, settings)
 
 
-def looking(weights: Path, vram_gib: float | None, low_resolution: bool, only_on_gpu: bool, pulse: "Pulse") -> "Model":
+def looking(weights: Path, vram_gib: float | None, low_resolution: bool, only_on_gpu: bool, pulse: "Pulse") -> "Engine":
     """qwen_vl, in the engine's own process, so that the run itself never loads torch, nor holds a card."""
     from models.qwen_vl import QwenVL
 

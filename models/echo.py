@@ -39,7 +39,7 @@ class Echo:
             raise ModelError(f"{path}: the echo engine wants one JSON object, document name to reply text")
         return Echo(script)
 
-    def refuses(self, job: Job) -> str | None:
+    def unsupported_reason(self, job: Job) -> str | None:
         return None
 
     def answer(self, requests: Iterable[Request | None]) -> Iterator[Reply | Partial]:

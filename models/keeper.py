@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.channel import Message, MessageKind, receive, send
 from pipeline.errors import ModelError
-from pipeline.types import PARTIAL_LETTERS, Model, Page, Partial, Reply, Request, Wants
+from pipeline.types import PARTIAL_LETTERS, Engine, Page, Partial, Reply, Request, Wants
 from pipeline.worker import guard
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Pulse:
             send(self._channel, MessageKind.ALIVE, 0, None)
 
 
-Start = Callable[[Pulse], Model]  # importable in a fresh process; raises ModelError where the engine cannot run
+Start = Callable[[Pulse], Engine]  # importable in a fresh process; raises ModelError where the engine cannot run
 
 
 class Card(NamedTuple):
@@ -65,12 +65,12 @@ def keep(descriptor: int, parent: int) -> None:
     try:
         start, every_s = first.load()
         pulse = Pulse(channel, every_s)
-        model: Model = start(pulse)
-        send(channel, MessageKind.READY, 0, Card(model.name, model.wants, dict(model.provenance())))
+        engine: Engine = start(pulse)
+        send(channel, MessageKind.READY, 0, Card(engine.name, engine.wants, dict(engine.provenance())))
     except Exception as error:  # noqa: BLE001 - it is raised again in the parent
         send(channel, MessageKind.NO_START, 0, _fit_to_travel(error))
         os._exit(1)
-    keeper = _Keeper(channel, model, pulse)
+    keeper = _Keeper(channel, engine, pulse)
     try:
         while (message := receive(channel)) is not None:
             keeper.hear(message)
@@ -84,8 +84,8 @@ def keep(descriptor: int, parent: int) -> None:
 class _Keeper:
     """`queue` holds what came and was not pulled yet, `given` what the engine has, by the request's identity."""
 
-    def __init__(self, channel: socket.socket, model: Model, pulse: Pulse) -> None:
-        self.channel, self.model, self.pulse = channel, model, pulse
+    def __init__(self, channel: socket.socket, engine: Engine, pulse: Pulse) -> None:
+        self.channel, self.engine, self.pulse = channel, engine, pulse
         self.poll = select.poll()
         self.poll.register(channel, select.POLLIN)
         self.free = select.poll()
@@ -99,7 +99,7 @@ class _Keeper:
         match message.kind:
             case MessageKind.UNSUPPORTED:
                 job: Job = message.load()
-                send(self.channel, MessageKind.UNSUPPORTED, 0, self.model.refuses(job))
+                send(self.channel, MessageKind.UNSUPPORTED, 0, self.engine.unsupported_reason(job))
             case MessageKind.BEGIN:
                 self.answer()
             case MessageKind.ASK:
@@ -111,7 +111,7 @@ class _Keeper:
 
     def answer(self) -> None:
         self.ended = False
-        for reply in self.model.answer(self.requests()):
+        for reply in self.engine.answer(self.requests()):
             if id(reply.request) not in self.given:
                 raise RuntimeError("the engine gave a reply that nothing was asked for")
             if isinstance(reply, Partial):

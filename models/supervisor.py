@@ -45,7 +45,7 @@ class _Died(Exception):
 
 
 class Supervised:
-    """`types.Model` around the engine that `start` makes in a fresh process. Raises ModelError where it does not start.
+    """`types.Engine` around the one that `start` makes in a fresh process. Raises ModelError where it does not start.
 
     `unload` ends the process and frees all that it held; whatever is asked next starts it again. `close` is the same.
     `step_s`: how long the engine may be silent while it has work; 30 times that it may be without a reply.
@@ -92,7 +92,7 @@ class Supervised:
 
     close = unload
 
-    def refuses(self, job: "Job") -> str | None:
+    def unsupported_reason(self, job: "Job") -> str | None:
         self._wake()
         try:
             return self._refusal(job)

@@ -15,18 +15,18 @@ from pipeline.listeners import Listener
 from pipeline.pages import Pages
 from pipeline.scoring import Score, compare
 from pipeline.truth import Label
-from pipeline.types import Document, Model, Record
+from pipeline.types import Document, Engine, Record
 
 
 def evaluate(
-    job: Job, labels: Sequence[Label], model: Model, pages: Pages, listener: Listener
+    job: Job, labels: Sequence[Label], engine: Engine, pages: Pages, listener: Listener
 ) -> tuple[Score, dict[str, bytes]]:
     """The score of `job` on the labelled files, and a small picture of each document that had one, by file name.
 
     The same bytes labelled twice are read once and counted twice. Raises ModelError, also for a job that the engine
     refuses: its values would say nothing of the job.
     """
-    if reason := model.refuses(job):
+    if reason := engine.unsupported_reason(job):
         raise ModelError(f"{job.name} cannot be measured with this engine: {reason}.")
     labels = [label for label in labels if label.job in (None, job.name)]
     by_id: dict[str, list[int]] = {}
@@ -42,7 +42,7 @@ def evaluate(
     listener.started(len(labels))
     records: dict[tuple[str, int | None], Record] = {}
     pictures: dict[str, bytes] = {}
-    for item in Flow(documents(), lambda _: [job], model, pages).records():
+    for item in Flow(documents(), lambda _: [job], engine, pages).records():
         if isinstance(item, Record):
             records[item.document.id, item.page] = item
             continue

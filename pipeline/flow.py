@@ -14,7 +14,7 @@ from pipeline.errors import DocumentError
 from pipeline.job import Job
 from pipeline.pages import Pages, Ticket
 from pipeline.tray import Answer, Reel, Tray
-from pipeline.types import Document, Model, Page, Partial, Record, Reply, Request
+from pipeline.types import Document, Engine, Page, Partial, Record, Reply, Request
 
 NAP_S = 0.05  # the longest wait for a decoder before the engine is told "nothing ready now"
 
@@ -52,15 +52,15 @@ class Flow:
         self,
         documents: Iterator[Document | None],
         jobs: Callable[[Document], Sequence[Job]],
-        model: Model,
+        engine: Engine,
         pages: Pages,
         stop: Callable[[], bool] = lambda: False,
         provenance: Mapping[str, Any] | None = None,
         answering: Callable[[Document, str], None] = lambda document, text: None,
     ) -> None:
-        self._documents, self._jobs, self._model, self._pages, self._stop = documents, jobs, model, pages, stop
+        self._documents, self._jobs, self._engine, self._pages, self._stop = documents, jobs, engine, pages, stop
         self._answering = answering
-        self._provenance = {**model.provenance(), **(provenance or {})}
+        self._provenance = {**engine.provenance(), **(provenance or {})}
         self._open: dict[str, _Open] = {}
         self._tickets: dict[Ticket, tuple[Tray, Reel, int]] = {}
         self._out: list[Record | Finished] = []
@@ -68,7 +68,7 @@ class Flow:
 
     def records(self) -> Iterator[Record | Finished]:
         """Every record as soon as it is checked, and a `Finished` after a document's last. Raises ModelError."""
-        for reply in self._model.answer(self._requests()):
+        for reply in self._engine.answer(self._requests()):
             if isinstance(reply, Partial):
                 self._tell(reply)
             else:
@@ -111,7 +111,7 @@ class Flow:
 
     def _more_to_ask(self) -> bool:
         """Whether documents under way have pages to give out, or answers that may be worth a second look."""
-        may_look = not self._stop() and self._model.wants.nearer() is not None
+        may_look = not self._stop() and self._engine.wants.nearer() is not None
         return any(
             not entry.tray.given_out or (may_look and any(job.second_look for job in entry.jobs))
             for entry in self._open.values()
@@ -134,7 +134,7 @@ class Flow:
         if document is None:
             return None
         jobs = self._jobs(document)
-        tray = Tray(document, jobs, self._model.wants)
+        tray = Tray(document, jobs, self._engine.wants)
         self._open[document.id] = _Open(tray, jobs, time.monotonic())
         return tray, tray.reels[0]
 

@@ -29,7 +29,7 @@ from pipeline.run import Batch, by_inbox, left
 from pipeline.settings import Settings
 from pipeline.store import Store
 from pipeline.table import Table
-from pipeline.types import Model
+from pipeline.types import Engine
 from pipeline.workers import Pool
 
 TRIES = 3  # to make a table whole while another machine writes it too
@@ -56,14 +56,14 @@ class Mill:
         self,
         settings: Settings,
         jobs: Sequence[Job],
-        model: Model,
+        engine: Engine,
         engine_line: str,
         listener: Listener,
         lock: RootLock | None = None,
     ) -> None:
-        self._settings, self._jobs, self._model, self._held = settings, jobs, model, lock
+        self._settings, self._jobs, self._engine, self._held = settings, jobs, engine, lock
         self._engine_line, self._listener = engine_line, listener
-        self._boxes, self._waits = by_inbox(model, jobs)
+        self._boxes, self._waits = by_inbox(engine, jobs)
         self._store = Store(settings.root)
         self._stuck: set[str] = set()  # what the last account says could not be taken
         self._repaired = ""  # what the next account is to say of a run that was cut off
@@ -95,7 +95,7 @@ class Mill:
 
     def _told(self, run: str, stack: ExitStack) -> Listener:
         """The caller's listener, and those that tell other processes."""
-        live = Live(self._settings.root, run, self._model.name, self._boxes)
+        live = Live(self._settings.root, run, self._engine.name, self._boxes)
         stack.callback(live.close)
         if self._settings.metrics is None:
             return All(self._listener, live)
@@ -140,7 +140,7 @@ class Mill:
 
     def rest(self) -> None:
         """Free what the engine holds, until there is something to ask it."""
-        self._model.close()
+        self._engine.close()
         self._listener.note("nothing to do: the engine is unloaded, until something is dropped")
 
     def batch(self, limit: int | None = None, stop: Callable[[], bool] = lambda: False) -> Account:
@@ -150,13 +150,13 @@ class Mill:
         Raises ModelError when the engine gave up; the account is written then too. Raises StorageError.
         """
         jobs = tuple(job.name for jobs in self._boxes.values() for job in jobs)
-        account = Account(self._engine_line, jobs, self._model.name)
+        account = Account(self._engine_line, jobs, self._engine.name)
         account.left = self._left()
         account.notes.extend([*filter(None, [self._repaired]), *account.left])
         ledger = Ledger(self._inbox, self._store, self._tables, self._lock.check)
         pages = Pages(self._pool, self._settings.limits, self._settings.passwords)
         batch = Batch(
-            self._boxes, self._model, self._inbox, ledger, pages, self._drawings, account, self._listener, limit, stop
+            self._boxes, self._engine, self._inbox, ledger, pages, self._drawings, account, self._listener, limit, stop
         )
         heard = _ToAccount(account)
         logging.getLogger("scanmill").addHandler(heard)

@@ -18,14 +18,14 @@ from pipeline.listeners import Listener
 from pipeline.pages import Pages
 from pipeline.sets import COMPLETE
 from pipeline.store import record_file
-from pipeline.types import Document, Issue, Model, Page, Record
+from pipeline.types import Document, Engine, Issue, Page, Record
 
 DRAWN_AHEAD = 64  # documents that wait for their pictures at most: all that is kept of them are records
 LINKS = 20  # records that the account names for one document
 PATIENCE = 5  # a run waits this many times `settle_s` for files that were just dropped; what still grows then is left
 
 
-def by_inbox(model: Model, jobs: Sequence[Job]) -> tuple[dict[str, list[Job]], dict[str, str]]:
+def by_inbox(engine: Engine, jobs: Sequence[Job]) -> tuple[dict[str, list[Job]], dict[str, str]]:
     """The jobs by inbox, and of each inbox that waits for another engine instead, why.
 
     An inbox waits as a whole when one of its jobs must: a document that went to done/ would never meet that job.
@@ -34,7 +34,7 @@ def by_inbox(model: Model, jobs: Sequence[Job]) -> tuple[dict[str, list[Job]], d
     waits: dict[str, str] = {}
     for job in jobs:
         boxes.setdefault(job.inbox, []).append(job)
-        if job.inbox not in waits and (reason := model.refuses(job)):
+        if job.inbox not in waits and (reason := engine.unsupported_reason(job)):
             waits[job.inbox] = reason
     return {box: asked for box, asked in boxes.items() if box not in waits}, waits
 
@@ -66,7 +66,7 @@ class Batch:
     """
 
     boxes: Mapping[str, Sequence[Job]]
-    model: Model
+    engine: Engine
     inbox: Inbox
     ledger: Ledger
     pages: Pages
@@ -86,7 +86,7 @@ class Batch:
         self.listener.started(sum(self.inbox.boxes.waiting(list(self.boxes)).values()))
         told = {"run": self.inbox.run}
         documents = self._documents(lambda: flow.out())
-        flow = Flow(documents, self._jobs, self.model, self.pages, self.stop, told, self._answering)
+        flow = Flow(documents, self._jobs, self.engine, self.pages, self.stop, told, self._answering)
         try:
             for item in flow.records():
                 self._take(item)
@@ -233,7 +233,7 @@ class Batch:
 
     def _refuse(self, document: Document, jobs: Sequence[Job], error: DocumentError) -> None:
         """What was claimed but cannot even be opened: a failed record for each job, so that the tables tell of it."""
-        told = {**self.model.provenance(), "run": self.inbox.run}
+        told = {**self.engine.provenance(), "run": self.inbox.run}
         records = [extract.fail(job, document, error.code, error.detail, told) for job in jobs]
         self.ledger.write(records)
         entry = Entry.of(document, "failed", records, error=(error.code, error.detail))

@@ -295,13 +295,13 @@ class Record:
         return "review" if self.issues and not self.approved else "ok"
 
 
-class Model(Protocol):
+class Engine(Protocol):
     """What answers. Engines live in models/ and know nothing of inboxes, files or tables."""
 
     name: str
     wants: Wants
 
-    def refuses(self, job: "Job") -> str | None:
+    def unsupported_reason(self, job: "Job") -> str | None:
         """Why this engine cannot answer the job (its documents then wait in the inbox), or None. One for many jobs."""
         ...
 

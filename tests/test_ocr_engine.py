@@ -19,7 +19,7 @@ from pipeline.errors import ModelError
 from pipeline.geometry import Affine, Box
 from pipeline.job import Job, parse_job
 from pipeline.settings import load_settings
-from pipeline.types import Document, Model, Page, Request, Word
+from pipeline.types import Document, Engine, Page, Request, Word
 
 RECEIPT = parse_job(b"name: receipt\nfields: {total: {type: money}, date: {type: date}}\n")
 NOTE = parse_job(b"name: note\nfields: {number: {type: text, kind: id, labels: [Invoice No]}}\n")
@@ -53,7 +53,7 @@ def request(job: Job, *pages: Page) -> Request:
     return prompt.ask(job, pages[0].document, pages)
 
 
-def test_a_page_is_answered_with_values_places_and_confidence(engine: Model) -> None:
+def test_a_page_is_answered_with_values_places_and_confidence(engine: Engine) -> None:
     asked = request(RECEIPT, page("a", picture("Date 17/01/2026", "Total 12.50")))
     (reply,) = engine.answer([asked])
     assert reply.request is asked
@@ -186,9 +186,9 @@ def test_a_page_that_takes_too_long_is_an_error_of_its_own() -> None:
 def test_what_only_a_looking_model_can_tell_is_refused_in_a_sentence(
     engine: Ocr,
 ) -> None:
-    assert engine.refuses(RECEIPT) is None
+    assert engine.unsupported_reason(RECEIPT) is None
     marks = parse_job(b"name: marks\nfields: {stamps: {type: list, fields: {where: {type: box}}}}")
-    assert "GPU engine" in str(engine.refuses(marks))
+    assert "GPU engine" in str(engine.unsupported_reason(marks))
 
 
 def test_its_provenance_names_the_models_by_their_digest(engine: Ocr) -> None:

@@ -29,7 +29,7 @@ from pipeline.mill import Mill
 from pipeline.questions import text_of
 from pipeline.settings import Limits, Settings, load_settings
 from pipeline.status import status
-from pipeline.types import Issue, Model, Partial, Reply, Request
+from pipeline.types import Engine, Issue, Partial, Reply, Request
 
 BOX = "ask"
 
@@ -410,7 +410,7 @@ def settings_of(root: Path) -> Settings:
     return load_settings(None, root=root, workers=1, settle_s=0)
 
 
-def batch(settings: Settings, model: Model, *jobs: Job) -> Account:
+def batch(settings: Settings, model: Engine, *jobs: Job) -> Account:
     with Mill(settings, jobs or [ASK], model, "echo", Ear()) as mill:
         return mill.batch()
 
@@ -618,7 +618,7 @@ def test_the_cpu_engine_reads_what_it_cannot_answer(tmp_path: Path) -> None:
     drop(tmp_path, "frage.txt", "Was ist ein Manometer?")
     model = Ocr(workers=1)
     try:
-        assert model.refuses(ASK) is None
+        assert model.unsupported_reason(ASK) is None
         batch(settings, model)
     finally:
         model.close()

@@ -56,7 +56,7 @@ class Short:
 
     def __init__(self, model: QwenVL) -> None:
         self.model, self.replies = model, list[Reply]()
-        self.refuses, self.provenance, self.close = model.refuses, model.provenance, model.close
+        self.unsupported_reason, self.provenance, self.close = model.unsupported_reason, model.provenance, model.close
 
     def answer(self, requests: Iterable[Request | None]) -> Iterator[Reply]:
         asked: dict[int, Request] = {}

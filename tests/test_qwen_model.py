@@ -1,4 +1,4 @@
-"""The engine as the run uses it: from a weights folder on disk, through the `Model` protocol."""
+"""The engine as the run uses it: from a weights folder on disk, through the `Engine` protocol."""
 
 import json
 import os
@@ -70,8 +70,8 @@ def test_job_with_a_form_that_cannot_be_enforced_is_refused(model: QwenVL) -> No
 
     good: Any = SimpleNamespace(fields={"a": Field({"type": "string"})})
     bad: Any = SimpleNamespace(fields={"a": Field({"type": "array", "uniqueItems": True})})
-    assert model.refuses(good) is None
-    assert "cannot be enforced" in (model.refuses(bad) or "")
+    assert model.unsupported_reason(good) is None
+    assert "cannot be enforced" in (model.unsupported_reason(bad) or "")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="here the tests' own engine has the GPU's memory")

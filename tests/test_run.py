@@ -195,7 +195,7 @@ def test_limit_and_stop_leave_the_rest_in_the_inbox(settings: Settings) -> None:
 
 
 class _Refuses(Echo):
-    def refuses(self, job: Job) -> str | None:
+    def unsupported_reason(self, job: Job) -> str | None:
         return "only an engine that looks can answer" if job.inbox != "note" else None
 
 

@@ -328,7 +328,7 @@ def test_the_tables_and_the_json_say_the_same(score: Score) -> None:
 
 def test_a_job_that_the_engine_refuses_is_not_measured(invoice: Job) -> None:
     class Blind(Echo):
-        def refuses(self, job: Job) -> str | None:
+        def unsupported_reason(self, job: Job) -> str | None:
             return "it has no eyes"
 
     pool = Pool(1, seconds=60, memory_mib=1024)

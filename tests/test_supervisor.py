@@ -41,7 +41,7 @@ from pipeline.geometry import Affine
 from pipeline.job import parse_job
 from pipeline.mill import Mill
 from pipeline.settings import Settings, load_settings
-from pipeline.types import PARTIAL_LETTERS, Document, Model, Page, Partial, Reply, Request
+from pipeline.types import PARTIAL_LETTERS, Document, Engine, Page, Partial, Reply, Request
 
 PROJECT = Path(__file__).parents[1]
 NOTE = parse_job(b"name: note\npreprocess: []\nfields: {number: {type: text, required: true}}\n")
@@ -93,7 +93,7 @@ def wait_until(true: Any, seconds: float = 10) -> None:
         time.sleep(0.02)
 
 
-def answers(engine: Model, *names: str) -> dict[str, Reply]:
+def answers(engine: Engine, *names: str) -> dict[str, Reply]:
     replies = list(engine.answer([request(name) for name in names]))
     assert len(replies) == len(names)
     return {reply.request.document.name: reply for reply in replies}
@@ -102,7 +102,7 @@ def answers(engine: Model, *names: str) -> dict[str, Reply]:
 def test_it_says_what_the_engine_says_and_gives_back_the_very_request(stage: Stage) -> None:
     engine = stage.engine({"b": "<length>{half", "c": "<error>no"})
     assert (engine.name, engine.wants, engine.provenance()) == ("echo", Echo.wants, {"engine": "echo"})
-    assert engine.refuses(NOTE) is None
+    assert engine.unsupported_reason(NOTE) is None
     asked = [request("a", 500), None, request("b"), request("c")]
     replies = list(engine.answer(asked))
     assert [reply.request for reply in replies] == [asked[0], asked[2], asked[3]]
@@ -278,7 +278,7 @@ def test_unloaded_it_holds_no_process_and_the_next_question_starts_it(stage: Sta
     wait_until(lambda: gone(second))
     assert answers(engine, "a")["a"].text == GOOD
     engine.close()
-    assert engine.refuses(NOTE) is None
+    assert engine.unsupported_reason(NOTE) is None
 
 
 def test_a_caller_that_leaves_leaves_nothing_behind(stage: Stage) -> None:

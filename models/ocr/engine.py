@@ -58,7 +58,7 @@ class _Question:
 
 
 class Ocr:
-    """`types.Model` on the CPU, with `workers` processes (None: one a core). Limits are those of one page."""
+    """`types.Engine` on the CPU, with `workers` processes (None: one a core). Limits are those of one page."""
 
     name = "ocr"
     # 2600 px are 220 dpi on A4: 6-point print is 18 px high, which the recogniser reads; more only costs time
@@ -76,7 +76,7 @@ class Ocr:
         self._answering: dict[Task, _Question] = {}
         self._pages = 0
 
-    def refuses(self, job: "Job") -> str | None:
+    def unsupported_reason(self, job: "Job") -> str | None:
         return refusal(job)
 
     def provenance(self) -> Mapping[str, str]:

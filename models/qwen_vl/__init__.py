@@ -44,7 +44,7 @@ class QwenVL:
         self.engine, self._provenance = setup.start(weights, self.wants, place, vram_gib, _log.info)
         self.engine.pulse = pulse
 
-    def refuses(self, job: "Job") -> str | None:
+    def unsupported_reason(self, job: "Job") -> str | None:
         """A schema that decoding cannot guarantee is refused here, before any document is touched."""
         from pipeline.fields import object_schema
 
