@@ -134,14 +134,14 @@ def screen_of(settings: Settings) -> Screen | JsonLog:
 @contextmanager
 def engine_of(settings: Settings, screen: Screen | JsonLog) -> Iterator[tuple[Any, str]]:
     """The engine and the sentence that says which it is and why. Raises ModelError."""
-    import models
+    from pipeline import engines
 
     log = logging.getLogger("scanmill")  # what an engine says of its plan and its kernels
     log.setLevel(logging.INFO)
     # held back at first: the first line of a run is the one that says which engine reads, and why
     log.addHandler(told := MemoryHandler(1000, logging.CRITICAL, ToScreen(screen)))
     try:
-        model, why = models.load(settings)
+        model, why = engines.load(settings)
         screen.note(why)
         told.flushLevel = logging.INFO
         told.flush()

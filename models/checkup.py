@@ -8,27 +8,24 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from models import no_gpu
 from models.qwen_vl import folder as weights_folder
 from pipeline.disk import sha256_of
+from pipeline.engines import Begin, CheckContext, choose
 from pipeline.errors import ModelError
 from pipeline.finding import Finding
 
 if TYPE_CHECKING:
-    from pipeline.job import Job
     from pipeline.settings import Settings
 
 GIB = 1 << 30
 BESIDE_GIB = 2.6  # context, graphs, margin, pictures and a step's work beside the 7B's weights; 18 GiB in all
 ASK_S = 30.0  # a driver that does not answer by then hangs
-
-Begin = Callable[[str, int], Callable[[int], None]]  # what is read now and its bytes -> what counts them
 
 
 class Card(NamedTuple):
@@ -40,42 +37,31 @@ class Card(NamedTuple):
     free: float
 
 
-def engine_of(settings: "Settings") -> tuple[str, str]:
-    """The name of the engine that a run would take, and why, without starting it."""
-    if settings.engine != "auto":
-        return settings.engine, "the config asks for it"
-    reason = no_gpu(settings)
-    return ("ocr", reason) if reason else ("qwen_vl", "a GPU and weights are here")
-
-
-def refusal_of(engine: str) -> "Callable[[Job], str | None]":
-    """Why the engine cannot answer a job, as far as that is known without starting it."""
-    if engine != "ocr":
-        return lambda job: None
-    from models.ocr.engine import refusal
-
-    return refusal
-
-
 def checkup(settings: "Settings", published: Mapping[str, str], begin: Begin) -> Iterator[Finding]:
     """`published`: SHA-256 of weights files by name, as the bundle had them. `begin` tells of long readings."""
-    engine, why = engine_of(settings)
-    yield Finding("engine", "ok", f"{engine}: {why}")
-    on_gpu = engine == "qwen_vl"
-    card = _card()
-    yield _gpu(card, on_gpu)
-    if engine == "ocr":
-        yield _ocr()
-    if on_gpu or settings.weights.is_dir():
-        faults = weights_folder.faults(settings.weights)
-        yield _weights(settings.weights, faults, on_gpu, published, begin)
-        if not faults and on_gpu:
-            yield _memory(settings, card)
-    if on_gpu:
-        yield _attention(settings.weights)
+    factory, why = choose(settings)
+    yield Finding("engine", "ok", f"{factory.name}: {why}")
+    yield from factory.check(CheckContext(settings, published, begin))
 
 
-def _card() -> Card | str:
+def gpu_engine(context: CheckContext) -> Iterator[Finding]:
+    """What the GPU engine needs: card, whole weights, memory for its plan, and its kernels."""
+    settings, seen = context.settings, card()
+    yield gpu(seen, needed=True)
+    faults = weights_folder.faults(settings.weights)
+    yield _weights(context, faults, needed=True)
+    if not faults:
+        yield _memory(settings, seen)
+    yield _attention(settings.weights)
+
+
+def unused_weights(context: CheckContext) -> Iterator[Finding]:
+    """Weights that lie there although the engine does not use them."""
+    if context.settings.weights.is_dir():
+        yield _weights(context, weights_folder.faults(context.settings.weights), needed=False)
+
+
+def card() -> Card | str:
     """The first card that this process may use, or why there is none."""
     if program := shutil.which("nvidia-smi"):
         wanted = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0] or "0"
@@ -101,7 +87,7 @@ def _card() -> Card | str:
     return Card(torch.cuda.get_device_name(), "of unknown version", total_bytes / GIB, free_bytes / GIB)
 
 
-def _gpu(card: Card | str, needed: bool) -> Finding:
+def gpu(card: Card | str, needed: bool) -> Finding:
     if isinstance(card, Card):
         seen = f"{card.name}, {card.total:.1f} GiB, {card.free:.1f} GiB free; driver {card.driver}"
         if not needed:
@@ -166,7 +152,7 @@ def _attention(weights: Path) -> Finding:
     return Finding("attention", "ok", line)
 
 
-def _ocr() -> Finding:
+def ocr() -> Finding:
     from models.ocr.reader import Reader, model_files
 
     try:
@@ -178,15 +164,16 @@ def _ocr() -> Finding:
     return Finding("OCR models", "ok", f"they load: {digests} (rapidocr {version('rapidocr')})")
 
 
-def _weights(place: Path, faults: list[str], needed: bool, published: Mapping[str, str], begin: Begin) -> Finding:
+def _weights(context: CheckContext, faults: list[str], needed: bool) -> Finding:
+    place = context.settings.weights
     if faults:
         cure = (
             f"{weights_folder.how_to_fetch(place)}" if needed else "They are not used; fetch them again, or move them."
         )
         return Finding("weights", "fault" if needed else "warning", f"{place}: {'; '.join(faults)}", cure)
     names = sorted({*weights_folder.NEEDED, *weights_folder.shards(place)})
-    digests = _digests([place / name for name in names], begin)
-    known = {name: sha256 for name in names if (sha256 := published.get(name) or _downloaded(place, name))}
+    digests = _digests([place / name for name in names], context.begin)
+    known = {name: sha256 for name in names if (sha256 := context.published.get(name) or _downloaded(place, name))}
     wrong = [name for name, sha256 in known.items() if digests[place / name] != sha256]
     if wrong:
         cure = f"The disk or a copy damaged them. {weights_folder.how_to_fetch(place)}"

@@ -3,11 +3,18 @@
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from pipeline.engines import CheckContext, EngineFactory
 from pipeline.errors import ModelError
+from pipeline.finding import Finding
 from pipeline.job import Job
-from pipeline.types import Finish, Partial, Reply, Request, Wants
+from pipeline.types import Engine, Finish, Partial, Reply, Request, Wants
+
+if TYPE_CHECKING:
+    from pipeline.settings import Settings
 
 Script = Mapping[str, str] | Callable[[Request], str]
 SLOWLY, PIECES, PAUSE_S = "<slowly>", 10, 0.4
@@ -77,3 +84,37 @@ def _reply(request: Request, text: str) -> Reply:
             rest = text.removeprefix(mark)
             return Reply(request, rest, finish, error=(rest or "scripted") if finish == "error" else None)
     return Reply(request, text, "stop")
+
+
+class EchoFactory(EngineFactory):
+    """`echo`: the replies of the JSON file that the settings name as `weights`; where they misbehave, under watch."""
+
+    name = "echo"
+
+    @classmethod
+    def check(cls, context: CheckContext) -> Iterator[Finding]:
+        from models import checkup
+
+        yield checkup.gpu(checkup.card(), needed=False)
+        yield from checkup.unused_weights(context)
+
+    @classmethod
+    def open(cls, settings: "Settings") -> Engine:
+        from models import mischief
+
+        if mischief.scripted(settings.weights):
+            from models.supervisor import supervised
+
+            return supervised(partial(mischief.Mischief.at, settings.weights), settings)
+        return Echo.from_file(settings.weights) if settings.weights.is_file() else Echo({})
+
+    @classmethod
+    def description(cls, settings: "Settings", because: str | None) -> str:
+        from models import mischief
+
+        if mischief.scripted(settings.weights):
+            misbehaves = "and misbehaves as they say; nothing is read."
+            return f"The echo engine gives the replies of {settings.weights}, {misbehaves}"
+        if settings.weights.is_file():
+            return f"The echo engine gives the replies of {settings.weights}; nothing is read."
+        return "The echo engine gives empty answers; nothing is read. (Name a JSON file of replies as `weights`.)"

@@ -30,6 +30,7 @@ from pipeline.workers import kill, launch
 
 if TYPE_CHECKING:
     from pipeline.job import Job
+    from pipeline.settings import Settings
 
 LOOK_S = 0.5  # the longest wait for a message between two looks at the clock
 PAUSES_S = (0.0, 2.0, 10.0)  # before each try to start again: a card takes a moment to free a dead process's memory
@@ -310,3 +311,8 @@ class Supervised:
         lines = self._stderr.read().decode("utf-8", "replace").split("\n")
         said = " / ".join([line.strip() for line in lines if line.strip()][-LAST_LINES:])
         return f"; its last words: {said[-300:]}" if said else ""
+
+
+def supervised(start: Start, settings: "Settings") -> Supervised:
+    """The engine under watch, as patient as the settings say. Raises ModelError where it does not start."""
+    return Supervised(start, step_s=settings.engine_step_s, start_s=settings.engine_start_s)

@@ -24,6 +24,7 @@ from operations.steps import Steps
 from pipeline import disk
 from pipeline.boxes import ignored
 from pipeline.console import counted
+from pipeline.engines import choose
 from pipeline.errors import ConfigError, StorageError
 from pipeline.finding import Finding
 from pipeline.job import Job, load_jobs
@@ -103,16 +104,14 @@ def packages(told: Mapping[str, object], settings: Settings | ConfigError) -> It
     base, extras = told["dependencies"], told["optional-dependencies"]
     assert isinstance(base, list)
     assert isinstance(extras, dict)
-    needed = set()
-    if not isinstance(settings, ConfigError) and checkup.engine_of(settings)[0] == "qwen_vl":
-        needed.add("gpu")
+    needed = "" if isinstance(settings, ConfigError) else choose(settings)[0].extra
     for name, wanted in (("base", base), *extras.items()):
         if name.startswith("test"):
             continue
         faults, there = _lacking(wanted)
         if not faults:
             yield Finding("packages", "ok", f"{name}: all {len(wanted)} are here")
-        elif name == "base" or name in needed:
+        elif name in ("base", needed):
             extra = "" if name == "base" else f"[{name}]"
             cure = f"pip install -e '.{extra}', or install.sh of a bundle"
             yield Finding("packages", "fault", f"{name}: {', '.join(faults)}", cure)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from models import checkup
+from pipeline.engines import choose
 from pipeline.errors import ConfigError, StorageError
 from pipeline.job import Job
 from pipeline.settings import Settings
@@ -44,14 +44,13 @@ class Pace:
 
 def tonight(settings: Settings, jobs: Sequence[Job]) -> tuple[list[Box], Pace | None]:
     """The boxes that some job reads. Empty where there is no inbox, or none that can be read."""
-    engine, _ = checkup.engine_of(settings)
-    refusal = checkup.refusal_of(engine)
-    waits = {job.inbox: reason for job in jobs if (reason := refusal(job))}
+    engine, _ = choose(settings)
+    waits = {job.inbox: reason for job in jobs if (reason := engine.unsupported_reason(job))}
     try:
         boxes = status(settings.root, jobs)["boxes"]
     except (ConfigError, StorageError):
         return [], None
-    pace = last_pace(settings.root / "runs", engine)
+    pace = last_pace(settings.root / "runs", engine.name)
     found = []
     for box in boxes:
         if box["jobs"]:

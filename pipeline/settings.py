@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field as Key
-from pydantic import ValidationError
+from pydantic import ValidationError, field_validator
 
 from pipeline import yamlfile
+from pipeline.engines import AUTO, ENGINES
 from pipeline.errors import ConfigError
 from pipeline.fields import Closed, Text
+from pipeline.suggest import unknown
 
 
 class Limits(Closed):
@@ -35,7 +37,7 @@ class Settings(Closed):
 
     root: Path = Path("data")
     jobs: Path = Path("jobs")
-    engine: Literal["auto", "ocr", "qwen_vl", "echo"] = "auto"
+    engine: Text = AUTO
     weights: Path = Path("models/qwen2.5-vl-7b-instruct")
     vram_gib: float | None = Key(default=None, gt=0)
     low_resolution: bool = False
@@ -51,6 +53,15 @@ class Settings(Closed):
     log: Literal["text", "json"] = "text"
     metrics: Path | None = None
     web: Web = Web()
+
+    @field_validator("engine")
+    @classmethod
+    def _is_known(cls, engine: str) -> str:
+        """Raises ValueError; and ConfigError where two installed packages bring engines of one name."""
+        if engine not in (known := (AUTO, *ENGINES.names)):
+            what = unknown(engine, known, "engine").removeprefix("unknown engine; ")
+            raise ValueError(f'"{engine}" is not allowed; {what}')
+        return engine
 
 
 def load_settings(path: Path | None, **overrides: Any) -> Settings:

@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-import models
 from models.ocr.engine import Ocr
-from pipeline import prompt
+from pipeline import engines, prompt
 from pipeline.errors import ModelError
 from pipeline.geometry import Affine, Box
 from pipeline.job import Job, parse_job
@@ -43,18 +42,18 @@ def document(name: str) -> Document:
     return Document(name.ljust(64, "0"), name, Path(name), "box", datetime(2026, 1, 1), 1)
 
 
-def page(name: str, image: np.ndarray | None, number: int = 1, words: tuple[Word, ...] = ()) -> Page:
+def page(image: np.ndarray | None, number: int = 1, words: tuple[Word, ...] = ()) -> Page:
     height, width = (800, 600) if image is None else image.shape[:2]
     fault = None if image is not None or words else "broken"
     return Page(number, width, height, Affine(), image, words, fault)
 
 
-def request(job: Job, *pages: Page) -> Request:
-    return prompt.ask(job, pages[0].document, pages)
+def request(job: Job, name: str, *pages: Page) -> Request:
+    return prompt.ask(job, document(name), pages)
 
 
 def test_a_page_is_answered_with_values_places_and_confidence(engine: Engine) -> None:
-    asked = request(RECEIPT, page("a", picture("Date 17/01/2026", "Total 12.50")))
+    asked = request(RECEIPT, "a", page(picture("Date 17/01/2026", "Total 12.50")))
     (reply,) = engine.answer([asked])
     assert reply.request is asked
     assert reply.finish == "stop"
@@ -67,8 +66,8 @@ def test_a_page_is_answered_with_values_places_and_confidence(engine: Engine) ->
 
 
 def test_two_jobs_about_the_same_pages_read_them_once(engine: Ocr) -> None:
-    pages = (page("a", picture("Invoice No 4711", "Total 12.50")),)
-    asked = [request(RECEIPT, *pages), request(NOTE, *pages)]
+    pages = (page(picture("Invoice No 4711", "Total 12.50")),)
+    asked = [request(RECEIPT, "a", *pages), request(NOTE, "a", *pages)]
     before = engine._pool._count
     replies = list(engine.answer(asked))
     assert [reply.request for reply in replies] == asked
@@ -77,26 +76,26 @@ def test_two_jobs_about_the_same_pages_read_them_once(engine: Ocr) -> None:
 
 
 def test_pages_of_one_window_are_read_side_by_side_and_answered_together(engine: Ocr) -> None:
-    pages = [page("a", picture("Invoice No 4711"), 1), page("a", None, 2), page("a", picture("Total 99.00"), 3)]
-    (reply,) = engine.answer([request(RECEIPT, *pages)])
+    pages = [page(picture("Invoice No 4711"), 1), page(None, 2), page(picture("Total 99.00"), 3)]
+    (reply,) = engine.answer([request(RECEIPT, "a", *pages)])
     assert "99.00" in reply.text
     assert reply.evidence["total"].page == 3
 
 
 def test_a_text_layer_needs_no_picture(engine: Ocr) -> None:
     words = (Word("Total", Box(50, 700, 60, 14)), Word("77.00", Box(120, 700, 50, 14)))
-    (reply,) = engine.answer([request(RECEIPT, page("a", None, words=words))])
+    (reply,) = engine.answer([request(RECEIPT, "a", page(None, words=words))])
     assert "77.00" in reply.text
 
 
 def test_a_blank_page_gives_an_answer_without_values(engine: Ocr) -> None:
-    (reply,) = engine.answer([request(RECEIPT, page("a", np.full((400, 300, 3), 255, np.uint8)))])
+    (reply,) = engine.answer([request(RECEIPT, "a", page(np.full((400, 300, 3), 255, np.uint8)))])
     assert (reply.finish, reply.evidence) == ("stop", {})
 
 
 def test_nothing_ready_lets_it_go_on_and_replies_leave_before_the_end(engine: Ocr) -> None:
-    first = request(NOTE, page("first", picture("Invoice No 1001")))
-    last = request(NOTE, page("last", picture("Invoice No 1002")))
+    first = request(NOTE, "first", page(picture("Invoice No 1001")))
+    last = request(NOTE, "last", page(picture("Invoice No 1002")))
     seen: list[str] = []
 
     def source() -> Iterator[Request | None]:
@@ -117,7 +116,7 @@ def test_no_more_than_two_documents_a_process_are_pulled_ahead(engine: Ocr) -> N
         nonlocal pulled
         for number in range(12):
             pulled += 1
-            yield request(NOTE, page(str(number), picture(f"Invoice No 10{number:02}")))
+            yield request(NOTE, str(number), page(picture(f"Invoice No 10{number:02}")))
 
     replies = engine.answer(source())
     next(replies)
@@ -128,15 +127,15 @@ def test_no_more_than_two_documents_a_process_are_pulled_ahead(engine: Ocr) -> N
 
 
 def test_a_process_that_dies_costs_one_document(engine: Ocr) -> None:
-    list(engine.answer([request(NOTE, page("warm", picture("Invoice No 1")))]))
+    list(engine.answer([request(NOTE, "warm", page(picture("Invoice No 1")))]))
 
     def source() -> Iterator[Request]:
-        yield request(NOTE, page("bad", picture(*["Invoice No 1"] * 12)))
-        yield request(NOTE, page("good", picture("Invoice No 4242")))
+        yield request(NOTE, "bad", page(picture(*["Invoice No 1"] * 12)))
+        yield request(NOTE, "good", page(picture("Invoice No 4242")))
         for worker in engine._pool._workers:
             if worker.tasks and worker.tasks[0]._call and "bad" in str(worker.tasks[0]._call[1]):
                 os.kill(worker.process.pid, signal.SIGKILL)
-        yield request(NOTE, page("after", picture("Invoice No 4343")))
+        yield request(NOTE, "after", page(picture("Invoice No 4343")))
 
     replies = {reply.request.document.name: reply for reply in engine.answer(source())}
     assert replies["bad"].finish == "error"
@@ -146,7 +145,7 @@ def test_a_process_that_dies_costs_one_document(engine: Ocr) -> None:
 
 def test_once_closed_it_holds_no_process_and_the_next_question_starts_new_ones() -> None:
     engine = Ocr(1, seconds=60)
-    asked = [request(NOTE, page("a", picture("Invoice No 4711")))]
+    asked = [request(NOTE, "a", page(picture("Invoice No 4711")))]
     try:
         engine.close()
         assert engine._pool.pids == ()
@@ -158,13 +157,13 @@ def test_once_closed_it_holds_no_process_and_the_next_question_starts_new_ones()
 def test_a_process_that_was_stopped_costs_one_document_and_the_next_is_read() -> None:
     engine = Ocr(1, seconds=3)
     try:
-        list(engine.answer([request(NOTE, page("warm", picture("Invoice No 1")))]))
+        list(engine.answer([request(NOTE, "warm", page(picture("Invoice No 1")))]))
 
         def source() -> Iterator[Request | None]:
             os.kill(engine._pool.pids[0], signal.SIGSTOP)
-            yield request(NOTE, page("bad", picture("Invoice No 1")))
+            yield request(NOTE, "bad", page(picture("Invoice No 1")))
             yield None
-            yield request(NOTE, page("good", picture("Invoice No 4242")))
+            yield request(NOTE, "good", page(picture("Invoice No 4242")))
 
         replies = {reply.request.document.name: reply for reply in engine.answer(source())}
         assert "took longer" in str(replies["bad"].error)
@@ -176,7 +175,7 @@ def test_a_process_that_was_stopped_costs_one_document_and_the_next_is_read() ->
 def test_a_page_that_takes_too_long_is_an_error_of_its_own() -> None:
     engine = Ocr(1, seconds=0.01)
     try:
-        (reply,) = engine.answer([request(NOTE, page("a", picture(*["Invoice No 4711"] * 20)))])
+        (reply,) = engine.answer([request(NOTE, "a", page(picture(*["Invoice No 4711"] * 20)))])
         assert reply.finish == "error"
         assert "took longer" in str(reply.error)
     finally:
@@ -199,7 +198,7 @@ def test_its_provenance_names_the_models_by_their_digest(engine: Ocr) -> None:
 
 
 def test_load_picks_the_cpu_engine_where_there_are_no_weights_and_says_why(tmp_path: Path) -> None:
-    model, why = models.load(load_settings(None, weights=tmp_path / "none", workers=1))
+    model, why = engines.load(load_settings(None, weights=tmp_path / "none", workers=1))
     model.close()
     assert model.name == "ocr"
     assert why == f"The CPU engine reads, in 1 process, because there are no weights at {tmp_path / 'none'}."
@@ -208,18 +207,18 @@ def test_load_picks_the_cpu_engine_where_there_are_no_weights_and_says_why(tmp_p
 def test_load_takes_the_scripted_engine_with_its_replies(tmp_path: Path) -> None:
     replies = tmp_path / "replies.json"
     replies.write_text('{"*": "{}"}')
-    model, why = models.load(load_settings(None, engine="echo", weights=replies))
+    model, why = engines.load(load_settings(None, engine="echo", weights=replies))
     assert model.name == "echo"
     assert str(replies) in why
     replies.write_text("[]")
     with pytest.raises(ModelError, match=r"replies\.json"):
-        models.load(load_settings(None, engine="echo", weights=replies))
+        engines.load(load_settings(None, engine="echo", weights=replies))
 
 
 def test_loading_the_cpu_engine_imports_nothing_heavy() -> None:
     code = (
-        "import sys, models\nfrom pipeline.settings import load_settings\n"
-        "m, _ = models.load(load_settings(None, engine='auto', workers=1))\nm.close()\n"
+        "import sys\nfrom pipeline import engines\nfrom pipeline.settings import load_settings\n"
+        "m, _ = engines.load(load_settings(None, engine='auto', workers=1))\nm.close()\n"
         "heavy = {'torch', 'cv2', 'onnxruntime', 'rapidocr', 'pandas', 'pyarrow'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

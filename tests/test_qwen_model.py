@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import qwen_tiny as tiny
 
-import models
+from pipeline import engines
 from pipeline.errors import ModelError
 from pipeline.settings import load_settings
 
@@ -76,7 +76,7 @@ def test_job_with_a_form_that_cannot_be_enforced_is_refused(model: QwenVL) -> No
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="here the tests' own engine has the GPU's memory")
 def test_the_run_has_it_in_a_process_of_its_own_that_is_replaced_when_it_dies(folder: Path, tmp_path: Path) -> None:
-    chosen, line = models.load(load_settings(None, engine="qwen_vl", weights=folder))
+    chosen, line = engines.load(load_settings(None, engine="qwen_vl", weights=folder))
     try:
         assert "as the config asks" in line
         assert chosen.provenance()["weights"] == digest(folder)
@@ -90,7 +90,7 @@ def test_the_run_has_it_in_a_process_of_its_own_that_is_replaced_when_it_dies(fo
     finally:
         chosen.close()
     with pytest.raises(ModelError, match="no such folder"):
-        models.load(load_settings(None, engine="qwen_vl", weights=tmp_path / "none"))
+        engines.load(load_settings(None, engine="qwen_vl", weights=tmp_path / "none"))
 
 
 def test_plan_and_choices_are_told(folder: Path, caplog: pytest.LogCaptureFixture) -> None:

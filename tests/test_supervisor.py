@@ -27,13 +27,12 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from PIL import Image
 
-import models
 from models import docket, keeper, supervisor
 from models.docket import Docket
 from models.echo import Echo
 from models.mischief import Mischief
 from models.supervisor import Supervised
-from pipeline import prompt
+from pipeline import engines, prompt
 from pipeline.account import Account
 from pipeline.channel import MessageKind, receive, send
 from pipeline.errors import ModelError
@@ -381,7 +380,7 @@ def files(root: Path, folder: str) -> list[str]:
 
 def drain(settings: Settings, script: Mapping[str, str]) -> Account:
     settings.weights.write_text(json.dumps({"*": GOOD, **script}))
-    model, line = models.load(settings)
+    model, line = engines.load(settings)
     assert "misbehaves" in line
     try:
         with Mill(settings, [NOTE], model, line, Ear()) as mill:
@@ -453,8 +452,9 @@ def test_watching_loads_nothing_heavy_into_the_run(tmp_path: Path) -> None:
     """The run itself stays free of what its engine needs."""
     (tmp_path / "r.json").write_text(json.dumps({"*": "<die once>{}"}))
     code = (
-        "import sys, models\nfrom pathlib import Path\nfrom pipeline.settings import load_settings\n"
-        "m, _ = models.load(load_settings(None, engine='echo', weights=Path(sys.argv[1])))\nm.close()\n"
+        "import sys\nfrom pathlib import Path\n"
+        "from pipeline import engines\nfrom pipeline.settings import load_settings\n"
+        "m, _ = engines.load(load_settings(None, engine='echo', weights=Path(sys.argv[1])))\nm.close()\n"
         "print(sorted({'torch', 'transformers', 'onnxruntime', 'pandas', 'pyarrow'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code, tmp_path / "r.json"], capture_output=True, text=True, check=True)

@@ -10,6 +10,7 @@ from typing import Literal
 
 import streamlit as st
 
+from pipeline.engines import only_reads
 from pipeline.errors import DOCUMENT_ERRORS, ConfigError, DocumentError, StorageError
 from pipeline.webpage import visible
 from web import asking, look, replies
@@ -155,7 +156,7 @@ def _turn(turn: Turn, pictures: Sequence[Attached], desk: Desk) -> None:
     with st.chat_message("assistant", avatar=":material/article:"):
         if turn.error is not None:
             st.error(look.plain(turn.error))
-        elif turn.engine == "ocr":
+        elif only_reads(turn.engine):
             st.info("The CPU engine can only read. This is the text that it read; it does not answer the question.")
             st.code(turn.answer or "", language=None, wrap_lines=True)
         else:
@@ -201,7 +202,7 @@ def _who(desk: Desk, waiting: Sequence[Turn]) -> None:
         st.caption(f"Now {whose} is at work (process {owner.pid}{engine}); it does not answer questions.")
         return
     st.caption(f"Answers come from {whose} (process {owner.pid}{engine}, since {look.moment(owner.since)}).")
-    if owner.engine == "ocr":
+    if only_reads(owner.engine):
         st.info("Here only reading is possible: the CPU engine gives the text of a picture, with boxes.")
 
 

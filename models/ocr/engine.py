@@ -12,6 +12,7 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
+from models.ocr.factory import OcrFactory
 from models.ocr.reading import Line, read, reader
 from models.ocr.ruling import Mesh, meshes
 from pipeline.disk import sha256_of
@@ -77,7 +78,7 @@ class Ocr:
         self._pages = 0
 
     def unsupported_reason(self, job: "Job") -> str | None:
-        return refusal(job)
+        return OcrFactory.unsupported_reason(job)
 
     def provenance(self) -> Mapping[str, str]:
         from importlib.metadata import version
@@ -193,17 +194,6 @@ class Ocr:
         words = f"The page could not be read: {error}"
         for request in question.requests:
             yield Reply(request, "", "error", error=words, seconds=seconds)
-
-
-def refusal(job: "Job") -> str | None:
-    """Why not, when a field asks for what only a model that looks at the picture can tell.
-
-    In a job of questions, prose is answered with the text that the pictures hold, and the record says so.
-    """
-    for _, leaf in leaves(job.fields):
-        if not leaf.readable and not (job.questions and leaf.type == "prose"):
-            return "only the GPU engine, which looks at pictures, can answer"
-    return None
 
 
 def _only_read(job: "Job", answer: "Answer") -> tuple[Issue, ...]:

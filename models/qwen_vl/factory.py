@@ -1,0 +1,69 @@
+"""The GPU engine before it is started: whether weights, torch and a GPU are here, without importing torch."""
+
+import os
+from collections.abc import Callable, Iterator
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.engines import AUTO, Availability, CheckContext, EngineFactory, Unavailable
+from pipeline.finding import Finding
+
+if TYPE_CHECKING:
+    from models.qwen_vl import QwenVL
+    from models.supervisor import Supervised
+    from pipeline.settings import Settings
+
+
+class QwenVLFactory(EngineFactory):
+    """`qwen_vl`: Qwen2.5-VL in a supervised process of its own, so that the run itself never loads torch."""
+
+    name = "qwen_vl"
+    extra = "gpu"
+
+    @classmethod
+    def available(cls, settings: "Settings") -> Availability:
+        if not (settings.weights / "config.json").is_file():
+            return Availability(False, f"there are no weights at {settings.weights}")
+        if find_spec("torch") is None:
+            return Availability(False, "torch is not installed")
+        if os.name == "posix" and not Path("/proc/driver/nvidia").exists() and not Path("/dev/nvidia0").exists():
+            return Availability(False, "there is no GPU")
+        return Availability(True, "a GPU and weights are here")
+
+    @classmethod
+    def check(cls, context: CheckContext) -> Iterator[Finding]:
+        from models import checkup
+
+        return checkup.gpu_engine(context)
+
+    @classmethod
+    def open(cls, settings: "Settings") -> "Supervised":
+        """Raises ModelError where it cannot run here; Unavailable where `auto` met weights, but torch finds no GPU."""
+        from models.supervisor import supervised
+
+        only_on_gpu = settings.engine == AUTO
+        return supervised(
+            partial(start, settings.weights, settings.vram_gib, settings.low_resolution, only_on_gpu), settings
+        )
+
+    @classmethod
+    def description(cls, settings: "Settings", because: str | None) -> str:
+        if because is None:
+            return f"The GPU engine qwen_vl reads, as the config asks; weights: {settings.weights}."
+        return f"The GPU engine qwen_vl reads: a GPU is here, and weights at {settings.weights}."
+
+
+def start(
+    weights: Path, vram_gib: float | None, low_resolution: bool, only_on_gpu: bool, pulse: Callable[[], None]
+) -> "QwenVL":
+    """The engine, made in its own process. Raises ModelError."""
+    from models.qwen_vl import QwenVL
+
+    if only_on_gpu:
+        import torch
+
+        if not torch.cuda.is_available():
+            raise Unavailable("torch sees no GPU")
+    return QwenVL(weights, vram_gib=vram_gib, low_resolution=low_resolution, pulse=pulse)
