@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline.errors import DOCUMENT_ERRORS
+from pipeline.formats import explained
 from pipeline.types import ISSUES
 
 PAGE = Path(__file__).with_name("errors.md")
@@ -26,7 +27,7 @@ def written(page: str) -> str:
         page,
         "document errors",
         ("code", "cause", "cure"),
-        ((f"`{code}`", each.cause, each.cure) for code, each in DOCUMENT_ERRORS.items()),
+        ((f"`{code}`", explained(code).cause, explained(code).cure) for code in DOCUMENT_ERRORS),
     )
     return _replaced(
         page,

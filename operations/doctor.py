@@ -24,9 +24,10 @@ from operations.steps import Steps
 from pipeline import disk
 from pipeline.boxes import ignored
 from pipeline.console import counted
-from pipeline.engines import choose
+from pipeline.engines import ENGINES, choose
 from pipeline.errors import ConfigError, StorageError
 from pipeline.finding import Finding
+from pipeline.formats import FORMATS
 from pipeline.job import Job, load_jobs
 from pipeline.lock import holder, on_share
 from pipeline.settings import Settings
@@ -46,6 +47,7 @@ def examine(project: Path, settings: Settings | ConfigError, bundle: Path | None
     told = tomllib.loads((project / "pyproject.toml").read_text("utf-8"))["project"]
     yield _python(told["requires-python"])
     yield from packages(told, settings)
+    yield from brought()
     missing = offline.not_set()
     switches = f"{len(offline.SWITCHES)} switches keep libraries from calling out"
     yield (
@@ -119,6 +121,22 @@ def packages(told: Mapping[str, object], settings: Settings | ConfigError) -> It
             yield Finding("packages", "warning", f"{name}, in part: {', '.join(faults)}", f"pip install -e '.[{name}]'")
         else:
             yield Finding("packages", "ok", f"{name}: not installed, and not needed for this")
+
+
+def brought() -> Iterator[Finding]:
+    """The engines and formats that installed packages bring; nothing where there are none."""
+    for registry in (ENGINES, FORMATS):
+        try:
+            foreign = registry.foreign
+        except ConfigError as error:
+            yield Finding("packages", "fault", str(error), "Without it no run begins.")
+            continue
+        for name, package in foreign.items():
+            try:
+                registry.get(name)
+                yield Finding("packages", "ok", f"{registry.what} {name}, brought by {package}")
+            except ConfigError as error:
+                yield Finding("packages", "fault", str(error), "pip uninstall it, or install it again.")
 
 
 def _lacking(wanted: Sequence[str]) -> tuple[list[str], int]:

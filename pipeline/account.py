@@ -21,7 +21,7 @@ from statistics import fmean
 from typing import Any, Literal, get_args
 
 from pipeline import webpage
-from pipeline.errors import DOCUMENT_ERRORS
+from pipeline.formats import explained
 from pipeline.roll import Roll
 from pipeline.types import Document, Issue, Record, Status
 from pipeline.webpage import THUMBNAIL_BYTES
@@ -114,12 +114,12 @@ class Entry:
         error = None
         if self.error is not None:
             code, detail = self.error
-            known = DOCUMENT_ERRORS.get(code)
+            known = explained(code)
             error = {
                 "code": code,
                 "detail": detail,
-                "cause": known.cause if known else "",
-                "cure": known.cure if known else "",
+                "cause": known.cause,
+                "cure": known.cure,
             }
         return {
             "document_id": self.document_id,

@@ -4,31 +4,18 @@ Meant to run in a guarded worker: decoders are the part of the program that meet
 """
 
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol
 
-from pipeline import pdf, pictures
-from pipeline.errors import DOCUMENT_ERRORS, DocumentError
+from pipeline.errors import DocumentError
+from pipeline.formats import HEAD_BYTES, Format, Need, Opened, explained, recognised
+from pipeline.formats import Bounds as Bounds
 from pipeline.geometry import Affine
 from pipeline.types import Page
 
-HEAD_BYTES = 1024  # a PDF may have junk before its header; readers look for it in the first 1024 bytes
-HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
-MAGIC: tuple[tuple[bytes, str], ...] = (
-    (b"\xff\xd8\xff", "jpeg"),
-    (b"\x89PNG\r\n\x1a\n", "png"),
-    (b"II*\x00", "tiff"),
-    (b"MM\x00*", "tiff"),
-    (b"II+\x00", "tiff"),
-    (b"MM\x00+", "tiff"),
-    (b"GIF87a", "gif"),
-    (b"GIF89a", "gif"),
-    (b"BM", "bmp"),
-)
 LIKELY = {  # what people drop that is not a document, named so that the reason is clear
     b"PK\x03\x04": "it looks like a ZIP or an office file",
     b"\xd0\xcf\x11\xe0": "it looks like an old office file",
@@ -37,29 +24,8 @@ LIKELY = {  # what people drop that is not a document, named so that the reason 
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """How much of a file is read at most. `passwords` are tried on encrypted PDFs, after the empty one."""
-
-    file_mib: float = 4096
-    pages: int = 5000
-    megapixels: float = 300
-    passwords: tuple[str, ...] = ()
-
-
-class Opened(Protocol):
-    """An open file: its pages one by one, in any order."""
-
-    @property
-    def total(self) -> int: ...
-
-    def page(
-        self, number: int, need: Callable[[int, int], tuple[int, int]], text_only: bool, max_pixels: int
-    ) -> Page: ...
-
-
-def sniff(path: Path) -> str:
-    """What the file is: pdf, jpeg, png, tiff, webp, bmp, gif or heic, by its content and never by its name.
+def sniff(path: Path) -> type[Format]:
+    """What the file is, by its content and never by its name.
 
     Raises DocumentError(empty | unsupported | not_a_file | not_readable | vanished).
     """
@@ -70,18 +36,8 @@ def sniff(path: Path) -> str:
             head = file.read(HEAD_BYTES)
     if not head:
         raise DocumentError("empty")
-    for magic, kind in MAGIC:
-        if head.startswith(magic):
-            return kind
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "webp"
-    if head[4:8] == b"ftyp":
-        size = min(int.from_bytes(head[:4], "big"), len(head))
-        brands = {head[8:12], *(head[at : at + 4] for at in range(16, size, 4))}
-        if brands & HEIF_BRANDS and not brands & {b"avif", b"avis"}:
-            return "heic"
-    if b"%PDF-" in head:
-        return "pdf"
+    if found := recognised(head):
+        return found
     raise DocumentError("unsupported", next((words for start, words in LIKELY.items() if head.startswith(start)), ""))
 
 
@@ -105,7 +61,7 @@ def opened(path: Path, bounds: Bounds) -> Iterator[Opened]:
     kind = sniff(path)
     with _file_faults():
         _bound_size(path.stat().st_size, bounds)
-        with pdf.opened(path, bounds.passwords) if kind == "pdf" else pictures.opened(path, kind) as document:
+        with kind.open(path, bounds) as document:
             if document.total == 0:
                 raise DocumentError("no_pages")
             _bound_pages(document.total, bounds)
@@ -139,13 +95,13 @@ class Together:
     def total(self) -> int:
         return len(self._pages)
 
-    def page(self, number: int, need: Callable[[int, int], tuple[int, int]], text_only: bool, max_pixels: int) -> Page:
+    def page(self, number: int, need: Need, text_only: bool, max_pixels: int) -> Page:
         """Raises DocumentError, whose detail names the file."""
         path, inside = self._pages[number - 1]
         try:
             return replace(self._of(path).page(inside, need, text_only, max_pixels), number=number)
         except DocumentError as error:
-            why = error.detail or DOCUMENT_ERRORS[error.code].cause
+            why = error.detail or explained(error.code).cause
             raise DocumentError(error.code, f"{path.name}: {why}") from None
 
     def _of(self, path: Path) -> Opened:
@@ -190,7 +146,7 @@ def pages(
     bounds: Bounds,
     first: int = 1,
     count: int | None = None,
-    need: Callable[[int, int], tuple[int, int]] = lambda width, height: (width, height),
+    need: Need = lambda width, height: (width, height),
     text_only: bool = False,
 ) -> Iterator[Page]:
     """The pages `first` … `first + count - 1` (all that follow, where count is None) as far as the file has them.

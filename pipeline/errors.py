@@ -1,7 +1,8 @@
 """Everything that can stop something, with its exit code and, for documents, its cause and its cure.
 
 An exception stops something; an `Issue` (types.py) describes something. `DOCUMENT_ERRORS` is the one list of what can
-be wrong with a file: `.error.json`, the report and docs/errors.md are all made from it.
+be wrong with a file: `.error.json`, the report and docs/errors.md are all made from it (by `formats.explained`, which
+knows what is read).
 """
 
 from dataclasses import dataclass
@@ -70,7 +71,7 @@ DOCUMENT_ERRORS: dict[str, Cause] = {
     "empty": Cause("The file has no bytes.", "Scan or copy it again; the copy may have been cut off."),
     "unsupported": Cause(
         "The file is not a PDF or a picture that Scanmill reads.",
-        "Save it as PDF, JPEG, PNG, TIFF, WEBP, BMP, GIF or HEIC and drop it again.",
+        "Save it as {formats} and drop it again.",
     ),
     "broken": Cause(
         "The file is damaged: it cannot be decoded.", "Open it on your computer and save or scan it again."

@@ -20,7 +20,8 @@ from pipeline import disk, sets
 from pipeline.boxes import ERROR_SUFFIX, Boxes, Dropped, ignored, unchanged
 from pipeline.claims import Claim as Claim
 from pipeline.claims import asked, opened
-from pipeline.errors import DOCUMENT_ERRORS, DocumentError
+from pipeline.errors import DocumentError
+from pipeline.formats import explained
 from pipeline.types import Document
 
 Where = Literal["done", "failed", "duplicate"]
@@ -242,7 +243,7 @@ class Inbox:
         raise AssertionError("there is always a next number")
 
     def _note(self, document: Document, error: DocumentError) -> dict[str, str]:
-        known = DOCUMENT_ERRORS[error.code]
+        known = explained(error.code)
         return {
             "file": document.name,
             "code": error.code,

@@ -16,6 +16,7 @@ from pipeline.corrections import mend
 from pipeline.documents import Bounds
 from pipeline.drawing import Drawings
 from pipeline.errors import ConfigError, Fault, ModelError
+from pipeline.formats import FORMATS
 from pipeline.gpuload import GpuLoad
 from pipeline.inbox import Inbox
 from pipeline.job import Job
@@ -204,6 +205,10 @@ def _drawings(settings: Settings) -> Drawings:
 
 
 def decoders(settings: Settings) -> Pool:
-    """The guarded processes that decode, one a core unless the config says otherwise."""
+    """The guarded processes that decode, one a core unless the config says otherwise.
+
+    Raises ConfigError where an installed package brings a format that cannot be used.
+    """
+    FORMATS.all()
     size = settings.workers or os.cpu_count() or 1
     return Pool(size, seconds=settings.limits.seconds, memory_mib=settings.limits.memory_mib, start=warm_up)

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from pipeline import documents, preprocess
 from pipeline.errors import DocumentError, ModelError
+from pipeline.formats import FORMATS
 from pipeline.geometry import Region
 from pipeline.types import Document, Page, Wants
 from pipeline.worker import WorkerError
@@ -158,6 +159,7 @@ def warm_up() -> None:
     import numpy as np  # noqa: F401
     import PIL.JpegImagePlugin  # noqa: F401
 
+    FORMATS.all()
     cv2.setNumThreads(1)
 
 

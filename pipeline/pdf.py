@@ -2,8 +2,8 @@
 
 import ctypes
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,29 @@ from numpy.typing import NDArray
 
 from pipeline import textlayer
 from pipeline.errors import DocumentError
+from pipeline.formats import Bounds, Format, Need, Opened
 from pipeline.geometry import Affine
 from pipeline.types import PDF_DPI, Page, Word
 
-Need = Callable[[int, int], tuple[int, int]]  # from the size in source pixels to the size that is wanted
 POINTS = 72  # a point is 1/72 inch
 PROBE = 1_000_000  # PDFium maps points to whole pixels only: asked at this size, the rounding does not count
+
+
+class PdfFormat(Format):
+    """PDF, with the passwords of the config."""
+
+    title = "PDF"
+    suffixes = (".pdf",)
+    magic = (b"%PDF-",)
+
+    @classmethod
+    def matches(cls, head: bytes) -> bool:
+        """There may be junk before the header."""
+        return any(magic in head for magic in cls.magic)
+
+    @classmethod
+    def open(cls, path: Path, bounds: Bounds) -> AbstractContextManager[Opened]:
+        return opened(path, bounds.passwords)
 
 
 @contextmanager

@@ -15,28 +15,22 @@ import importlib
 import struct
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from pipeline.errors import DocumentError
+from pipeline.formats import Bounds, Format, Need
 from pipeline.geometry import Affine
 from pipeline.types import Page
 
 CAME = 0.98
-MODULES = {  # one plugin is loaded, not all forty
-    "jpeg": "PIL.JpegImagePlugin",
-    "png": "PIL.PngImagePlugin",
-    "tiff": "PIL.TiffImagePlugin",
-    "webp": "PIL.WebPImagePlugin",
-    "bmp": "PIL.BmpImagePlugin",
-    "gif": "PIL.GifImagePlugin",
-}
 ORIENTATION, PHOTOMETRIC = 0x0112, 262  # tags of EXIF and TIFF
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -48,7 +42,7 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 SIDEWAYS = (5, 6, 7, 8)
-Need = Callable[[int, int], tuple[int, int]]  # from the size in source pixels to the size that is wanted
+HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 # What PIL and its plugins raise on bytes that are not what they say, collected on damaged files.
 DAMAGE = (
     ArithmeticError,
@@ -78,29 +72,127 @@ def _our_limits() -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = guard
 
 
-def _open(path: Path, kind: str) -> Image.Image:
-    if kind == "heic":
+class PictureFormat(Format):
+    """A kind of picture that PIL decodes; `title` is its name there too.
+
+    `plugin` is its module in PIL: one is loaded, not all forty. `turned`: the decoder turns it upright itself, as its
+    EXIF says. `many_pages`: each of its pictures is a page; of other kinds the first counts.
+    """
+
+    plugin: ClassVar[str] = ""
+    turned: ClassVar[bool] = False
+    many_pages: ClassVar[bool] = False
+
+    @classmethod
+    @contextmanager
+    def open(cls, path: Path, bounds: Bounds) -> Iterator["Picture"]:
+        """The open file; only its header is read so far. Raises DocumentError(broken)."""
+        try:
+            with _our_limits():
+                image = cls.header(path)
+                total = int(getattr(image, "n_frames", 1)) if cls.many_pages else 1
+        except (FileNotFoundError, PermissionError):
+            raise
+        except DAMAGE as error:
+            raise DocumentError("broken", f"the {cls.title} cannot be opened ({_reason(error)})") from None
+        with image:
+            yield Picture(path, cls, image, total)
+
+    @classmethod
+    def header(cls, path: Path) -> Image.Image:
+        """The picture, not decoded yet. Raises what PIL raises."""
+        importlib.import_module(f"PIL.{cls.plugin}")
+        return Image.open(path, formats=[cls.title])
+
+    @classmethod
+    def decoded(cls, path: Path, image: Image.Image, need: Need, turn: int) -> tuple[Image.Image, tuple[int, int], int]:
+        """The picture, its size before it was divided, and by what its sides were divided."""
+        image.load()
+        full = image.size
+        image, part = _reduced(image, _part(full, need, turn))
+        return image, full, part
+
+
+class Jpeg(PictureFormat):
+    title = "JPEG"
+    suffixes = (".jpg", ".jpeg")
+    magic = (b"\xff\xd8\xff",)
+    plugin = "JpegImagePlugin"
+
+    @classmethod
+    def decoded(cls, path: Path, image: Image.Image, need: Need, turn: int) -> tuple[Image.Image, tuple[int, int], int]:
+        """Divided by libjpeg while it is decoded; one that was cut off as far as it goes, where that is far enough."""
+        full = image.size
+        if (part := _part(full, need, turn)) > 1:
+            image.draft(None, (full[0] // part, full[1] // part))
+        try:
+            image.load()
+        except OSError as error:
+            if "truncated" not in str(error):
+                raise
+            image = _what_came(path, image.size, part)
+        return image, full, part
+
+
+class Png(PictureFormat):
+    title = "PNG"
+    suffixes = (".png",)
+    magic = (b"\x89PNG\r\n\x1a\n",)
+    plugin = "PngImagePlugin"
+
+
+class Tiff(PictureFormat):
+    title = "TIFF"
+    suffixes = (".tif", ".tiff")
+    magic = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+    plugin = "TiffImagePlugin"
+    turned = True
+    many_pages = True
+
+
+class Webp(PictureFormat):
+    title = "WEBP"
+    suffixes = (".webp",)
+    plugin = "WebPImagePlugin"
+
+    @classmethod
+    def matches(cls, head: bytes) -> bool:
+        return head[:4] == b"RIFF" and head[8:12] == b"WEBP"
+
+
+class Bmp(PictureFormat):
+    title = "BMP"
+    suffixes = (".bmp",)
+    magic = (b"BM",)
+    plugin = "BmpImagePlugin"
+
+
+class Gif(PictureFormat):
+    title = "GIF"
+    suffixes = (".gif",)
+    magic = (b"GIF87a", b"GIF89a")
+    plugin = "GifImagePlugin"
+
+
+class Heic(PictureFormat):
+    title = "HEIC"
+    suffixes = (".heic", ".heif")
+    turned = True
+
+    @classmethod
+    def matches(cls, head: bytes) -> bool:
+        if head[4:8] != b"ftyp":
+            return False
+        size = min(int.from_bytes(head[:4], "big"), len(head))
+        brands = {head[8:12], *(head[at : at + 4] for at in range(16, size, 4))}
+        return bool(brands & HEIF_BRANDS) and not brands & {b"avif", b"avis"}
+
+    @classmethod
+    def header(cls, path: Path) -> Image.Image:
         from pillow_heif.as_plugin import HeifImageFile  # used as it is: nothing is registered with PIL
 
         picture: Image.Image = HeifImageFile(path)
         return picture
-    importlib.import_module(MODULES[kind])
-    return Image.open(path, formats=[kind.upper()])
-
-
-@contextmanager
-def opened(path: Path, kind: str) -> Iterator["Picture"]:
-    """The open file; only its header is read so far. Raises DocumentError(broken)."""
-    try:
-        with _our_limits():
-            image = _open(path, kind)
-            total = int(getattr(image, "n_frames", 1)) if kind == "tiff" else 1
-    except (FileNotFoundError, PermissionError):
-        raise
-    except DAMAGE as error:
-        raise DocumentError("broken", f"the {kind.upper()} cannot be opened ({_reason(error)})") from None
-    with image:
-        yield Picture(path, kind, image, total)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +200,7 @@ class Picture:
     """An open picture file of `total` pages."""
 
     path: Path
-    kind: str
+    kind: type[PictureFormat]
     image: Image.Image
     total: int
 
@@ -119,7 +211,7 @@ class Picture:
         """
         try:
             with _our_limits():
-                if self.kind == "tiff":
+                if self.kind.many_pages:
                     self.image.seek(number - 1)
                 wide, high = self.image.size
                 if wide * high > max_pixels:
@@ -130,20 +222,8 @@ class Picture:
             raise DocumentError("broken", f"page {number} cannot be decoded ({_reason(error)})") from None
 
     def _decoded(self, number: int, need: Need) -> Page:
-        image = self.image
-        turn = 1 if self.kind in ("tiff", "heic") else image.getexif().get(ORIENTATION, 1)  # those two turn themselves
-        full, part = image.size, 1
-        if self.kind == "jpeg" and (part := _part(full, need, turn)) > 1:
-            image.draft(None, (full[0] // part, full[1] // part))
-        try:
-            image.load()
-        except OSError as error:
-            if self.kind != "jpeg" or "truncated" not in str(error):
-                raise
-            image = _what_came(self.path, image.size, part)
-        if self.kind != "jpeg":
-            full = image.size
-            image, part = _reduced(image, _part(full, need, turn))
+        turn = 1 if self.kind.turned else self.image.getexif().get(ORIENTATION, 1)
+        image, full, part = self.kind.decoded(self.path, self.image, need, turn)
         upright = rgb(image)
         if part > 1:  # both ways round up: the last column and row lie partly beside the picture
             upright = upright.crop((0, 0, full[0] // part, full[1] // part))

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import simplejson
 
-from pipeline.errors import DOCUMENT_ERRORS
+from pipeline.formats import explained
 from pipeline.geometry import Box
 from pipeline.types import Approval, Correction, Document, Evidence, Issue, Record
 
@@ -166,12 +166,12 @@ def _evidence(leaf: Mapping[str, Any]) -> Evidence:
 
 
 def _error(code: str, detail: str) -> dict[str, str]:
-    known = DOCUMENT_ERRORS.get(code)
+    known = explained(code)
     return {
         "code": code,
         "detail": detail,
-        "cause": known.cause if known else "",
-        "cure": known.cure if known else "",
+        "cause": known.cause,
+        "cure": known.cure,
     }
 
 

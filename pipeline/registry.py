@@ -42,6 +42,11 @@ class Registry(Generic[T]):
         """Raises ConfigError where two packages bring the same name."""
         return tuple(self._entries)
 
+    @property
+    def foreign(self) -> dict[str, str]:
+        """The names that installed packages bring, each with its package."""
+        return {name: entry.package for name, entry in self._entries.items() if entry.package != OWN}
+
     def get(self, name: str) -> type[T]:
         """The class of that name. Raises ConfigError where it is unknown, cannot be imported or is no such class."""
         if name not in self._loaded:

@@ -9,8 +9,9 @@ import os
 import re
 from collections.abc import Iterable
 
+from pipeline.formats import picture_suffixes
+
 TEXT, QUESTION, EARLIER, COMPLETE = ".txt", "question.txt", "earlier.json", ".complete"
-PICTURES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".heic", ".heif", ".pdf")
 _DIGITS = re.compile(r"([0-9]+)")
 
 
@@ -62,7 +63,7 @@ def lacks(names: Iterable[str]) -> str:
 def named_picture(text: str) -> str:
     """The picture that a text names: photo.jpg for photo.jpg.txt, "" for question.txt."""
     picture = text[: -len(TEXT)]
-    return picture if picture.lower().endswith(PICTURES) else ""
+    return picture if picture.lower().endswith(picture_suffixes()) else ""
 
 
 def natural(name: str) -> tuple[list[str | int], str]:

@@ -16,14 +16,14 @@ from pipeline.errors import DocumentError
 def test_a_file_is_known_by_its_content(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "lies.doc"
     written(60, 80, 3).save(path, kind.upper())
-    assert documents.sniff(path) == kind
+    assert documents.sniff(path).title == kind.upper()
     assert read(path)[0].fault is None
 
 
 def test_a_pdf_may_begin_with_junk(tmp_path: Path) -> None:
     path = pdf(tmp_path / "a.pdf", [Leaf()])
     path.write_bytes(b"junk of a mail gateway\r\n" + path.read_bytes())
-    assert documents.sniff(path) == "pdf"
+    assert documents.sniff(path).title == "PDF"
 
 
 @pytest.mark.parametrize(

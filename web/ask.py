@@ -11,14 +11,15 @@ from typing import Literal
 import streamlit as st
 
 from pipeline.engines import only_reads
-from pipeline.errors import DOCUMENT_ERRORS, ConfigError, DocumentError, StorageError
+from pipeline.errors import ConfigError, DocumentError, StorageError
+from pipeline.formats import explained, picture_suffixes
 from pipeline.webpage import visible
 from web import asking, look, replies
 from web.asking import Desk
 from web.history import History, Turn, now
 from web.picture import picture
 from web.place import here, visitor
-from web.uploads import KINDS, Attached, attach, attached, marked
+from web.uploads import Attached, attach, attached, marked
 from web.waiting import serves, waiting_for
 
 PRESETS = {
@@ -187,7 +188,7 @@ def _marked(turn: Turn, pictures: Sequence[Attached], desk: Desk) -> None:
         if next(pages, None):
             st.caption(f"More pages have boxes; these are the first {MARKED}.")
     except DocumentError as error:
-        st.caption(f"The boxes cannot be shown any more. {DOCUMENT_ERRORS[error.code].cause}")
+        st.caption(f"The boxes cannot be shown any more. {explained(error.code).cause}")
 
 
 def _who(desk: Desk, waiting: Sequence[Turn]) -> None:
@@ -219,7 +220,8 @@ def _field(
         )
     most = round(here().settings.web.upload_mib)
     hint = f"Ask; drop pictures (at most {most} MB each)"
-    sent = st.chat_input(hint, key="question", accept_file="multiple", file_type=KINDS, max_upload_size=most)
+    kinds = [suffix.removeprefix(".") for suffix in picture_suffixes()]
+    sent = st.chat_input(hint, key="question", accept_file="multiple", file_type=kinds, max_upload_size=most)
     if not sent:
         return
     question = sent.text.strip() or "What does this show?"

@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from pipeline.corrections import Draft, Rows, check
-from pipeline.errors import DOCUMENT_ERRORS
 from pipeline.fields import Field, leaf_values
+from pipeline.formats import explained
 from pipeline.job import Job
 from pipeline.types import Issue, Record
 from pipeline.webpage import words
@@ -135,8 +135,8 @@ def _notes(record: Record) -> list[dict[str, str]]:
     notes = [{"level": "said", "text": words(f"Asked: {question}")}] if question else []
     if record.error is not None:
         code, detail = record.error
-        known = DOCUMENT_ERRORS.get(code)
-        said = f"{known.cause} {known.cure}" if known else code
+        known = explained(code)
+        said = f"{known.cause} {known.cure}".strip() or code
         notes.append({"level": "bad", "text": words(f"{said} ({detail})" if detail else said)})
         notes.append({"level": "doubt", "text": "It was not read, so there is nothing here to correct or accept."})
     for issue in record.issues:

@@ -9,7 +9,8 @@ from pathlib import Path
 import streamlit as st
 
 from pipeline.disk import printable
-from pipeline.errors import DOCUMENT_ERRORS, ConfigError, DocumentError, ScanmillError
+from pipeline.errors import ConfigError, DocumentError, ScanmillError
+from pipeline.formats import explained
 
 _HERE = Path(__file__).parent
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -35,7 +36,7 @@ def errors_told() -> Iterator[None]:
     except ConfigError as error:
         st.error("\n\n".join(plain(str(fault)) for fault in error.faults))
     except DocumentError as error:
-        known = DOCUMENT_ERRORS[error.code]
+        known = explained(error.code)
         st.error((f"{plain(error.detail)}\n\n" if error.detail else "") + f"{known.cause} {known.cure}")
     except ScanmillError as error:
         st.error(plain(str(error)))

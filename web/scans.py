@@ -181,7 +181,7 @@ def answer(request: "Request") -> "Response":
     """
     from starlette.responses import PlainTextResponse, Response
 
-    from pipeline.errors import DOCUMENT_ERRORS
+    from pipeline.formats import explained
     from pipeline.store import record_file
     from web.history import PLACES
     from web.place import here
@@ -202,7 +202,7 @@ def answer(request: "Request") -> "Response":
     try:
         picture, total = _sheet(place, found, asked["page"], _turns(place, asked["job"]))
     except DocumentError as error:
-        return PlainTextResponse(DOCUMENT_ERRORS[error.code].cause, 422)
+        return PlainTextResponse(explained(error.code).cause, 422)
     told = {"X-Source-Size": f"{picture.width}x{picture.height}", "X-Pages": str(total)}
     told["X-Turn"] = str(-picture.turned % 360)
     return Response(picture.jpeg, 200, {"cache-control": "private, max-age=3600", **told}, "image/jpeg")

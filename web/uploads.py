@@ -18,10 +18,8 @@ from web.place import here
 from web.replies import Mark
 from web.scans import Picture as Page
 
-KINDS = ["jpg", "jpeg", "png", "webp", "pdf", "tif", "tiff", "bmp", "gif", "heic"]
 LOW_PX = 756  # 27 of the 28-px cells of Qwen2.5-VL on the longer side
 THUMBNAIL_PX, SHOWN_PX = 320, 1600
-_ENDINGS = {"jpeg": "jpg", "tiff": "tif"}
 
 
 @dataclass(frozen=True)
@@ -63,14 +61,16 @@ def attach(history: History, conversation: str, name: str, content: bytes) -> No
         place.write_bytes(content)
     try:
         kind = sniff(place)
+        if not kind.question_picture:
+            raise DocumentError("unsupported", f"a question cannot be about a {kind.title} file")
         seen = here().scans.page(place, 1, THUMBNAIL_PX)
     except DocumentError as error:
         place.unlink(missing_ok=True)
         raise DocumentError(error.code, f"{name}: {error.detail}" if error.detail else name) from None
-    final = place.with_suffix("." + _ENDINGS.get(kind, kind))
+    final = place.with_suffix(kind.suffixes[0])
     with disk.storing(final):
         place.rename(final)
-    told = kind.upper() if seen.pages == 1 else f"{kind.upper()}, {seen.pages} pages"
+    told = kind.title if seen.pages == 1 else f"{kind.title}, {seen.pages} pages"
     size = len(content)
     history.add_picture(conversation, Picture(final.name, name, told, seen.width, seen.height, size, seen.jpeg))
 
