@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline import questions
 from pipeline.account import Entry, thumbnail
 from pipeline.errors import ConfigError, DocumentError, Fault, ModelError
-from pipeline.flow import Flow
+from pipeline.flow import Assignment, Finished, Flow
 from pipeline.job import Job
 from pipeline.listeners import Listener
 from pipeline.pages import Pages
@@ -31,25 +31,26 @@ def evaluate(
     labels = [label for label in labels if label.job in (None, job.name)]
     by_id: dict[str, list[int]] = {}
 
-    def documents() -> Iterator[Document]:
+    def assignments() -> Iterator[Assignment]:
         for number, label in enumerate(labels):
             document_id = hashlib.sha256(label.file.read_bytes()).hexdigest()
             twins = by_id.setdefault(document_id, [])
             twins.append(number)
             if len(twins) == 1:
-                yield document_of(label.file, document_id, job)
+                yield Assignment(document_of(label.file, document_id, job), [job])
 
     listener.started(len(labels))
     records: dict[tuple[str, int | None], Record] = {}
     pictures: dict[str, bytes] = {}
-    for item in Flow(documents(), lambda _: [job], engine, pages).records():
-        if isinstance(item, Record):
-            records[item.document.id, item.page] = item
-            continue
-        if item.cover is not None and item.cover.image is not None:
-            picture = thumbnail(item.cover.image)
-            pictures.update({labels[number].name: picture for number in by_id[item.document.id]})
-        listener.finished(Entry.of(item.document, "done", pages=item.pages, seconds=item.seconds))
+    for event in Flow(engine, pages).run(assignments()):
+        match event:
+            case Record():
+                records[event.document.id, event.page] = event
+            case Finished():
+                if event.cover is not None and event.cover.image is not None:
+                    picture = thumbnail(event.cover.image)
+                    pictures.update({labels[number].name: picture for number in by_id[event.document.id]})
+                listener.finished(Entry.of(event.document, "done", pages=event.pages, seconds=event.seconds))
     answers: list[Record | None] = [None] * len(labels)
     for document_id, numbers in by_id.items():
         for number in numbers:

@@ -1,27 +1,44 @@
 """Documents in, checked records out: decode, ask, extract. Nothing here touches the inbox or the results.
 
 The pace is set from the end: the engine pulls requests as it has room, requests pull decoded windows, windows pull
-documents. So the number of pages in memory is bounded whatever lies in the inbox.
+documents. So the number of pages in memory is bounded whatever lies in the inbox. What comes of it leaves as events.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline import evidence, extract, secondlook
-from pipeline.errors import DocumentError
+from pipeline.errors import DocumentError, ModelError
 from pipeline.job import Job
 from pipeline.pages import Pages, Ticket
 from pipeline.tray import Answer, Reel, Tray
 from pipeline.types import Document, Engine, Page, Partial, Record, Reply, Request
 
 NAP_S = 0.05  # the longest wait for a decoder before the engine is told "nothing ready now"
+EVENTS = 64  # that wait to be handled: with so many no document is begun, until the engine's next reply lets them out
+
+
+@dataclass(frozen=True, eq=False)
+class Assignment:
+    """A document, and the jobs that it is asked for."""
+
+    document: Document
+    jobs: Sequence[Job]
+
+
+@dataclass(frozen=True, eq=False)
+class Answering:
+    """How far the answer to a question is, where the engine tells and the question goes to one job only."""
+
+    document: Document
+    text: str
 
 
 @dataclass(frozen=True, eq=False)
 class Finished:
-    """All answers of a document are out. `error` says why there are none; `returned` that it was not begun."""
+    """All answers of a document are out. `error` says why there are none; `returned` that it is to be read later."""
 
     document: Document
     pages: int
@@ -29,6 +46,14 @@ class Finished:
     cover: Page | None = None
     error: DocumentError | None = None
     returned: bool = False
+
+
+@dataclass(frozen=True)
+class Idle:
+    """Nothing was ready for a moment, and the engine has nothing in hand."""
+
+
+Event = Record | Finished | Answering | Idle
 
 
 @dataclass
@@ -43,79 +68,110 @@ class _Open:
 class Flow:
     """One stream of documents through one engine.
 
-    `documents` may yield None: "none now, more may come once others are finished". `stop` is asked often; once it is
-    true no document is begun, what the engine has is answered, and the others come out as `returned`. `answering` hears
-    how far the answer to a question is, where the engine tells and the question goes to one job only.
+    `stop` is asked often; once it is true no document is begun, what the engine has is answered, and the others come
+    out as `returned`.
     """
 
     def __init__(
         self,
-        documents: Iterator[Document | None],
-        jobs: Callable[[Document], Sequence[Job]],
         engine: Engine,
         pages: Pages,
         stop: Callable[[], bool] = lambda: False,
         provenance: Mapping[str, Any] | None = None,
-        answering: Callable[[Document, str], None] = lambda document, text: None,
     ) -> None:
-        self._documents, self._jobs, self._engine, self._pages, self._stop = documents, jobs, engine, pages, stop
-        self._answering = answering
+        self._engine, self._pages, self._stop = engine, pages, stop
         self._provenance = {**engine.provenance(), **(provenance or {})}
+        self._assignments: Iterator[Assignment | None] = iter(())
         self._open: dict[str, _Open] = {}
         self._tickets: dict[Ticket, tuple[Tray, Reel, int]] = {}
-        self._out: list[Record | Finished] = []
+        self._ready: Iterator[Request] = iter(())  # of windows that are decoded
+        self._in_hand = 0  # requests that the engine has pulled and not answered
+        self._events: list[Event] = []
         self._drained = False
 
-    def records(self) -> Iterator[Record | Finished]:
-        """Every record as soon as it is checked, and a `Finished` after a document's last. Raises ModelError."""
-        for reply in self._engine.answer(self._requests()):
+    def run(self, assignments: Iterable[Assignment | None]) -> Iterator[Event]:
+        """Every record as soon as it is checked, and a `Finished` after a document's last.
+
+        `assignments` may yield None: "none now, more may come once others are finished". Raises ModelError, after a
+        `Finished` for each document under way.
+        """
+        self._assignments = iter(assignments)
+        try:
+            while True:
+                request = self._next_request()
+                yield from self._out()
+                if request is not None:
+                    yield from self._answers(request)
+                elif self._all_given_out:
+                    return
+                else:
+                    yield Idle()
+        except ModelError:
+            yield from self._out()
+            for entry in self._open.values():
+                yield self._finished(entry, returned=True)
+            raise
+
+    def _out(self) -> list[Event]:
+        out, self._events = self._events, []
+        return out
+
+    # ---- the engine
+    def _answers(self, first: Request) -> Iterator[Event]:
+        """What comes of one stream of requests: `first`, and all that become ready before the engine has answered."""
+        for reply in self._engine.answer(self._requests(first)):
             if isinstance(reply, Partial):
                 self._tell(reply)
             else:
+                self._in_hand -= 1
                 self._take(reply)
-            yield from self.out()
-        yield from self.out()
+            yield from self._out()
+        yield from self._out()
+        if self._in_hand:
+            raise ModelError(f"The engine {self._engine.name} ended without an answer to {self._in_hand} requests.")
 
-    def unfinished(self) -> list[Document]:
-        """The documents that are still under way: all of them, when the engine gave up."""
-        return [entry.tray.document for entry in self._open.values()]
+    def _requests(self, first: Request) -> Iterator[Request | None]:
+        """What the engine pulls. An engine that has nothing in hand could pull for ever and never let an event out: so
+        the stream ends where nothing is ready then, and begins anew with the next request."""
+        request: Request | None = first
+        while True:
+            self._in_hand += request is not None
+            yield request
+            request = self._next_request()
+            if request is None and (not self._in_hand or self._all_asked):
+                return
 
-    def out(self) -> list[Record | Finished]:
-        """What has come out since it was last asked. Whoever gives documents may ask too: those that cannot be opened
-        never reach the engine, and need not wait for its next reply.
-        """
-        out, self._out = self._out, []
-        return out
+    @property
+    def _all_given_out(self) -> bool:
+        return self._drained and not self._tickets and all(entry.tray.given_out for entry in self._open.values())
+
+    @property
+    def _all_asked(self) -> bool:
+        """Whether no request will follow, whatever the engine still answers."""
+        if not self._all_given_out:
+            return False
+        may_look = not self._stop() and self._engine.wants.nearer() is not None
+        return not may_look or not any(job.second_look for entry in self._open.values() for job in entry.jobs)
 
     # ---- documents in, requests out
-    def _requests(self) -> Iterator[Request | None]:
-        while True:
-            if self._stop():
-                self._return_unbegun()
-            while self._pages.room and (window := self._next_window()):
-                tray, reel = window
-                opens = tray.total_pages is None
-                ticket = self._pages.ask(tray.document, reel.plan, reel.next_page, reel.window_pages, opens)
-                self._tickets[ticket] = tray, reel, reel.next_page
-                reel.next_page += reel.window_pages
-                tray.open_windows += 1
-            if self._drained and not self._tickets and not self._more_to_ask():
-                return
-            if not self._tickets:
-                time.sleep(NAP_S / 10)  # all is with the engine, or more documents will come only later
-            ready = self._pages.ready(NAP_S) if self._tickets else []
-            for ticket in ready:
-                yield from self._opened(ticket)
-            if not ready:
-                yield None
-
-    def _more_to_ask(self) -> bool:
-        """Whether documents under way have pages to give out, or answers that may be worth a second look."""
-        may_look = not self._stop() and self._engine.wants.nearer() is not None
-        return any(
-            not entry.tray.given_out or (may_look and any(job.second_look for job in entry.jobs))
-            for entry in self._open.values()
-        )
+    def _next_request(self) -> Request | None:
+        """The next question whose pages are decoded; None where there is none after a moment."""
+        if (request := next(self._ready, None)) is not None:
+            return request
+        if self._stop():
+            self._return_unbegun()
+        while self._pages.room and (window := self._next_window()):
+            tray, reel = window
+            opens = tray.total_pages is None
+            ticket = self._pages.ask(tray.document, reel.plan, reel.next_page, reel.window_pages, opens)
+            self._tickets[ticket] = tray, reel, reel.next_page
+            reel.next_page += reel.window_pages
+            tray.open_windows += 1
+        if not self._tickets:
+            time.sleep(NAP_S / 10)  # all is with the engine, or more documents will come only later
+            return None
+        self._ready = (request for ticket in self._pages.ready(NAP_S) for request in self._opened(ticket))
+        return next(self._ready, None)
 
     def _next_window(self) -> tuple[Tray, Reel] | None:
         """The next window to decode: of a document that was begun, else of a new one."""
@@ -124,16 +180,16 @@ class Flow:
                 return entry.tray, reel
         if self._stop():
             self._drained = True
-        if self._drained:
+        if self._drained or len(self._events) >= EVENTS:
             return None
         try:
-            document = next(self._documents)
+            assignment = next(self._assignments)
         except StopIteration:
             self._drained = True
             return None
-        if document is None:
+        if assignment is None:
             return None
-        jobs = self._jobs(document)
+        document, jobs = assignment.document, assignment.jobs
         tray = Tray(document, jobs, self._engine.wants)
         self._open[document.id] = _Open(tray, jobs, time.monotonic())
         return tray, tray.reels[0]
@@ -165,7 +221,7 @@ class Flow:
     def _tell(self, partial: Partial) -> None:
         entry = self._open.get(partial.request.document.id)
         if entry is not None and len(entry.jobs) == 1:
-            self._answering(entry.tray.document, partial.text)
+            self._events.append(Answering(entry.tray.document, partial.text))
 
     def _take(self, reply: Reply) -> None:
         entry = self._open.get(reply.request.document.id)
@@ -185,12 +241,12 @@ class Flow:
     def _keep(self, entry: _Open, answer: Answer, record: Record) -> None:
         """The record is out; with a document's last one the document is finished."""
         entry.tray.settle(answer)
-        self._out.append(record)
+        self._events.append(record)
         if record.error and entry.error is None:
             entry.error = DocumentError(*record.error)
         if entry.tray.complete:
             del self._open[entry.tray.document.id]
-            self._out.append(self._finished(entry, entry.error))
+            self._events.append(self._finished(entry, entry.error))
 
     def _finished(self, entry: _Open, error: DocumentError | None = None, returned: bool = False) -> Finished:
         pages = entry.tray.total_pages or 0
@@ -201,8 +257,8 @@ class Flow:
         document = entry.tray.document
         del self._open[document.id]
         for job in entry.jobs:
-            self._out.append(extract.fail(job, document, error.code, error.detail, self._provenance))
-        self._out.append(self._finished(entry, error))
+            self._events.append(extract.fail(job, document, error.code, error.detail, self._provenance))
+        self._events.append(self._finished(entry, error))
 
     def _return_unbegun(self) -> None:
         """Lets go of every document whose pages are not all with the engine yet; of a second look its first counts."""
@@ -214,4 +270,4 @@ class Flow:
                 continue
             if not entry.tray.given_out:
                 del self._open[name]
-                self._out.append(self._finished(entry, returned=True))
+                self._events.append(self._finished(entry, returned=True))

@@ -26,7 +26,7 @@ from pipeline.live import Live
 from pipeline.lock import RootLock, run_name
 from pipeline.metrics import Metrics
 from pipeline.pages import Pages, warm_up
-from pipeline.run import Batch, by_inbox, left
+from pipeline.run import Batch, RunContext, by_inbox, left
 from pipeline.settings import Settings
 from pipeline.store import Store
 from pipeline.table import Table
@@ -156,9 +156,8 @@ class Mill:
         account.notes.extend([*filter(None, [self._repaired]), *account.left])
         ledger = Ledger(self._inbox, self._store, self._tables, self._lock.check)
         pages = Pages(self._pool, self._settings.limits, self._settings.passwords)
-        batch = Batch(
-            self._boxes, self._engine, self._inbox, ledger, pages, self._drawings, account, self._listener, limit, stop
-        )
+        context = RunContext(self._engine, self._inbox, ledger, pages, self._drawings, self._listener)
+        batch = Batch(context, self._boxes, account, limit, stop)
         heard = _ToAccount(account)
         logging.getLogger("scanmill").addHandler(heard)
         try:

@@ -3,14 +3,14 @@
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline import extract, places
 from pipeline.account import Account, Entry, thumbnail
 from pipeline.drawing import Drawings, Mark
 from pipeline.errors import DocumentError, ModelError
-from pipeline.flow import Finished, Flow
+from pipeline.flow import Answering, Assignment, Finished, Flow, Idle
 from pipeline.inbox import Claim, Inbox, Where
 from pipeline.job import Job
 from pipeline.ledger import NOTHING, Ledger
@@ -57,124 +57,129 @@ def left(jobs: Sequence[Job], waits: Mapping[str, str], counts: Mapping[str, int
     )
 
 
-@dataclass
-class Batch:
-    """One drain of the inbox.
+@dataclass(frozen=True)
+class RunContext:
+    """What a run works with: who answers, what decodes and draws, where files and records go, and who hears of it."""
 
-    `stop` is asked often. Once it is true nothing new is begun, what the engine has is answered and committed, and the
-    rest goes back to the inbox. `limit` ends the batch after so many documents.
-    """
-
-    boxes: Mapping[str, Sequence[Job]]
     engine: Engine
     inbox: Inbox
     ledger: Ledger
     pages: Pages
     drawings: Drawings
-    account: Account
     listener: Listener
-    limit: int | None = None
-    stop: Callable[[], bool] = lambda: False
-    _asked: dict[str, list[Job]] = field(default_factory=dict)  # what each document in hand is asked, by document id
-    _records: dict[str, list[Record]] = field(default_factory=dict)
-    _twins: deque[Claim] = field(default_factory=deque)
-    _drawn: dict[str, tuple[Finished, list[Record]]] = field(default_factory=dict)  # answered, while boxes are drawn
+
+
+class Batch:
+    """One drain of the inbox. `boxes` are the jobs by inbox, `account` hears of every document.
+
+    `stop` is asked often. Once it is true nothing new is begun, what the engine has is answered and committed, and the
+    rest goes back to the inbox. `limit` ends the batch after so many documents.
+    """
+
+    def __init__(
+        self,
+        context: RunContext,
+        boxes: Mapping[str, Sequence[Job]],
+        account: Account,
+        limit: int | None = None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.context, self.boxes, self.account, self.limit, self.stop = context, boxes, account, limit, stop
+        self._asked: dict[str, Sequence[Job]] = {}  # what each document in hand is asked, by document id
+        self._records: dict[str, list[Record]] = {}
+        self._twins: deque[Claim] = deque()
+        self._drawn: dict[str, tuple[Finished, list[Record]]] = {}  # answered, while boxes are drawn
 
     def drain(self) -> None:
         """Raises ModelError, once what was finished is committed and the rest is back in the inbox; and StorageError:
         the next run then finishes or repeats what was in hand."""
-        self.listener.started(sum(self.inbox.boxes.waiting(list(self.boxes)).values()))
-        told = {"run": self.inbox.run}
-        documents = self._documents(lambda: flow.out())
-        flow = Flow(documents, self._jobs, self.engine, self.pages, self.stop, told, self._answering)
+        context = self.context
+        context.listener.started(sum(context.inbox.boxes.waiting(list(self.boxes)).values()))
+        flow = Flow(context.engine, context.pages, self.stop, {"run": context.inbox.run})
         try:
-            for item in flow.records():
-                self._take(item)
+            for event in flow.run(self._assignments()):
+                match event:
+                    case Record():
+                        self._records.setdefault(event.document.id, []).append(event)
+                    case Finished():
+                        self._finish(event)
+                    case Answering():
+                        self._answering(event)
+                    case Idle():
+                        pass
+                self._settle()
         except ModelError:
-            for document in flow.unfinished():
-                self._give_back(document)
             self._end()
             raise
         self._end()
 
-    def _take(self, item: Record | Finished) -> None:
-        if isinstance(item, Record):
-            self._records.setdefault(item.document.id, []).append(item)
-        else:
-            self._finish(item)
+    def _settle(self) -> None:
+        """Commits what is drawn by now, and flushes where that keeps within its share of the time."""
         self._commit_drawn(0)
-        if self.ledger.due:
-            self.ledger.flush()
+        if self.context.ledger.due:
+            self.context.ledger.flush()
 
     def _end(self) -> None:
         while self._drawn:
             self._commit_drawn(None)
         for claim in self._twins:
             self._give_back(claim.document)
-        self.ledger.flush()
+        self.context.ledger.flush()
 
-    def _jobs(self, document: Document) -> list[Job]:
-        return self._asked[document.id]
-
-    def _answering(self, document: Document, text: str) -> None:
+    def _answering(self, event: Answering) -> None:
         """Only where a program asked, and somebody sits before it and waits."""
-        if (document.path / COMPLETE).exists():
-            self.listener.answering(document.id, text)
+        if (event.document.path / COMPLETE).exists():
+            self.context.listener.answering(event.document.id, event.text)
 
     # ---- documents in
-    def _documents(self, out: Callable[[], list[Record | Finished]]) -> Iterator[Document | None]:
-        """Claimed documents that somebody still asks about. A twin of one in hand waits until that one is answered.
-
-        What is `out` of the flow meanwhile is committed first, so that an inbox of broken files fills no memory.
-        """
+    def _assignments(self) -> Iterator[Assignment | None]:
+        """Claimed documents that somebody still asks about. A twin of one in hand waits until that one is committed."""
         claims, ended = self._claims(), False
-        while True:
-            for item in out():
-                self._take(item)
-            self._commit_drawn(0)
+        while not ended or self._twins:
             if self._twins and self._twins[0].document.id not in self._asked:
                 claim: Claim | None = self._twins.popleft()
-            elif not ended:
+            elif ended:
+                claim = None
+            else:
                 try:
                     claim = next(claims)
                 except StopIteration:
                     ended = True
                     continue
-            elif self._twins:
-                claim = None
-            else:
-                return
             if claim is None:
                 yield None
-                continue
-            document = claim.document
-            if document.id in self._asked:
-                self._twins.append(claim)
-                continue
-            jobs = (
-                self.boxes[document.inbox] if claim.error else self.ledger.missing(document, self.boxes[document.inbox])
-            )
-            if claim.error:
-                self._refuse(document, jobs, claim.error)
-            elif jobs:
-                self._asked[document.id] = list(jobs)
-                yield document
+            elif assignment := self._assigned(claim):
+                yield assignment
             else:
-                self._close(document, "duplicate", Entry.of(document, "duplicate"))
+                self._settle()  # also where thousands follow that need no engine
+
+    def _assigned(self, claim: Claim) -> Assignment | None:
+        """What the claimed document is asked; None where it is dealt with already, or waits as a twin."""
+        document, jobs = claim.document, self.boxes[claim.document.inbox]
+        if document.id in self._asked:
+            self._twins.append(claim)
+        elif claim.error:
+            self._refuse(document, jobs, claim.error)
+        elif missing := self.context.ledger.missing(document, jobs):
+            self._asked[document.id] = missing
+            return Assignment(document, missing)
+        else:
+            self._close(document, "duplicate", Entry.of(document, "duplicate"))
+        return None
 
     def _claims(self) -> Iterator[Claim | None]:
         """Scans until a scan finds nothing: what came meanwhile is taken too, and what settles soon is waited for."""
-        taken, patience = 0, time.monotonic() + PATIENCE * self.inbox.boxes.settle_s
+        taken, patience = 0, time.monotonic() + PATIENCE * self.context.inbox.boxes.settle_s
         while True:
             before = taken
-            for claim in self.inbox.claims(list(self.boxes)):
+            for claim in self.context.inbox.claims(list(self.boxes)):
                 self.account.take(claim.document.inbox, claim.document.name)
                 yield claim
                 taken += 1
                 if taken == self.limit:
                     return
             if taken == before:
-                if not self.inbox.boxes.settling or time.monotonic() > patience:
+                if not self.context.inbox.boxes.settling or time.monotonic() > patience:
                     return
                 yield None
 
@@ -189,7 +194,7 @@ class Batch:
             while len(self._drawn) >= DRAWN_AHEAD:
                 self._commit_drawn(None)
             self._drawn[document.id] = item, records
-            self.drawings.begin(document, marks)
+            self.context.drawings.begin(document, marks)
         else:
             self._commit(item, records)
 
@@ -204,7 +209,7 @@ class Batch:
 
     def _commit_drawn(self, timeout_s: float | None) -> None:
         """Commits the documents whose pictures are drawn by now; waits for one up to `timeout_s`."""
-        for drawing in self.drawings.finished(timeout_s):
+        for drawing in self.context.drawings.finished(timeout_s):
             item, records = self._drawn.pop(drawing.document.id)
             self._commit(item, [_lacking(record, drawing.faults) for record in records], drawing.pictures)
 
@@ -214,7 +219,7 @@ class Batch:
         document = item.document
         del self._asked[document.id]
         where: Where = "failed" if item.error else "done"
-        records = self.ledger.write(records, drawn)
+        records = self.context.ledger.write(records, drawn)
         look = item.error is not None or any(record.status != "ok" for record in records)
         entry = Entry.of(
             document,
@@ -233,22 +238,22 @@ class Batch:
 
     def _refuse(self, document: Document, jobs: Sequence[Job], error: DocumentError) -> None:
         """What was claimed but cannot even be opened: a failed record for each job, so that the tables tell of it."""
-        told = {**self.engine.provenance(), "run": self.inbox.run}
+        told = {**self.context.engine.provenance(), "run": self.context.inbox.run}
         records = [extract.fail(job, document, error.code, error.detail, told) for job in jobs]
-        self.ledger.write(records)
+        self.context.ledger.write(records)
         entry = Entry.of(document, "failed", records, error=(error.code, error.detail))
         self._close(document, "failed", entry, error)
 
     def _give_back(self, document: Document) -> None:
-        place = self.inbox.give_back(document)
-        self.account.add(Entry.of(document, "given back", moved_to=place.relative_to(self.inbox.root)))
+        place = self.context.inbox.give_back(document)
+        self.account.add(Entry.of(document, "given back", moved_to=place.relative_to(self.context.inbox.root)))
 
     def _close(self, document: Document, where: Where, entry: Entry, error: DocumentError | None = None) -> None:
         def moved(place: Path) -> None:
-            self.account.add(replace(entry, moved_to=str(place.relative_to(self.inbox.root))))
+            self.account.add(replace(entry, moved_to=str(place.relative_to(self.context.inbox.root))))
 
-        self.listener.finished(entry)
-        self.ledger.close(document, where, moved, error)
+        self.context.listener.finished(entry)
+        self.context.ledger.close(document, where, moved, error)
 
     def _picture(self, cover: Page | None) -> bytes | None:
         if cover is None or cover.image is None or not self.account.wants_thumbnails:
