@@ -128,7 +128,8 @@ class Flow:
             yield from self._out()
         yield from self._out()
         if self._in_hand:
-            raise ModelError(f"The engine {self._engine.name} ended without an answer to {self._in_hand} requests.")
+            lost = f"{self._in_hand} request{'s' * (self._in_hand > 1)}"
+            raise ModelError(f"The engine {self._engine.name} ended without an answer to {lost}.")
 
     def _requests(self, first: Request) -> Iterator[Request | None]:
         """What the engine pulls. An engine that has nothing in hand could pull for ever and never let an event out: so
