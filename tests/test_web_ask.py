@@ -337,3 +337,32 @@ def test_boxes_stand_on_the_page_that_they_are_of(
     assert first.size == ((756, 756) if low else (2000, 2000))  # 720 points at 200 dots an inch
     assert second.size == (300, 200)
     assert [box["x"] for box in (*first.boxes, *second.boxes)] == [1, last]
+
+
+def test_an_upload_is_named_by_its_content_and_only_pictures_are_taken(
+    desk: Desk, square: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("streamlit", reason="needs the page's packages: pip install -e '.[web]'")
+    from pipeline import sets
+    from pipeline.formats import FORMATS, picture_suffixes
+    from web import uploads
+    from web.place import Place
+
+    place = Place(Settings(root=desk.root, jobs=tmp_path / "jobs"))
+    monkeypatch.setattr(uploads, "here", lambda: place)
+    history = History(desk.root)
+    name = history.begin("ann", "Where?")
+    try:
+        uploads.attach(history, name, "says.pdf", square.read_bytes())
+        kind = next(kind for kind in FORMATS.all().values() if square.suffix in kind.suffixes)
+        (kept,) = history.pictures(name)
+        assert (kept.file, kept.name, kept.format) == (f"1{kind.suffixes[0]}", "says.pdf", kind.title)
+        monkeypatch.setattr(kind, "question_picture", False)
+        with pytest.raises(DocumentError, match=f"says.pdf: a question cannot be about a {kind.title} file") as caught:
+            uploads.attach(history, name, "says.pdf", square.read_bytes())
+    finally:
+        place.scans.close()
+    assert caught.value.code == "unsupported"
+    assert len(list(history.folder(name).glob("*"))) == 1 + len(list(history.folder(name).glob("*.json")))
+    assert square.suffix not in picture_suffixes()
+    assert sets.named_picture(f"{square.name}.txt") == ""
