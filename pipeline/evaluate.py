@@ -46,7 +46,7 @@ def evaluate(
         match event:
             case Record():
                 records[event.document.id, event.page] = event
-            case Finished():
+            case Finished(returned=False):
                 if event.cover is not None and event.cover.image is not None:
                     picture = thumbnail(event.cover.image)
                     pictures.update({labels[number].name: picture for number in by_id[event.document.id]})
