@@ -107,7 +107,7 @@ def judge(expected: Expected, value: Any, path: str, tolerance: Decimal = Decima
     elif kind == "box":
         near = max(shared(option, value) for option in expected.options)
         verdict = "exact" if near >= SAME_BOX else "close" if near >= CLOSE_BOX else "wrong"
-    elif kind == "text" or expected.field.LONG:
+    elif kind == "text" or expected.field.long_text:
         near = max(likeness(str(option), str(value)) for option in expected.options)
         verdict = "exact" if near == 1 else "close" if near >= CLOSE else "wrong"
     else:
@@ -217,7 +217,7 @@ def _expect_leaf(field: Field, printed: Any, norm: Any, path: str) -> Expected |
     typed = [norm] if many or not isinstance(norm, list) else norm
     words, typed = [[each for each in told if not _nothing(each)] for told in (words, typed)]
     label = " or ".join(dict.fromkeys(map(shown, words or typed)))
-    if field.type == "text" or field.LONG:
+    if field.type == "text" or field.long_text:
         return Expected(path, field, tuple(map(shown, words + typed)), label)
     if not words and not typed:
         return Expected(path, field, (), "")

@@ -102,7 +102,7 @@ def check(draft: Draft, changes: Mapping[str, Any], rows: Rows | None = None) ->
         else:
             for tree in (data, raw):
                 put(tree, path, value)
-                if beside := known[path].BESIDE:
+                if beside := known[path].companion_suffix:
                     put(tree, path + beside, _print(draft, path, path + beside, value, answer))
     touched = {path for path in changes if path not in problems}
     issues = [replace(issue, path=new) for issue in record.issues if (new := moved.path(issue.path)) is not None]

@@ -229,9 +229,11 @@ class _Merged:
         for name, each in fields.items():
             given = [(window, values[name]) for window, values in parts if name in values]
             data[name] = self._field(prefix + name, each, given)
-            if each.BESIDE:  # what is printed for the value that was chosen
-                prints = [(values[name], values[name + each.BESIDE]) for _, values in parts if name in values]
-                data[name + each.BESIDE] = next((said for value, said in prints if value == data[name] and said), None)
+            if each.companion_suffix:  # what is printed for the value that was chosen
+                prints = [(values[name], values[name + each.companion_suffix]) for _, values in parts if name in values]
+                data[name + each.companion_suffix] = next(
+                    (said for value, said in prints if value == data[name] and said), None
+                )
         return data
 
     def _field(self, path: str, field: Field, parts: _Parts) -> Any:
@@ -240,7 +242,7 @@ class _Merged:
         if inner := getattr(field, "fields", None):
             self._told(path, parts)
             return self._object(f"{path}.", inner, parts)
-        if getattr(field, "JOINED", False):
+        if getattr(field, "joins_windows", False):
             return self._joined(path, parts)
         return self._single(path, parts)
 

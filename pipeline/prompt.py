@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.fields import Field, LongField, inner_words, leaves, lone_text, object_schema
+from pipeline.fields import Field, LongField, leaves, lone_text, object_schema, prompt_lines
 from pipeline.job import Job
 from pipeline.places import has_boxes
 from pipeline.types import Document, Issue, Page, Request
@@ -72,10 +72,10 @@ def question(job: Job, pages: Sequence[Page], window: int = 0, windows: int = 1,
     if asked is not None:
         parts.append(f"The question:\n{asked}")
     if text:
-        parts.append(text.said_alone() + " Where there is nothing of the kind, answer null.")
+        parts.append(text.free_text_prompt() + " Where there is nothing of the kind, answer null.")
         return "\n\n".join(parts)
     boxed = has_boxes(job.fields)
-    parts.append("Give these values:\n" + "\n".join(inner_words(job.fields)))
+    parts.append("Give these values:\n" + "\n".join(prompt_lines(job.fields)))
     parts.append("\n".join(_how(job.fields)))
     if boxed and (sizes := _sizes(pages)):
         parts.append(sizes)

@@ -21,9 +21,9 @@ from pipeline.fields.group import (
     coerce_object,
     column_names,
     column_types,
-    inner_words,
     is_empty,
     object_schema,
+    prompt_lines,
 )
 from pipeline.fields.list import ListField
 from pipeline.fields.long import LongField, MarkdownField, ProseField
@@ -115,11 +115,11 @@ __all__ = [
     "column",
     "column_names",
     "column_types",
-    "inner_words",
     "is_empty",
     "leaf_values",
     "leaves",
     "lone_text",
     "object_schema",
+    "prompt_lines",
     "shown",
 ]

@@ -25,8 +25,8 @@ class BoxField(Field):
     brings them to source pixels.
     """
 
-    NOUN: ClassVar[str] = "a box"
-    ANSWERED_AS: ClassVar[str] = "bbox_2d"  # Qwen2.5-VL's own key, also where it stands beside the other values
+    type_name: ClassVar[str] = "a box"
+    model_key: ClassVar[str] = "bbox_2d"  # Qwen2.5-VL's own key, also where it stands beside the other values
 
     type: Literal["box"] = "box"
 
@@ -34,13 +34,13 @@ class BoxField(Field):
     def readable(self) -> bool:
         return False
 
-    def noun(self) -> str:
+    def value_description(self) -> str:
         return (
             'the box around it, as {"bbox_2d": [x1, y1, x2, y2], "page": number}: left, top, right and bottom in '
             "pixels of the picture"
         )
 
-    def _schema(self) -> dict[str, Any]:
+    def answer_schema(self) -> dict[str, Any]:
         side = {"type": "integer", "minimum": 0, "maximum": FARTHEST_PX}
         return {
             "type": ["object", "null"],
@@ -52,15 +52,15 @@ class BoxField(Field):
             "additionalProperties": False,
         }
 
-    def _typed(self, answer: Any) -> Coerced:
+    def parse(self, answer: Any) -> Coerced:
         page = None
         given = answer
         for _ in range(4):  # {"bbox_2d": [[1, 2, 3, 4]]}
             if isinstance(given, Mapping) and "page" in given:
                 number = _number(given["page"])
                 page = int(number) if number is not None and number == int(number) and number >= 1 else page
-            if isinstance(given, Mapping) and self.ANSWERED_AS in given:
-                given = given[self.ANSWERED_AS]
+            if isinstance(given, Mapping) and self.model_key in given:
+                given = given[self.model_key]
             elif isinstance(given, list) and len(given) == 1:
                 given = given[0]
             else:

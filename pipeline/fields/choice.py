@@ -22,8 +22,8 @@ class ChoiceField(Field):
     With `many: true` the value is a list (perhaps empty) in the order of the options.
     """
 
-    NOUN: ClassVar[str] = "one of the options"
-    LONGEST: ClassVar[int] = 20_000  # many options may be named
+    type_name: ClassVar[str] = "one of the options"
+    max_chars: ClassVar[int] = 20_000  # many options may be named
 
     type: Literal["choice"] = "choice"
     options: dict[Text, tuple[Text, ...]] = Key(min_length=1, max_length=500)
@@ -51,13 +51,13 @@ class ChoiceField(Field):
                     )
         return self
 
-    def noun(self) -> str:
+    def value_description(self) -> str:
         listed = ", ".join(
             option + (f" (for {' or '.join(words)})" if words else "") for option, words in self.options.items()
         )
         return f"{'those that hold of' if self.many else 'one of'}: {listed}"
 
-    def _schema(self) -> dict[str, Any]:
+    def answer_schema(self) -> dict[str, Any]:
         if self.many:
             each = {"type": "string", "enum": list(self.options)}
             return {"type": "array", "items": each, "maxItems": len(self.options)}
@@ -71,7 +71,7 @@ class ChoiceField(Field):
             return Coerced([option] if self.many else option)  # before "none" is taken for null: it may be an option
         return super().coerce(answer)
 
-    def _typed(self, answer: Any) -> Coerced:
+    def parse(self, answer: Any) -> Coerced:
         if self.many:
             words = answer if isinstance(answer, list) else self._several(answer) if isinstance(answer, str) else None
             return self.wrong(answer) if words is None else self._all(words)

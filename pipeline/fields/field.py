@@ -72,10 +72,10 @@ def region_words(region: Region) -> str:
 class Field(Closed):
     """One thing to read off a page. Subclasses give a type; each lives in a file of its own."""
 
-    NOUN: ClassVar[str] = "value"  # what the prompt and the messages call it
-    LONGEST: ClassVar[int] = 300  # characters; nothing longer is read, so that no answer can cost more than a moment
-    LONG: ClassVar[bool] = False  # a text of many lines: asked in free text where it is the only field
-    BESIDE: ClassVar[str] = ""  # the suffix of a second column, which keeps how the value is printed
+    type_name: ClassVar[str] = "value"  # what the prompt and the messages call it
+    max_chars: ClassVar[int] = 300  # characters; nothing longer is read, so that no answer can cost more than a moment
+    long_text: ClassVar[bool] = False  # a text of many lines: asked in free text where it is the only field
+    companion_suffix: ClassVar[str] = ""  # the suffix of a second column, which keeps how the value is printed
 
     type: str
     required: bool = False
@@ -88,43 +88,40 @@ class Field(Closed):
         """Whether it is printed, so that an engine can answer it that only reads and does not look."""
         return True
 
-    def words(self) -> str:
+    def prompt_text(self) -> str:
         """What the prompt says about the field, without its name. Nested fields follow on indented lines."""
-        said = [self.noun()]
+        said = [self.value_description()]
         if self.labels:
             said.append("printed near " + " or ".join(f'"{label}"' for label in self.labels))
         if self.hint:
             said.append(self.hint.strip())
         if self.region:
             said.append(region_words(self.region))
-        return "; ".join(said) + "".join(f"\n  {line}" for line in self._inner_words())
+        return "; ".join(said) + "".join(f"\n  {line}" for line in self._inner_lines())
 
-    def noun(self) -> str:
-        return self.NOUN
+    def value_description(self) -> str:
+        return self.type_name
 
-    def _inner_words(self) -> list[str]:
+    def _inner_lines(self) -> list[str]:
         return []
 
-    def schema(self) -> dict[str, Any]:  # type: ignore[override]  # pydantic's own has been deprecated since 2.0
+    def answer_schema(self) -> dict[str, Any]:
         """The JSON schema of the answer; null is always allowed where a single value stands."""
-        return self._schema()
-
-    def _schema(self) -> dict[str, Any]:
         return {"type": ["string", "null"], "maxLength": PRINTED_LIMIT}
 
     def coerce(self, answer: Any) -> Coerced:
         """The typed value of an answer. Never raises; what does not read in one way is None with a Problem."""
         if answer is None or (isinstance(answer, str) and answer.strip().casefold() in NOTHING):
             return self.nothing()
-        if isinstance(answer, str) and len(answer) > self.LONGEST:
+        if isinstance(answer, str) and len(answer) > self.max_chars:
             return Coerced(self.nothing().value, self.wrong(answer).problems)
-        return self._typed(answer)
+        return self.parse(answer)
 
     def nothing(self) -> Coerced:
         """What stands in the data where the answer is null."""
         return Coerced(None)
 
-    def _typed(self, answer: Any) -> Coerced:
+    def parse(self, answer: Any) -> Coerced:
         raise TypeError(f"{type(self).__name__} does not say how to read an answer")
 
     def missing(self, value: Any) -> Iterator[str]:
@@ -151,7 +148,7 @@ class Field(Closed):
     # --- what the subclasses say when an answer does not fit
 
     def wrong(self, answer: Any, more: str = "") -> Coerced:
-        return Coerced(None, (Problem("wrong_type", f"{shown(answer)} does not read as {self.NOUN}{more}"),))
+        return Coerced(None, (Problem("wrong_type", f"{shown(answer)} does not read as {self.type_name}{more}"),))
 
     def refused(self, answer: Any, why: str) -> Coerced:
         return Coerced(None, (Problem("not_allowed", f"{shown(answer)} {why}"),))

@@ -12,10 +12,10 @@ from pipeline.fields.group import (
     answer_keys,
     coerce_object,
     column_names,
-    inner_words,
     is_empty,
     missing_inside,
     object_schema,
+    prompt_lines,
     struct,
 )
 
@@ -30,7 +30,7 @@ _NO_ENTRY = NOTHING | {"没有", "keine", "aucun", "aucune", "ninguno", "nessuno
 class ListField(Field):
     """`fields` gives rows with columns, `item` a plain list. `max_items` bounds one answer (one window of pages)."""
 
-    NOUN: ClassVar[str] = "a list"
+    type_name: ClassVar[str] = "a list"
 
     type: Literal["list"] = "list"
     fields: dict[str, "AnyField"] = Key(default_factory=dict)
@@ -50,7 +50,7 @@ class ListField(Field):
             raise ValueError("a list has either fields (rows with columns) or item (plain values)")
         if self.item is not None and self.item.type in ("list", "group"):
             raise ValueError(f"item is one single value, not a {self.item.type}; give the list fields instead")
-        if self.item is not None and self.item.BESIDE:
+        if self.item is not None and self.item.companion_suffix:
             rows = f"fields: {{value: {{type: {self.item.type}, …}}}}"
             raise ValueError(f"a plain list has no place for how a {self.item.type} is printed; give it {rows}")
         if inner := [name for name, field in self.fields.items() if holds_list(field)]:
@@ -62,23 +62,27 @@ class ListField(Field):
         """The keys that a row may have in an answer; none for a plain list."""
         return answer_keys(self.fields)
 
-    def noun(self) -> str:
+    def value_description(self) -> str:
         return "a list" if self.item else "a list of rows; each row is an object with these keys"
 
-    def words(self) -> str:
-        return super().words() if self.item is None else f"{super().words()}; each of them is {self.item.words()}"
+    def prompt_text(self) -> str:
+        return (
+            super().prompt_text()
+            if self.item is None
+            else f"{super().prompt_text()}; each of them is {self.item.prompt_text()}"
+        )
 
-    def _inner_words(self) -> list[str]:
-        return inner_words(self.fields)
+    def _inner_lines(self) -> list[str]:
+        return prompt_lines(self.fields)
 
-    def _schema(self) -> dict[str, Any]:
-        each = self.item.schema() if self.item else object_schema(self.fields)
+    def answer_schema(self) -> dict[str, Any]:
+        each = self.item.answer_schema() if self.item else object_schema(self.fields)
         return {"type": "array", "items": each, "maxItems": self.max_items}
 
     def nothing(self) -> Coerced:
         return Coerced([])
 
-    def _typed(self, answer: Any) -> Coerced:
+    def parse(self, answer: Any) -> Coerced:
         if not isinstance(answer, list):
             return Coerced([], self.wrong(answer).problems)
         rows: list[Any] = []

@@ -26,21 +26,21 @@ class LongField(Field):
     A job whose only field is long is asked in free text, and the answer is taken as it is.
     """
 
-    LONG: ClassVar[bool] = True
-    JOINED: ClassVar[bool] = True  # the texts of several windows are one text, in the order of the pages
+    long_text: ClassVar[bool] = True
+    joins_windows: ClassVar[bool] = True  # the texts of several windows are one text, in the order of the pages
 
     max_length: int = Key(default=20_000, ge=1, le=MOST_CHARACTERS)
 
     @property
-    def ending(self) -> str:
+    def file_suffix(self) -> str:
         """The suffix of the file that the text is written to as well; "" where it is not."""
         return ""
 
-    def said_alone(self) -> str:
+    def free_text_prompt(self) -> str:
         """What the prompt says where this is the only field, and the answer is nothing but its text."""
-        return f"Answer with {self.words()}. Write nothing else."
+        return f"Answer with {self.prompt_text()}. Write nothing else."
 
-    def _schema(self) -> dict[str, Any]:
+    def answer_schema(self) -> dict[str, Any]:
         return {"type": ["string", "null"], "maxLength": self.max_length}
 
     def coerce(self, answer: Any) -> Coerced:
@@ -74,7 +74,7 @@ class LongField(Field):
 class ProseField(LongField):
     """What the engine writes in its own sentences; with `verbatim`, the text of the page as it stands."""
 
-    NOUN: ClassVar[str] = "prose"
+    type_name: ClassVar[str] = "prose"
 
     type: Literal["prose"] = "prose"
     verbatim: bool = False
@@ -83,7 +83,7 @@ class ProseField(LongField):
     def readable(self) -> bool:
         return self.verbatim
 
-    def noun(self) -> str:
+    def value_description(self) -> str:
         return "the text of the page as it stands, line by line" if self.verbatim else "plain text"
 
     def example(self) -> str:
@@ -93,17 +93,17 @@ class ProseField(LongField):
 class MarkdownField(LongField):
     """Markdown; `columns` are the headings that a table in it must have. `tables_only` leaves out all other text."""
 
-    NOUN: ClassVar[str] = "Markdown"
+    type_name: ClassVar[str] = "Markdown"
 
     type: Literal["markdown"] = "markdown"
     columns: tuple[Text, ...] = ()
     tables_only: bool = False
 
     @property
-    def ending(self) -> str:
+    def file_suffix(self) -> str:
         return ".md"
 
-    def noun(self) -> str:
+    def value_description(self) -> str:
         what = "the tables of the page, as Markdown" if self.tables_only else "Markdown"
         return what + (f" with one table that has the columns {', '.join(self.columns)}" if self.columns else "")
 

@@ -23,8 +23,8 @@ class MeasureField(Numeric):
     The number is one column, for sums and rules; what is printed is a second one beside it: `pressure_printed`.
     """
 
-    NOUN: ClassVar[str] = "a measure"
-    BESIDE: ClassVar[str] = "_printed"
+    type_name: ClassVar[str] = "a measure"
+    companion_suffix: ClassVar[str] = "_printed"
 
     type: Literal["measure"] = "measure"
     unit: Text
@@ -38,7 +38,7 @@ class MeasureField(Numeric):
             )
         return unit
 
-    def noun(self) -> str:
+    def value_description(self) -> str:
         return f"a number with its unit as printed, beside it or in its heading (in {self.unit} if none is printed)"
 
     def _number(self, answer: Any) -> Decimal | Coerced:
@@ -49,7 +49,7 @@ class MeasureField(Numeric):
             return self.wrong(answer)
         value = super()._number(parts[1])
         if isinstance(value, Coerced):
-            return self.wrong(answer, value.problems[0].message.partition(self.NOUN)[2])
+            return self.wrong(answer, value.problems[0].message.partition(self.type_name)[2])
         printed = parts[2]
         if not printed:
             return value
@@ -60,7 +60,7 @@ class MeasureField(Numeric):
             return self.wrong(answer, f": {printed} cannot be brought to {self.unit}")
         return converted
 
-    def _kept(self, value: Decimal, answer: Any) -> Coerced:
+    def store_value(self, value: Decimal, answer: Any) -> Coerced:
         return Coerced(float(value))
 
     def arrow(self) -> "pa.DataType":

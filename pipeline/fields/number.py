@@ -35,7 +35,7 @@ class Numeric(Field):
         """How many decimals the value may have; None where any number is right."""
         return None
 
-    def _typed(self, answer: Any) -> Coerced:
+    def parse(self, answer: Any) -> Coerced:
         value = self._number(answer)
         if isinstance(value, Coerced):
             return value
@@ -46,7 +46,7 @@ class Numeric(Field):
             return self.refused(answer, f"is less than {self.minimum} (minimum)")
         if self.maximum is not None and value > self.maximum:
             return self.refused(answer, f"is more than {self.maximum} (maximum)")
-        return self._kept(value, answer)
+        return self.store_value(value, answer)
 
     def _number(self, answer: Any) -> Decimal | Coerced:
         """The finite number that the answer says, in one way only and small enough to reckon with; or what is wrong."""
@@ -84,7 +84,7 @@ class Numeric(Field):
         text += "0" if len(text.partition(".")[2]) == 3 else ""
         return text.replace(".", self.decimal or ".")
 
-    def _kept(self, value: Decimal, answer: Any) -> Coerced:
+    def store_value(self, value: Decimal, answer: Any) -> Coerced:
         raise TypeError(f"{type(self).__name__} does not say what it keeps")
 
 
@@ -95,17 +95,17 @@ def _rounded(value: Decimal, places: int) -> Decimal:
 
 
 class IntegerField(Numeric):
-    NOUN: ClassVar[str] = "a whole number"
+    type_name: ClassVar[str] = "a whole number"
 
     type: Literal["integer"] = "integer"
 
     def places(self) -> int:
         return 0
 
-    def _schema(self) -> dict[str, Any]:
+    def answer_schema(self) -> dict[str, Any]:
         return {"type": ["integer", "null"], "minimum": -(10**15), "maximum": 10**15}
 
-    def _kept(self, value: Decimal, answer: Any) -> Coerced:
+    def store_value(self, value: Decimal, answer: Any) -> Coerced:
         if abs(value) >= 2**63:
             return self.refused(answer, "is too large for a whole number")
         return Coerced(int(value))
@@ -120,7 +120,7 @@ class IntegerField(Numeric):
 
 
 class NumberField(Numeric):
-    NOUN: ClassVar[str] = "a number"
+    type_name: ClassVar[str] = "a number"
 
     type: Literal["number"] = "number"
     decimals: int | None = Key(default=None, ge=0, le=12)
@@ -128,10 +128,10 @@ class NumberField(Numeric):
     def places(self) -> int | None:
         return self.decimals
 
-    def noun(self) -> str:
+    def value_description(self) -> str:
         return "a number, as printed"
 
-    def _kept(self, value: Decimal, answer: Any) -> Coerced:
+    def store_value(self, value: Decimal, answer: Any) -> Coerced:
         return Coerced(float(value))
 
     def arrow(self) -> "pa.DataType":
@@ -144,7 +144,7 @@ class NumberField(Numeric):
 
 
 class MoneyField(Numeric):
-    NOUN: ClassVar[str] = "an amount of money"
+    type_name: ClassVar[str] = "an amount of money"
 
     type: Literal["money"] = "money"
     decimals: int = Key(default=2, ge=0, le=6)
@@ -152,10 +152,10 @@ class MoneyField(Numeric):
     def places(self) -> int:
         return self.decimals
 
-    def noun(self) -> str:
+    def value_description(self) -> str:
         return "an amount of money, as printed"
 
-    def _kept(self, value: Decimal, answer: Any) -> Coerced:
+    def store_value(self, value: Decimal, answer: Any) -> Coerced:
         if abs(value) >= Decimal(10) ** (MONEY_DIGITS - self.decimals):
             return self.refused(answer, "is too large for an amount")
         return Coerced(_rounded(value, self.decimals) + Decimal(0))  # + 0 turns -0.00 into 0.00

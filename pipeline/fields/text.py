@@ -22,7 +22,7 @@ _UNPRINTED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u200b\u2060\ufeff\ud800-\udfff
 class TextField(Field):
     """Words as printed: single blanks, line breaks kept. `pattern` is a regular expression for the whole value."""
 
-    NOUN: ClassVar[str] = "text"
+    type_name: ClassVar[str] = "text"
 
     type: Literal["text"] = "text"
     kind: Kind = ""
@@ -35,11 +35,11 @@ class TextField(Field):
         forms.check(pattern or "")
         return pattern
 
-    def noun(self) -> str:
+    def value_description(self) -> str:
         said = f"text ({self.kind})" if self.kind else "text"
         return f"{said} of the form {self.pattern}" if self.pattern else said
 
-    def _schema(self) -> dict[str, Any]:
+    def answer_schema(self) -> dict[str, Any]:
         found: dict[str, Any] = {"type": ["string", "null"], "maxLength": self.max_length}
         if self.pattern and not _BEYOND_GRAMMAR.search(self.pattern):
             found["pattern"] = f"^(?:{self.pattern})$"
@@ -47,10 +47,10 @@ class TextField(Field):
 
     def coerce(self, answer: Any) -> Coerced:
         if isinstance(answer, str) and answer.strip().casefold() not in ("", "null"):
-            return self._typed(answer)  # "None" and "-" can be what is printed
+            return self.parse(answer)  # "None" and "-" can be what is printed
         return super().coerce(answer)
 
-    def _typed(self, answer: Any) -> Coerced:
+    def parse(self, answer: Any) -> Coerced:
         if isinstance(answer, bool | dict | list):
             return self.wrong(answer)
         text = tidy(str(answer))

@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 
 class TimeField(Field):
-    NOUN: ClassVar[str] = "a time of day"
+    type_name: ClassVar[str] = "a time of day"
 
     type: Literal["time"] = "time"
 
-    def noun(self) -> str:
+    def value_description(self) -> str:
         return "a time of day, as printed or as HH:MM"
 
-    def _typed(self, answer: Any) -> Coerced:
+    def parse(self, answer: Any) -> Coerced:
         value = answer if isinstance(answer, time) else times.read(answer) if isinstance(answer, str) else None
         return self.wrong(answer) if value is None else Coerced(value.replace(microsecond=0, tzinfo=None))
 
