@@ -31,7 +31,7 @@ from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from web.export import _safe, csv
-from web.form import form, printed
+from web.form import form
 from web.gate import Gate, Rules, person_of
 from web.nights import checked, together
 from web.overview import Filter, chosen, overview
@@ -221,7 +221,7 @@ def test_what_the_form_shows_is_read_back_as_the_same_value(total: Decimal, day:
     ).fields
     values = {"comma": total, "point": total, "day": day, "paid": paid, "kinds": ["a", "b c"]}
     for name, value in values.items():
-        assert fields[name].coerce(printed(fields[name], value)) == (value, ())
+        assert fields[name].coerce(fields[name].print_value(value)) == (value, ())
 
 
 def test_names_and_values_of_documents_are_only_text_in_the_form(tmp_path: Path) -> None:

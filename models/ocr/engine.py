@@ -12,6 +12,7 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
+from models.ocr.families import family, unfit
 from models.ocr.reading import Line, read, reader
 from models.ocr.ruling import Mesh, meshes
 from pipeline.disk import sha256_of
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from models.ocr.answer import Answer
     from pipeline.job import Job
 
-SHOWS_TABLES = frozenset({"markdown", "list"})  # a list may be the rows of any table
 PAGES_PER_WORKER = 8  # in flight, so that windows of many pages do not fill the memory
 
 
@@ -131,7 +131,7 @@ class Ocr:
     def _begin(self, requests: list[Request]) -> None:
         question = _Question(requests, time.monotonic())
         self._pages += len(question.pages)
-        tables = any(leaf.type in SHOWS_TABLES for request in requests for _, leaf in leaves(request.job.fields))
+        tables = any(family(leaf.finder).tables for request in requests for _, leaf in leaves(request.job.fields))
         for page in question.pages:
             lines: list[Line] | None = None if page.fault is None else []
             question.works.append(Work(page.number, page.width, page.height, lines, page, tables))
@@ -196,13 +196,15 @@ class Ocr:
 
 
 def refusal(job: "Job") -> str | None:
-    """Why not, when a field asks for what only a model that looks at the picture can tell.
+    """Why not, when a field asks for what only a model that looks at the picture can tell, or for an unknown finder.
 
     In a job of questions, prose is answered with the text that the pictures hold, and the record says so.
     """
-    for _, leaf in leaves(job.fields):
-        if not leaf.readable and not (job.questions and leaf.type == "prose"):
+    for path, leaf in leaves(job.fields):
+        if not leaf.readable and not (job.questions and leaf.answers_question):
             return "only the GPU engine, which looks at pictures, can answer"
+        if reason := unfit(path, leaf):
+            return reason
     return None
 
 

@@ -15,6 +15,7 @@ from models.ocr.cells import SURE, Cell, Piece
 from models.ocr.columns import Column, Header, Heading, columns, header, index, kind_of
 from models.ocr.labels import Index, concepts
 from models.ocr.layout import Sheet, Span, around
+from pipeline.fields import leaves
 from pipeline.values import numbers
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def rows(
     """
     if field.item is not None:
         return series.items(sheets, name, field) or _one_column(sheets, name, field, stops)
-    asked = columns({path.lstrip("."): leaf for path, leaf in field.leaves()})
+    asked = columns(dict(leaves(field.children)))
     return _read(sheets, asked, stops)[: field.max_items]
 
 
@@ -204,7 +205,7 @@ def _body(page: int, sheet: Sheet, top: Header, stops: Index, strict: bool) -> t
 def _append(row: Row, lines: Sequence[Sequence[Piece]], main: Column, page: int) -> None:
     """More lines of a description that has begun."""
     before = row.get(main.path)
-    if not main.path or before is None or main.type != "text":
+    if not main.path or before is None or main.cell != "text":
         return
     more = cells.cell([part for line in lines for part in line], main, page)
     if more is None or more.evidence.box is None or before.evidence.box is None:
@@ -251,7 +252,7 @@ def _column(piece: Piece, headings: Sequence[Heading], height: float) -> int:
         apart = min(ends_apart) / height
         if min(piece.x1, heading.x1) > max(piece.x0, heading.x0):
             apart = min(apart, 1.0) * 0.5
-        if not heading.column.numeric and heading.column.type != "date":
+        if not heading.column.numeric and heading.column.cell != "date":
             # a text column reaches to the next heading
             right = headings[i + 1].x0 if i + 1 < len(headings) else float("inf")
             if heading.x0 - height <= piece.x0 and piece.x1 <= right + 0.5 * height:

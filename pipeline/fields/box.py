@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pipeline.fields.field import Coerced, Field, Problem, shown
+from pipeline.fields.field import Coerced, Field, Problem, RuleType, Widget, shown
+from pipeline.fields.likeness import CLOSE_BOX, SAME_BOX, overlap
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,11 +29,19 @@ class BoxField(Field):
     type_name: ClassVar[str] = "a box"
     model_key: ClassVar[str] = "bbox_2d"  # Qwen2.5-VL's own key, also where it stands beside the other values
 
+    is_box: ClassVar[bool] = True
+    exact_from: ClassVar[float] = SAME_BOX
+    close_from: ClassVar[float] = CLOSE_BOX
+    rule_type: ClassVar[RuleType | None] = None
+    locator: ClassVar[None] = None
+    finder: ClassVar[str | None] = None
+    widget: ClassVar[Widget] = Widget("box")
+
     type: Literal["box"] = "box"
 
     @property
-    def readable(self) -> bool:
-        return False
+    def list_valued(self) -> bool:
+        return True
 
     def value_description(self) -> str:
         return (
@@ -51,6 +60,9 @@ class BoxField(Field):
             "required": ["bbox_2d", "page"],
             "additionalProperties": False,
         }
+
+    def answer_tokens(self) -> int:
+        return 40
 
     def parse(self, answer: Any) -> Coerced:
         page = None
@@ -82,6 +94,16 @@ class BoxField(Field):
 
         sides = [(side, pa.float64()) for side in ("x", "y", "width", "height")]
         return pa.struct([("page", pa.int32()), *sides])
+
+    def print_value(self, value: Any) -> str:
+        """review.js writes a box that was just drawn in the same way."""
+        if not isinstance(value, Mapping):
+            return super().print_value(value)
+        x, y, width, height = (round(value[side]) for side in ("x", "y", "width", "height"))
+        return f"page {value['page']}: {x}, {y}, {width} × {height}"
+
+    def similarity(self, expected: Any, value: Any, tolerance: Decimal) -> float:
+        return overlap(expected, value)
 
     def example(self) -> dict[str, Any]:
         return {"bbox_2d": [120, 80, 310, 140], "page": 1}

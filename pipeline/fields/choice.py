@@ -2,12 +2,13 @@
 
 import re
 import unicodedata
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field as Key
 from pydantic import field_validator, model_validator
 
-from pipeline.fields.field import Coerced, Field, Problem, Text
+from pipeline.fields.field import Coerced, Field, PrintSearch, Problem, RuleType, Text, Widget
 from pipeline.fields.ticks import ticked
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ class ChoiceField(Field):
 
     type_name: ClassVar[str] = "one of the options"
     max_chars: ClassVar[int] = 20_000  # many options may be named
+    locator: ClassVar[PrintSearch] = PrintSearch(verbatim=False)
+    finder: ClassVar[str] = "choice"
 
     type: Literal["choice"] = "choice"
     options: dict[Text, tuple[Text, ...]] = Key(min_length=1, max_length=500)
@@ -51,6 +54,18 @@ class ChoiceField(Field):
                     )
         return self
 
+    @property
+    def list_valued(self) -> bool:
+        return self.many
+
+    @property
+    def rule_type(self) -> RuleType:
+        return RuleType("texts" if self.many else "text", options=tuple(self.options))
+
+    @property
+    def widget(self) -> Widget:
+        return Widget("line") if self.many else Widget("choice", options=tuple(self.options))
+
     def value_description(self) -> str:
         listed = ", ".join(
             option + (f" (for {' or '.join(words)})" if words else "") for option, words in self.options.items()
@@ -62,6 +77,9 @@ class ChoiceField(Field):
             each = {"type": "string", "enum": list(self.options)}
             return {"type": "array", "items": each, "maxItems": len(self.options)}
         return {"enum": [*self.options, None]}
+
+    def answer_tokens(self) -> int:
+        return 16 * (len(self.options) if self.many else 1)
 
     def nothing(self) -> Coerced:
         return Coerced([] if self.many else None)
@@ -113,8 +131,10 @@ class ChoiceField(Field):
             None,
         )
 
-    def missing(self, value: Any) -> Any:
-        return super().missing(value or None)
+    def similarity(self, expected: Any, value: Any, tolerance: Decimal) -> float:
+        if isinstance(expected, list) and isinstance(value, list):
+            return float(sorted(map(str, expected)) == sorted(map(str, value)))
+        return super().similarity(expected, value, tolerance)
 
     def arrow(self) -> "pa.DataType":
         import pyarrow as pa

@@ -35,13 +35,10 @@ class CodeField(LongField):
 
     type_name: ClassVar[str] = "code"
     joins_windows: ClassVar[bool] = False
+    finder: ClassVar[str | None] = None
 
     type: Literal["code"] = "code"
     language: Language
-
-    @property
-    def readable(self) -> bool:
-        return False
 
     @property
     def file_suffix(self) -> str:

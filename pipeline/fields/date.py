@@ -3,7 +3,7 @@
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pipeline.fields.field import Coerced, Field
+from pipeline.fields.field import Coerced, Field, LineReader, RuleType, Widget
 from pipeline.values import dates
 
 if TYPE_CHECKING:
@@ -18,8 +18,16 @@ class DateField(Field):
 
     type_name: ClassVar[str] = "a date"
 
+    rule_type: ClassVar[RuleType] = RuleType("date")
+    finder: ClassVar[str] = "date"
+    widget: ClassVar[Widget] = Widget("line")
+
     type: Literal["date"] = "date"
     order: Order = "DMY"
+
+    @property
+    def locator(self) -> LineReader:
+        return LineReader(dates.find, (self.order,))
 
     def value_description(self) -> str:
         return f"a date, as printed ({_ORDER_WORDS[self.order]}) or as YYYY-MM-DD"

@@ -7,7 +7,7 @@ from pydantic import Field as Key
 from pydantic import field_validator
 
 from pipeline.fields import names
-from pipeline.fields.field import Coerced, Field, Problem, shown
+from pipeline.fields.field import Coerced, Field, Problem, RuleType, Widget, shown
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -15,7 +15,16 @@ if TYPE_CHECKING:
     from pipeline.fields import AnyField
 
 
-class GroupField(Field):
+class Container(Field):
+    """What groups and lists share: they have no value of their own that could be found, compared or typed in."""
+
+    rule_type: ClassVar[RuleType | None] = None
+    locator: ClassVar[None] = None
+    finder: ClassVar[str | None] = None
+    widget: ClassVar[Widget] = Widget("line")
+
+
+class GroupField(Container):
     """The value is always a dict with every key; where nothing was found its values are None."""
 
     type_name: ClassVar[str] = "a group"
@@ -30,6 +39,10 @@ class GroupField(Field):
             raise ValueError(f"{name}: {fault}")
         return fields
 
+    @property
+    def children(self) -> Mapping[str, Field]:
+        return self.fields
+
     def value_description(self) -> str:
         return "an object with these keys"
 
@@ -39,6 +52,9 @@ class GroupField(Field):
     def answer_schema(self) -> dict[str, Any]:
         return object_schema(self.fields)
 
+    def answer_tokens(self) -> int:
+        return 4 + object_tokens(self.fields)
+
     def nothing(self) -> Coerced:
         return coerce_object(self.fields, {})
 
@@ -46,22 +62,6 @@ class GroupField(Field):
         if not isinstance(answer, dict):
             return Coerced(self.nothing().value, self.wrong(answer).problems)
         return coerce_object(self.fields, answer)
-
-    def missing(self, value: Any) -> Iterator[str]:
-        if self.required and is_empty(value):
-            yield ""
-        else:
-            yield from missing_inside(self.fields, value)
-
-    def leaves(self) -> Iterator[tuple[str, Field]]:
-        for name, field in self.fields.items():
-            for suffix, leaf in field.leaves():
-                yield f".{name}{suffix}", leaf
-
-    def values(self, value: Any) -> Iterator[tuple[str, Field, Any]]:
-        for name, field in self.fields.items():
-            for suffix, leaf, each in field.values((value or {}).get(name)):
-                yield f".{name}{suffix}", leaf, each
 
     def arrow(self) -> "pa.DataType":
         return struct(self.fields)
@@ -84,9 +84,15 @@ def object_schema(fields: Mapping[str, Field]) -> dict[str, Any]:
     }
 
 
+def object_tokens(fields: Mapping[str, Field]) -> int:
+    """As `Field.answer_tokens`, for the keys and values of an object."""
+    # quotes, colon and comma, and three bytes of the name to a token
+    return sum(4 + len(name.encode()) // 3 + field.answer_tokens() for name, field in fields.items())
+
+
 def answer_keys(fields: Mapping[str, Field]) -> frozenset[str]:
     """The keys that an answer may have: the fields' names, and a model's own key for boxes."""
-    return frozenset(key for name, each in fields.items() for key in (name, getattr(each, "model_key", name)))
+    return frozenset(key for name, each in fields.items() for key in (name, each.model_key or name))
 
 
 def coerce_object(fields: Mapping[str, Field], answer: Mapping[str, Any]) -> Coerced:
@@ -104,8 +110,10 @@ def coerce_object(fields: Mapping[str, Field], answer: Mapping[str, Any]) -> Coe
 
 def _given(name: str, fields: Mapping[str, Field], answer: Mapping[str, Any]) -> Any:
     """What the answer says of a field. A model may give the one box of a row under its own key for boxes."""
-    key = getattr(fields[name], "model_key", name)
-    if name in answer or key not in answer or key in fields or sum(each.type == "box" for each in fields.values()) > 1:
+    key = fields[name].model_key
+    if not key or name in answer or key not in answer or key in fields:
+        return answer.get(name)
+    if sum(each.model_key == key for each in fields.values()) > 1:
         return answer.get(name)
     return {each: answer[each] for each in (key, "page") if each in answer and each not in fields}
 
@@ -126,19 +134,6 @@ def column_types(fields: Mapping[str, Field]) -> "Iterator[tuple[str, pa.DataTyp
         yield name, field.arrow()
         if field.companion_suffix:
             yield name + field.companion_suffix, pa.string()
-
-
-def missing_inside(fields: Mapping[str, Field], value: Mapping[str, Any]) -> Iterator[str]:
-    for name, field in fields.items():
-        for suffix in field.missing(value.get(name)):
-            yield f".{name}{suffix}"
-
-
-def is_empty(value: Any) -> bool:
-    """Nothing was found: None, an empty list, or a dict of nothing."""
-    if isinstance(value, dict):
-        return all(is_empty(each) for each in value.values())
-    return value is None or value == []
 
 
 def struct(fields: Mapping[str, Field]) -> "pa.DataType":

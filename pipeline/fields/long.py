@@ -3,11 +3,13 @@
 import re
 import unicodedata
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field as Key
 
-from pipeline.fields.field import Coerced, Field, Problem, Text
+from pipeline.fields.field import Coerced, Field, Problem, RuleType, Text, Widget
+from pipeline.fields.likeness import CLOSE_TEXT, likeness, value_text
 from pipeline.fields.soundness import headings
 
 if TYPE_CHECKING:
@@ -27,14 +29,13 @@ class LongField(Field):
     """
 
     long_text: ClassVar[bool] = True
-    joins_windows: ClassVar[bool] = True  # the texts of several windows are one text, in the order of the pages
+    joins_windows: ClassVar[bool] = True
+    close_from: ClassVar[float] = CLOSE_TEXT
+    rule_type: ClassVar[RuleType | None] = None
+    locator: ClassVar[None] = None  # it runs over many lines
+    widget: ClassVar[Widget] = Widget("long")
 
     max_length: int = Key(default=20_000, ge=1, le=MOST_CHARACTERS)
-
-    @property
-    def file_suffix(self) -> str:
-        """The suffix of the file that the text is written to as well; "" where it is not."""
-        return ""
 
     def free_text_prompt(self) -> str:
         """What the prompt says where this is the only field, and the answer is nothing but its text."""
@@ -43,9 +44,13 @@ class LongField(Field):
     def answer_schema(self) -> dict[str, Any]:
         return {"type": ["string", "null"], "maxLength": self.max_length}
 
+    def answer_tokens(self) -> int:
+        return self.max_length // 3  # three characters a token in European languages, and in code
+
     def coerce(self, answer: Any) -> Coerced:
-        if answer is None:
-            return self.nothing()
+        return self.nothing() if answer is None else self.parse(answer)  # of any length, and "-" may be the text
+
+    def parse(self, answer: Any) -> Coerced:
         if isinstance(answer, bool | dict | list):
             return self.wrong(answer)
         text = self._text(_printable(str(answer)))
@@ -65,6 +70,12 @@ class LongField(Field):
         """What is wrong with a text that is nevertheless kept."""
         return None
 
+    def label_values(self, printed: Sequence[Any], typed: Sequence[Any]) -> tuple[Any, ...]:
+        return tuple(map(value_text, (*printed, *typed)))
+
+    def similarity(self, expected: Any, value: Any, tolerance: Decimal) -> float:
+        return likeness(str(expected), str(value))
+
     def arrow(self) -> "pa.DataType":
         import pyarrow as pa
 
@@ -75,6 +86,8 @@ class ProseField(LongField):
     """What the engine writes in its own sentences; with `verbatim`, the text of the page as it stands."""
 
     type_name: ClassVar[str] = "prose"
+    answers_question: ClassVar[bool] = True
+    finder: ClassVar[str] = "prose"
 
     type: Literal["prose"] = "prose"
     verbatim: bool = False
@@ -94,6 +107,7 @@ class MarkdownField(LongField):
     """Markdown; `columns` are the headings that a table in it must have. `tables_only` leaves out all other text."""
 
     type_name: ClassVar[str] = "Markdown"
+    finder: ClassVar[str] = "markdown"
 
     type: Literal["markdown"] = "markdown"
     columns: tuple[Text, ...] = ()

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import field_validator
 
-from pipeline.fields.field import Coerced, Text
+from pipeline.fields.field import Coerced, LineReader, Text, Widget
 from pipeline.fields.number import Numeric
-from pipeline.values import measures
+from pipeline.values import Found, measures
 from pipeline.values.texts import narrow
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ class MeasureField(Numeric):
     type_name: ClassVar[str] = "a measure"
     companion_suffix: ClassVar[str] = "_printed"
 
+    finder: ClassVar[str] = "measure"
+
     type: Literal["measure"] = "measure"
     unit: Text
 
@@ -37,6 +39,14 @@ class MeasureField(Numeric):
                 f'"{unit}" is not a unit that Scanmill knows; write it as in kPa, mm, °C, kg, kWh, m**3/h, %'
             )
         return unit
+
+    @property
+    def locator(self) -> LineReader:
+        return LineReader(_in_unit, (self.unit,))
+
+    @property
+    def widget(self) -> Widget:
+        return Widget("number", unit=self.unit)
 
     def value_description(self) -> str:
         return f"a number with its unit as printed, beside it or in its heading (in {self.unit} if none is printed)"
@@ -70,3 +80,7 @@ class MeasureField(Numeric):
 
     def example(self) -> str:
         return f"12.5 {self.unit}"
+
+
+def _in_unit(line: str, unit: str) -> list[Found]:
+    return [one._replace(value=float(one.value[0])) for one in measures.find(line, unit)]

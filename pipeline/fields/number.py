@@ -2,14 +2,16 @@
 
 import re
 import unicodedata
+from abc import abstractmethod
+from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation, localcontext
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field as Key
 from pydantic import model_validator
 
-from pipeline.fields.field import Coerced, Field
-from pipeline.values import numbers
+from pipeline.fields.field import Coerced, Field, LineReader, RuleType, Widget
+from pipeline.values import Found, numbers
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,6 +23,8 @@ _TWO_WAYS = re.compile(r"(?<![\d.,])[1-9]\d{0,2}[.,]\d{3}(?![\d.,])")
 class Numeric(Field):
     """A range that the value must lie in, and the sign between whole and fraction where the job knows it."""
 
+    rule_type: ClassVar[RuleType] = RuleType("number")
+
     minimum: Decimal | None = None
     maximum: Decimal | None = None
     decimal: Literal[",", "."] | None = None
@@ -30,6 +34,22 @@ class Numeric(Field):
         if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
             raise ValueError(f"minimum ({self.minimum}) is more than maximum ({self.maximum})")
         return self
+
+    @property
+    def locator(self) -> LineReader:
+        return LineReader(numbers.find, (self.decimal,))
+
+    @property
+    def widget(self) -> Widget:
+        return Widget("number")
+
+    def print_value(self, value: Any) -> str:
+        text = super().print_value(value)
+        return text.replace(".", ",") if self.decimal == "," and not isinstance(value, str) else text
+
+    def label_values(self, printed: Sequence[Any], typed: Sequence[Any]) -> tuple[Any, ...]:
+        """In any range: a label outside of the job's is the job's fault, not the label's."""
+        return super(Numeric, self.model_copy(update={"minimum": None, "maximum": None})).label_values(printed, typed)
 
     def places(self) -> int | None:
         """How many decimals the value may have; None where any number is right."""
@@ -84,8 +104,9 @@ class Numeric(Field):
         text += "0" if len(text.partition(".")[2]) == 3 else ""
         return text.replace(".", self.decimal or ".")
 
+    @abstractmethod
     def store_value(self, value: Decimal, answer: Any) -> Coerced:
-        raise TypeError(f"{type(self).__name__} does not say what it keeps")
+        """The value as its column holds it."""
 
 
 def _rounded(value: Decimal, places: int) -> Decimal:
@@ -94,8 +115,13 @@ def _rounded(value: Decimal, places: int) -> Decimal:
         return round(value, places)
 
 
+def _floats(line: str, decimal: str | None) -> list[Found]:
+    return [one._replace(value=float(one.value)) for one in numbers.find(line, decimal)]
+
+
 class IntegerField(Numeric):
     type_name: ClassVar[str] = "a whole number"
+    finder: ClassVar[str] = "integer"
 
     type: Literal["integer"] = "integer"
 
@@ -121,9 +147,14 @@ class IntegerField(Numeric):
 
 class NumberField(Numeric):
     type_name: ClassVar[str] = "a number"
+    finder: ClassVar[str] = "number"
 
     type: Literal["number"] = "number"
     decimals: int | None = Key(default=None, ge=0, le=12)
+
+    @property
+    def locator(self) -> LineReader:
+        return LineReader(_floats, (self.decimal,))
 
     def places(self) -> int | None:
         return self.decimals
@@ -145,6 +176,8 @@ class NumberField(Numeric):
 
 class MoneyField(Numeric):
     type_name: ClassVar[str] = "an amount of money"
+    rule_type: ClassVar[RuleType] = RuleType("number", money=True)
+    finder: ClassVar[str] = "money"
 
     type: Literal["money"] = "money"
     decimals: int = Key(default=2, ge=0, le=6)
@@ -159,6 +192,11 @@ class MoneyField(Numeric):
         if abs(value) >= Decimal(10) ** (MONEY_DIGITS - self.decimals):
             return self.refused(answer, "is too large for an amount")
         return Coerced(_rounded(value, self.decimals) + Decimal(0))  # + 0 turns -0.00 into 0.00
+
+    def similarity(self, expected: Any, value: Any, tolerance: Decimal) -> float:
+        if isinstance(expected, Decimal) and isinstance(value, Decimal):
+            return float(abs(expected - value) <= tolerance)
+        return super().similarity(expected, value, tolerance)
 
     def arrow(self) -> "pa.DataType":
         import pyarrow as pa

@@ -3,15 +3,24 @@
 from datetime import time
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pipeline.fields.field import Coerced, Field
-from pipeline.values import times
+from pipeline.fields.field import Coerced, Field, LineReader, RuleType, Widget
+from pipeline.values import Found, times
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
+def _to_the_second(line: str) -> list[Found]:
+    return [one._replace(value=one.value.replace(microsecond=0)) for one in times.find(line)]
+
+
 class TimeField(Field):
     type_name: ClassVar[str] = "a time of day"
+
+    rule_type: ClassVar[RuleType] = RuleType("time")
+    locator: ClassVar[LineReader] = LineReader(_to_the_second)
+    finder: ClassVar[str] = "time"
+    widget: ClassVar[Widget] = Widget("line")
 
     type: Literal["time"] = "time"
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import Field as Key
 from pydantic import model_validator
 
-from pipeline.fields.field import Coerced, Field, Text
+from pipeline.fields.field import Coerced, Field, RuleType, Text, Widget
 from pipeline.fields.ticks import ticked
 
 if TYPE_CHECKING:
@@ -20,6 +20,11 @@ class YesNoField(Field):
     """`yes` and `no` name further words that are printed for it, such as 合格 and 不合格."""
 
     type_name: ClassVar[str] = "yes or no"
+
+    rule_type: ClassVar[RuleType] = RuleType("yesno")
+    locator: ClassVar[None] = None
+    finder: ClassVar[str] = "yesno"
+    widget: ClassVar[Widget] = Widget("choice", options=("yes", "no"))
 
     type: Literal["yesno"] = "yesno"
     yes: tuple[Text, ...] = Key(default=())

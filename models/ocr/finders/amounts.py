@@ -202,7 +202,7 @@ def numbers_of(scene: Scene, wanted: Wanted) -> list[Candidate]:
     """Every number, with its labels."""
     field = wanted.field
     assert isinstance(field, Numeric)
-    whole = field.type == "integer"
+    whole = wanted.kind == "integer"
     candidates = []
     for number, sheet in enumerate(scene.sheets):
         for span in sheet.segments:

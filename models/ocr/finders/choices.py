@@ -10,6 +10,7 @@ from models.ocr.finders import plain
 from models.ocr.labels import Wanted
 from models.ocr.layout import Span
 from models.ocr.scene import Candidate, Scene, context, place
+from pipeline.fields import ChoiceField, YesNoField
 from pipeline.values import labels, numbers
 from pipeline.values.texts import fold, narrow, squash
 
@@ -63,16 +64,23 @@ NO = [
 ]
 
 
+def _spelled(wanted: Wanted) -> Mapping[str, tuple[str, ...]]:
+    """The options of the field, each with the words that may be printed for it."""
+    assert isinstance(wanted.field, ChoiceField)
+    return wanted.field.options
+
+
 def options(scene: Scene, wanted: Wanted) -> list[Candidate]:
     """Every place where a word of an option stands, ticked or not, beside the field's label or anywhere."""
-    spelled: Mapping[str, tuple[str, ...]] = wanted.field.options  # type: ignore[attr-defined]
+    spelled = _spelled(wanted)
     return _options(scene, wanted, {option: (option, *said) for option, said in spelled.items()})
 
 
 def yes_or_no(scene: Scene, wanted: Wanted) -> list[Candidate]:
     """Yes and no as words or ticks beside the field's label; a lone tick beside it is yes, an empty box no."""
-    said_yes = (*getattr(wanted.field, "yes", ()), *YES)
-    said_no = (*getattr(wanted.field, "no", ()), *NO)
+    field = wanted.field
+    assert isinstance(field, YesNoField)
+    said_yes, said_no = (*field.yes, *YES), (*field.no, *NO)
     candidates = []
     for one in plain.texts_of(scene, wanted):
         ticked = [word for word, mark in ticks(one.text) if mark]
@@ -192,7 +200,7 @@ def _options(scene: Scene, wanted: Wanted, spelled: Mapping[str, tuple[str, ...]
             found += [one for one in here if not any(_inside(one, other) for other in here)]
     counts = Counter(one.option for one in found)
     rows = Counter((number, row) for number, row, _ in {(one.number, one.span.row, one.option) for one in found})
-    several = getattr(wanted.field, "many", False)
+    several = wanted.field.list_valued
     unmarked = set() if several else _to_be_marked(scene, found)
     for one in found:
         if one in unmarked:
@@ -215,7 +223,7 @@ def _options(scene: Scene, wanted: Wanted, spelled: Mapping[str, tuple[str, ...]
 
 def currencies(scene: Scene, wanted: Wanted) -> list[Candidate]:
     """The job's options that are ISO codes, by code, sign or word, wherever amounts are printed."""
-    spelled: Mapping[str, tuple[str, ...]] = wanted.field.options  # type: ignore[attr-defined]
+    spelled = _spelled(wanted)
     found: list[tuple[int, Span, int, int, str]] = []
     for number, sheet in enumerate(scene.sheets):
         for span in sheet.segments:
