@@ -231,6 +231,21 @@ def test_names_and_values_of_documents_are_only_text_in_the_form(tmp_path: Path)
     assert shown["fields"][0]["value"] == "<script>"  # review.js sets text, never HTML
 
 
+def test_a_group_in_the_rows_of_a_list_is_columns_of_their_own(tmp_path: Path) -> None:
+    part = {"type": "group", "fields": {"name": {"type": "text"}, "weight": {"type": "number"}}}
+    fields = {"lines": {"type": "list", "fields": {"amount": {"type": "money"}, "part": part}}}
+    job = Job.model_validate({"name": "bill", "fields": fields})
+    row = {"amount": Decimal("2.50"), "part": {"name": "bolt", "weight": 1.5}}
+    commit(tmp_path, "parts.pdf", {"lines": [row]}, job)
+    draft = open_draft(tmp_path, job, document(b"parts.pdf", "").id, None)
+    shown = form(draft)["fields"][0]
+    assert [column["key"] for column in shown["columns"]] == ["amount", "part.name", "part.weight"]
+    cells = [(leaf["path"], leaf["value"]) for leaf in shown["rows"][0]]
+    assert cells == [("lines[0].amount", "2.50"), ("lines[0].part.name", "bolt"), ("lines[0].part.weight", "1.5")]
+    changed = form(draft, {"lines[0].part.weight": "2"})
+    assert not changed["reasons"]
+
+
 def test_a_password_is_kept_as_a_salted_hash() -> None:
     line = hashed("correct horse")
     assert "correct" not in line
