@@ -111,12 +111,9 @@ def fitter(kind: "pa.DataType") -> Fit:
         return lambda value: printable(value) if isinstance(value, str) else None
     if kinds.is_boolean(kind):
         return lambda value: value if isinstance(value, bool) else None
-    if kinds.is_date(kind):
-        return functools.partial(_moment, type_=date)
-    if kinds.is_time(kind):
-        return functools.partial(_moment, type_=time)
-    if kinds.is_timestamp(kind):
-        return functools.partial(_moment, type_=datetime)
+    moments = ((kinds.is_date, date), (kinds.is_time, time), (kinds.is_timestamp, datetime))
+    if type_ := next((type_ for is_kind, type_ in moments if is_kind(kind)), None):
+        return functools.partial(_moment, type_=type_)
     if kinds.is_floating(kind):
         return lambda value: float(value) if _is_number(value) else None
     if kinds.is_integer(kind):

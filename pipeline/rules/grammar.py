@@ -88,12 +88,8 @@ class Checker:
         match node:
             case ast.Name() | ast.Attribute():
                 return self._field(node)
-            case ast.Constant(value=bool()):
-                return Shape("yesno")
-            case ast.Constant(value=int() | float() as value) if value == value and abs(value) < 1e30:
-                return Shape("number")
-            case ast.Constant(value=str()):
-                return Shape("text")
+            case ast.Constant(value=given) if kind := _kind_of(given):
+                return Shape(kind)
             case ast.UnaryOp(op=ast.USub() | ast.UAdd(), operand=inner):
                 return self._of(inner, "number")
             case ast.UnaryOp(op=ast.Not(), operand=inner):
@@ -237,6 +233,15 @@ class Checker:
     def _one(self, name: str, shapes: list[Shape]) -> None:
         if len(shapes) != 1:
             raise RuleError(f"{name}(…) takes one value")
+
+
+def _kind_of(constant: object) -> Kind | None:
+    """None for what no rule can say, such as 1e99 or bytes."""
+    if isinstance(constant, bool):
+        return "yesno"
+    if isinstance(constant, str):
+        return "text"
+    return "number" if isinstance(constant, int | float) and abs(constant) < 1e30 else None
 
 
 def dotted(node: ast.expr) -> str:

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from models.ocr.finders import plain
 from models.ocr.labels import Wanted
-from models.ocr.layout import Span
+from models.ocr.layout import Sheet, Span
 from models.ocr.scene import Candidate, Scene, context, place
 from pipeline.fields import ChoiceField, YesNoField
-from pipeline.values import labels, numbers
+from pipeline.values import Found, labels, numbers
 from pipeline.values.texts import fold, narrow, squash
 
 TICKED = "☑☒✓✔√■▣✗✘▽仏☆"
@@ -172,6 +172,22 @@ def _to_be_marked(scene: Scene, found: Sequence[_Printed]) -> set[_Printed]:
     return unmarked
 
 
+def _state(sheet: Sheet, span: Span, option: Found, said: Sequence[str]) -> str:
+    """ "ticked" or "empty" by the box beside an option, in its own run of print or left of it; "" for no box."""
+    state = ""
+    boxed = ticks(span.text)
+    exact = [one for one in boxed if squash(one[0]) in {squash(word) for word in said}]
+    for word, ticked in exact or boxed:
+        if labels.find(word, option.value):
+            state = "ticked" if ticked else "empty"
+    if not state and option.start == 0:
+        left = next((one for one in reversed(sheet.rows[span.row]) if one.x1 <= span.x0), None)
+        mark = left.text.strip() if left is not None else ""
+        if mark in (*tuple(TICKED + EMPTY), "X", "x"):
+            state = "empty" if mark in EMPTY else "ticked"
+    return state
+
+
 def _options(scene: Scene, wanted: Wanted, spelled: Mapping[str, tuple[str, ...]]) -> list[Candidate]:
     candidates = []
     found: list[_Printed] = []
@@ -186,16 +202,7 @@ def _options(scene: Scene, wanted: Wanted, spelled: Mapping[str, tuple[str, ...]
                 )
                 if best is None:
                     continue
-                state = ""
-                boxed = ticks(span.text)
-                exact = [one for one in boxed if squash(one[0]) in {squash(word) for word in said}]
-                for word, ticked in exact or boxed:
-                    if labels.find(word, best.value):
-                        state = "ticked" if ticked else "empty"
-                if not state:
-                    left = next((one for one in reversed(sheet.rows[span.row]) if one.x1 <= span.x0), None)
-                    if best.start == 0 and left is not None and left.text.strip() in (*tuple(TICKED + EMPTY), "X", "x"):
-                        state = "empty" if left.text.strip() in EMPTY else "ticked"
+                state = _state(sheet, span, best, said)
                 here.append(_Printed(number, span, best.start, best.end, option, best.quality, state))
             found += [one for one in here if not any(_inside(one, other) for other in here)]
     counts = Counter(one.option for one in found)
