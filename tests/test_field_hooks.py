@@ -1,6 +1,9 @@
 """Stages ask hooks of a field, never its type; and a hook that is missing is told before anything is read."""
 
 import ast
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -189,18 +192,20 @@ class ColourField(TextField):
 def test_a_package_brings_its_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package(tmp_path / "good", COLOUR)
     monkeypatch.syspath_prepend(tmp_path / "good")
-    (found,) = installed(FIELD_TYPES).values()
-    assert found(hint="of the door").prompt_text() == "text; of the door"
+    found, faults = installed(FIELD_TYPES)
+    assert found["colour"](hint="of the door").prompt_text() == "text; of the door"
+    assert faults == []
 
 
 @pytest.mark.parametrize(
     ("case", "code", "name", "said"),
     [
-        ("gone", "", "colour", "cannot be loaded: module 'paint_gone' has no attribute 'ColourField'"),
-        ("hollow", COLOUR.replace("TextField", "Field"), "colour", "cannot be loaded: the field type colour"),
+        ("gone", "", "colour", "module 'paint_gone' has no attribute 'ColourField'"),
+        ("hollow", COLOUR.replace("TextField", "Field"), "colour", "the field type colour (ColourField) lacks arrow, "),
         ("other", "class ColourField: pass", "colour", "is not a subclass of pipeline.fields.Field"),
         ("renamed", COLOUR, "shade", "its class has the type 'colour'"),
         ("taken", COLOUR, "date", "there is a field type of that name already"),
+        ("raises", "raise OSError('no paint')", "colour", "no paint"),
     ],
 )
 def test_a_package_that_brings_none_is_named(
@@ -208,9 +213,25 @@ def test_a_package_that_brings_none_is_named(
 ) -> None:
     package(tmp_path / case, code, name)
     monkeypatch.syspath_prepend(tmp_path / case)
-    with pytest.raises(ImportError, match=f"The field type {name} of the package paint") as raised:
-        installed(FIELD_TYPES)
-    assert said in str(raised.value)
+    found, (fault,) = installed(FIELD_TYPES)
+    assert found == {}
+    assert said in str(fault)
+    assert str(fault).startswith(f"package paint: {name}: ")
+    assert str(fault).endswith("; mend or uninstall the package")
+
+
+def test_a_package_that_brings_none_stops_a_run(tmp_path: Path) -> None:
+    package(tmp_path / "torn", "raise OSError('no paint')")
+    done = subprocess.run(
+        [sys.executable, "run_batch.py", "check"],
+        cwd=PROJECT,
+        env=os.environ | {"PYTHONPATH": str(tmp_path / "torn")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "package paint: colour: no paint; mend or uninstall the package\n"
 
 
 # --- one walk

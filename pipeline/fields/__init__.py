@@ -63,7 +63,8 @@ FIELD_TYPES: dict[str, type[Field]] = {
     "group": GroupField,
     "list": ListField,
 }
-FIELD_TYPES |= installed(FIELD_TYPES)
+_BROUGHT, TYPE_FAULTS = installed(FIELD_TYPES)  # `load_jobs` raises the faults
+FIELD_TYPES |= _BROUGHT
 
 if TYPE_CHECKING:
     AnyField = Field
@@ -83,6 +84,7 @@ def lone_text(fields: Mapping[str, Field]) -> LongField | None:
 __all__ = [
     "FIELD_TYPES",
     "ITEM",
+    "TYPE_FAULTS",
     "AnyField",
     "BoxField",
     "ChoiceField",

@@ -1,38 +1,33 @@
 """Field types that installed packages bring, by entry points of the group `scanmill.fields`."""
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from importlib.metadata import EntryPoint, entry_points
 
+from pipeline.errors import Fault
 from pipeline.fields.field import Field
 
 GROUP = "scanmill.fields"
 
 
-def installed(own: Mapping[str, type[Field]]) -> dict[str, type[Field]]:
-    """The types by name. Raises ImportError, with the name of the package, for what is no field type or has the name
-    of one of `own` or of another package's.
-    """
+def installed(taken: Collection[str]) -> tuple[dict[str, type[Field]], list[Fault]]:
+    """The types by name, and what is wrong with those that cannot be used; names that are `taken` cannot."""
     found: dict[str, type[Field]] = {}
+    faults: list[Fault] = []
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
-        if entry.name in own or entry.name in found:
-            raise ImportError(
-                f"{_source(entry)}: there is a field type of that name already. Rename it, or uninstall it."
-            )
-        found[entry.name] = _loaded(entry)
-    return found
+        try:
+            if entry.name in taken or entry.name in found:
+                raise ValueError("there is a field type of that name already")
+            found[entry.name] = _loaded(entry)
+        except Exception as error:  # noqa: BLE001 - a package may raise anything while it is imported
+            source = f"package {entry.dist.name}" if entry.dist else entry.module
+            faults.append(Fault(source, None, entry.name, f"{error}; mend or uninstall the package"))
+    return found, faults
 
 
 def _loaded(entry: EntryPoint) -> type[Field]:
-    try:
-        kind = entry.load()
-    except Exception as error:
-        raise ImportError(f"{_source(entry)} cannot be loaded: {error}. Mend the package, or uninstall it.") from error
+    kind = entry.load()
     if not (isinstance(kind, type) and issubclass(kind, Field)):
-        raise ImportError(f"{_source(entry)}: {entry.value} is not a subclass of pipeline.fields.Field.")
+        raise TypeError(f"{entry.value} is not a subclass of pipeline.fields.Field")
     if (name := kind.model_fields["type"].default) != entry.name:
-        raise ImportError(f"{_source(entry)}: its class has the type {name!r}. Give both the same name.")
+        raise ValueError(f"its class has the type {name!r}, which must be the name of the entry point")
     return kind
-
-
-def _source(entry: EntryPoint) -> str:
-    return f"The field type {entry.name} of the package {entry.dist.name if entry.dist else entry.module}"
