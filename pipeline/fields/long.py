@@ -3,17 +3,16 @@
 import re
 import unicodedata
 from collections.abc import Sequence
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field as Key
 
-from pipeline.fields.field import Coerced, Field, Problem, RuleType, Text, Widget
-from pipeline.fields.likeness import CLOSE_TEXT, likeness, value_text
+from pipeline.fields.field import Coerced, Problem, RuleType, Text, Widget
 from pipeline.fields.soundness import headings
+from pipeline.fields.text import Textual
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    pass
 
 _UNPRINTED = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u2060\ufeff\ud800-\udfff]")
 _FENCE = re.compile(r"^[ \t]{0,3}(`{3,}|~{3,})[ \t]*([^\s`]*)[^\n`]*$", re.MULTILINE)
@@ -21,7 +20,7 @@ _FENCE = re.compile(r"^[ \t]{0,3}(`{3,}|~{3,})[ \t]*([^\s`]*)[^\n`]*$", re.MULTI
 MOST_CHARACTERS = 100_000  # of one answer: the text of a window of dense pages; more is no answer that anyone reads
 
 
-class LongField(Field):
+class LongField(Textual):
     """Line breaks and indentation count; empty lines around the text, and what cannot be printed, go.
 
     A text longer than `max_length` is kept with a problem, so that no reading is lost.
@@ -30,7 +29,6 @@ class LongField(Field):
 
     long_text: ClassVar[bool] = True
     joins_windows: ClassVar[bool] = True
-    close_from: ClassVar[float] = CLOSE_TEXT
     rule_type: ClassVar[RuleType | None] = None
     locator: ClassVar[None] = None  # it runs over many lines
     widget: ClassVar[Widget] = Widget("long")
@@ -69,17 +67,6 @@ class LongField(Field):
     def fault(self, text: str) -> str | None:
         """What is wrong with a text that is nevertheless kept."""
         return None
-
-    def label_values(self, printed: Sequence[Any], typed: Sequence[Any]) -> tuple[Any, ...]:
-        return tuple(map(value_text, (*printed, *typed)))
-
-    def similarity(self, expected: Any, value: Any, tolerance: Decimal) -> float:
-        return likeness(str(expected), str(value))
-
-    def arrow(self) -> "pa.DataType":
-        import pyarrow as pa
-
-        return pa.string()
 
 
 class ProseField(LongField):

@@ -31,12 +31,28 @@ _BEYOND_GRAMMAR = re.compile(r"\(\?(?!:)|\\[1-9bBAZ]|\*\?|\+\?|\?\?|\}\?|[*+?}]\
 _UNPRINTED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u200b\u2060\ufeff\ud800-\udfff]")
 
 
-class TextField(Field):
+class Textual(Field):
+    """A text: labels are compared with it letter by letter, and one of nearly the same letters is close."""
+
+    close_from: ClassVar[float] = CLOSE_TEXT
+
+    def label_values(self, printed: Sequence[Any], typed: Sequence[Any]) -> tuple[Any, ...]:
+        return tuple(map(value_text, (*printed, *typed)))
+
+    def similarity(self, expected: Any, value: Any, tolerance: Decimal) -> float:
+        return likeness(str(expected), str(value))
+
+    def arrow(self) -> "pa.DataType":
+        import pyarrow as pa
+
+        return pa.string()
+
+
+class TextField(Textual):
     """Words as printed: single blanks, line breaks kept. `pattern` is a regular expression for the whole value."""
 
     type_name: ClassVar[str] = "text"
 
-    close_from: ClassVar[float] = CLOSE_TEXT
     rule_type: ClassVar[RuleType] = RuleType("text")
     locator: ClassVar[PrintSearch] = PrintSearch(verbatim=True)
 
@@ -98,17 +114,6 @@ class TextField(Field):
             took = f"took longer than {forms.MATCH_S:g} s to compare with the form {self.pattern}; simplify the pattern"
             return self.refused(answer, took)
         return Coerced(text)
-
-    def label_values(self, printed: Sequence[Any], typed: Sequence[Any]) -> tuple[Any, ...]:
-        return tuple(map(value_text, (*printed, *typed)))
-
-    def similarity(self, expected: Any, value: Any, tolerance: Decimal) -> float:
-        return likeness(str(expected), str(value))
-
-    def arrow(self) -> "pa.DataType":
-        import pyarrow as pa
-
-        return pa.string()
 
     def example(self) -> str | None:
         return None if self.pattern else "Aurora Paper Ltd"[: self.max_length].strip()
