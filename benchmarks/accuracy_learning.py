@@ -24,9 +24,9 @@ def right_ones(asked: Asked) -> list[bool]:
     field, right = asked.wanted.field, asked.right or set()
     keys = [key_of(field, one.value) for one in asked.candidates]
     exact = [key in right for key in keys]
-    if field.type == "money" and not any(exact):
+    if asked.wanted.kind == "money" and not any(exact):
         return [asked.agrees(key) for key in keys]
-    if any(exact) or not right or field.type != "text":
+    if any(exact) or not right or field.close_from == field.exact_from:
         return exact
     alike = [max(fuzz.ratio(str(key), str(one)) for one in right) for key in keys]
     best = max(alike, default=0.0)

@@ -4,7 +4,7 @@ import hashlib
 import json
 import pickle
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
@@ -18,10 +18,10 @@ from models.ocr import answer, labels, layout, reader, reading  # noqa: E402
 from models.ocr.labels import Wanted  # noqa: E402
 from models.ocr.scene import Candidate, Scene  # noqa: E402
 from pipeline import checks, documents, pages, pdf, pictures, preprocess, textlayer, upright  # noqa: E402
-from pipeline.fields import Field, TextField  # noqa: E402
+from pipeline.fields import Field, LineReader, TextField  # noqa: E402
 from pipeline.job import load_jobs  # noqa: E402
 from pipeline.types import Wants  # noqa: E402
-from pipeline.values import dates, numbers, texts, times  # noqa: E402
+from pipeline.values import texts  # noqa: E402
 
 SETS = ("sroie", "wildreceipt", "zugferd", "vrdu_adbuy", "xfund_zh", "kleister_nda", "funsd_keys", "xfund_zh_keys")
 PAGES = 10  # of a document; longer ones are asked in windows
@@ -114,25 +114,23 @@ def _right(field: Field, path: str, row: Mapping[str, Any]) -> set[Any] | None:
     normal = row.get("norm", {}).get(path)
     if not printed:
         return set()
-    if field.type == "date":
-        order = getattr(field, "order", "DMY")
-        found = {one.value.isoformat() for text in printed for one in dates.find(text, order)}
-        return found | ({normal} if normal else set()) or None
-    if field.type == "time":
-        return {one.value.isoformat() for text in printed for one in times.find(text)} or None
-    if field.type == "money":
-        if normal is not None:
-            return {Decimal(str(normal))}
-        return {one.value for text in printed for one in numbers.find(text)} or None
+    reader = field.locator
+    if isinstance(reader, LineReader):
+        if normal is not None and field.finder == "money":
+            return {key_of(field, normal)}
+        found = {one.value for text in printed for one in reader.read(text)}
+        return {key_of(field, one) for one in found} | ({normal} if normal else set()) or None
     return {key_of(field, text) for text in printed}
 
 
 def key_of(field: Field, value: Any) -> Any:
     """A value as it is compared: numbers as numbers, telephone numbers by their digits, words by letters and digits."""
-    if field.type == "money":
-        return Decimal(str(value))
-    if field.type in ("date", "time"):
-        return value
-    if getattr(field, "kind", "") == "phone":
-        return "".join(char for char in str(value) if char.isdigit())
-    return texts.squash(str(value))
+    return KEYS.get(field.finder or "", texts.squash)(str(value))
+
+
+KEYS: Mapping[str, Callable[[str], Any]] = {  # by the finder that a field names
+    "money": Decimal,
+    "date": str,
+    "time": str,
+    "phone": lambda text: "".join(char for char in text if char.isdigit()),
+}

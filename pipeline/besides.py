@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from pipeline import disk
-from pipeline.fields import LongField, leaf_values, leaves
+from pipeline.fields import leaf_values, leaves
 from pipeline.job import Job
 from pipeline.types import Record
 
@@ -30,11 +30,11 @@ class Beside:
 
 def texts(job: Job, record: Record) -> Iterator[Beside]:
     """The code and Markdown of a record."""
-    several = sum(isinstance(leaf, LongField) and bool(leaf.ending) for _, leaf in leaves(job.fields)) > 1
+    several = sum(bool(leaf.file_suffix) for _, leaf in leaves(job.fields)) > 1
     for path, leaf, value in leaf_values(job.fields, record.data):
-        if isinstance(leaf, LongField) and leaf.ending and isinstance(value, str):
+        if leaf.file_suffix and isinstance(value, str):
             place = f".{path.replace('[', '-').replace(']', '')}" if several or "[" in path else ""
-            yield Beside(place + leaf.ending, (value + "\n").encode("utf-8", "replace"))
+            yield Beside(place + leaf.file_suffix, (value + "\n").encode("utf-8", "replace"))
 
 
 def picture(page: int, pages: int, drawn: Path) -> Beside:

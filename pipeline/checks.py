@@ -6,24 +6,20 @@ punctuation do not count, but where a text is a number, its minus sign does. Box
 together they share.
 """
 
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal, NamedTuple
 
-from pipeline.fields import Field, GroupField, ListField, leaf_values
+from pipeline.fields import ITEM, Field, leaf_values
+from pipeline.fields.likeness import value_text as shown
 from pipeline.pairing import in_any_order, in_order
-from pipeline.values import texts
 
 # close: not exact, but a text of nearly the same letters. empty: the label says nothing is there, and nothing was read.
 Verdict = Literal["exact", "close", "wrong", "missing", "invented", "empty"]
-CLOSE = 0.9  # the similarity (rapidfuzz ratio) from which two texts are close
-SAME_BOX, CLOSE_BOX = 0.9, 0.5  # of two boxes: people who draw the same box differ by a tenth; half is the usual bound
 PAIRED = (
     0.01  # rows that share nothing are still paired where that costs nothing: one wrong row, not one too few and many
 )
-_NEGATIVE = re.compile(r"[^\w.,-]*-[^\w-]*[\d.,' ]+\D?|[^\w-]*[\d.,' ]+-|\([^\w-]*[\d.,' ]+\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +60,7 @@ class _List:
     """What a list should hold: for each row its leaves, with paths below the row ("amount"; "" for plain items)."""
 
     path: str
-    field: ListField
+    field: Field
     rows: tuple[tuple[Expected, ...], ...]
     columns: frozenset[str]
 
@@ -97,66 +93,17 @@ def check(
 
 def judge(expected: Expected, value: Any, path: str, tolerance: Decimal = Decimal(0)) -> Check:
     """One value against what it should be."""
-    kind, there = expected.field.type, value is not None and value != [] and value != ""
+    field, there = expected.field, value is not None and value != [] and value != ""
     verdict: Verdict
     near = 0.0
     if not there:
         verdict = "missing" if expected.options else "empty"
     elif not expected.options:
         verdict = "invented"
-    elif kind == "box":
-        near = max(shared(option, value) for option in expected.options)
-        verdict = "exact" if near >= SAME_BOX else "close" if near >= CLOSE_BOX else "wrong"
-    elif kind == "text" or expected.field.LONG:
-        near = max(likeness(str(option), str(value)) for option in expected.options)
-        verdict = "exact" if near == 1 else "close" if near >= CLOSE else "wrong"
     else:
-        verdict = "exact" if any(_same(option, value, tolerance) for option in expected.options) else "wrong"
-        near = float(verdict == "exact")
-    return Check(path, kind, verdict, expected.printed, shown(value) if there else "", None, near)
-
-
-def likeness(one: str, other: str) -> float:
-    """1 where two texts are the same letters and digits, else their similarity, below 1; 0 for opposite signs."""
-    from rapidfuzz import fuzz
-
-    if _is_negative(one) != _is_negative(other):
-        return 0.0
-    left, right = texts.squash(one), texts.squash(other)
-    if not left or not right:
-        left, right = texts.fold(one), texts.fold(other)
-    return 1.0 if left == right else min(0.999, fuzz.ratio(left, right) / 100)
-
-
-def shared(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
-    """The share that two boxes have in common of all that they cover (intersection over union), 0 on other pages."""
-    if one["page"] is not None and one["page"] != other["page"]:
-        return 0.0
-    wide = min(one["x"] + one["width"], other["x"] + other["width"]) - max(one["x"], other["x"])
-    high = min(one["y"] + one["height"], other["y"] + other["height"]) - max(one["y"], other["y"])
-    common = float(max(0.0, wide) * max(0.0, high))
-    return float(common / (one["width"] * one["height"] + other["width"] * other["height"] - common))
-
-
-def shown(value: Any) -> str:
-    """A value as a person writes it: yes and no, lists with commas, numbers without an exponent."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list | tuple):
-        return ", ".join(map(shown, value))
-    return "" if value is None else f"{value:g}" if isinstance(value, float) and abs(value) < 1e6 else str(value)
-
-
-def _same(option: Any, value: Any, tolerance: Decimal) -> bool:
-    if isinstance(option, Decimal) and isinstance(value, Decimal):
-        return abs(option - value) <= tolerance
-    if isinstance(option, list) and isinstance(value, list):
-        return sorted(map(str, option)) == sorted(map(str, value))
-    return bool(option == value)
-
-
-def _is_negative(text: str) -> bool:
-    return _NEGATIVE.fullmatch(texts.narrow(text).strip()) is not None
+        near = max(field.similarity(option, value, tolerance) for option in expected.options)
+        verdict = "exact" if near >= field.exact_from else "close" if near >= field.close_from else "wrong"
+    return Check(path, field.type, verdict, expected.printed, shown(value) if there else "", None, near)
 
 
 # --- what a label expects
@@ -177,65 +124,50 @@ def label_key(name: str, told: Mapping[str, Any]) -> str | None:
 
 
 def _expect_field(field: Field, printed: Any, norm: Any, path: str) -> Iterator[Expected | _List | Unread]:
-    if isinstance(field, GroupField):
-        inside = dict.fromkeys(field.fields) if _nothing(printed) else printed
+    if field.repeats:
+        yield from _expect_list(field, printed, norm, path)
+    elif field.children:
+        inside = dict.fromkeys(field.children) if _nothing(printed) else printed
         if isinstance(inside, Mapping):
-            yield from _expect(field.fields, inside, norm if isinstance(norm, Mapping) else {}, f"{path}.")
+            yield from _expect(field.children, inside, norm if isinstance(norm, Mapping) else {}, f"{path}.")
         else:
             yield Unread(path, shown(printed))
-    elif isinstance(field, ListField):
-        yield from _expect_list(field, printed, norm, path)
     else:
         yield _expect_leaf(field, printed, norm, path)
 
 
-def _expect_list(field: ListField, printed: Any, norm: Any, path: str) -> Iterator[_List | Unread]:
+def _expect_list(field: Field, printed: Any, norm: Any, path: str) -> Iterator[_List | Unread]:
     told = [] if _nothing(printed) else printed if isinstance(printed, list) else [printed]
     norms = norm if isinstance(norm, list) and len(norm) == len(told) else [None] * len(told)
+    item = field.children.get(ITEM)
     rows: list[tuple[Expected, ...]] = []
     for index, (row, row_norm) in enumerate(zip(told, norms, strict=True)):
-        if field.item is not None:
-            found = [_expect_leaf(field.item, row, row_norm, "")]
+        if item is not None:
+            found = [_expect_leaf(item, row, row_norm, "")]
         elif isinstance(row, Mapping):
-            found = list(_expect(field.fields, row, row_norm if isinstance(row_norm, Mapping) else {}, ""))  # type: ignore[arg-type]
+            found = list(_expect(field.children, row, row_norm if isinstance(row_norm, Mapping) else {}, ""))  # type: ignore[arg-type]
         else:
             found = [Unread("", shown(row))]
-        yield from (Unread(_at(path, index, item.path), item.printed) for item in found if isinstance(item, Unread))
-        leaves = tuple(item for item in found if isinstance(item, Expected))
-        if leaves and (field.item is None or leaves[0].options):
-            rows.append(leaves)
-    columns = (
-        {leaf.path for row in rows for leaf in row} or {path for path, _, _ in leaf_values(field.fields, {})} or {""}
-    )
+        yield from (Unread(_at(path, index, each.path), each.printed) for each in found if isinstance(each, Unread))
+        expected = tuple(each for each in found if isinstance(each, Expected))
+        if expected and (item is None or expected[0].options):
+            rows.append(expected)
+    columns = {leaf.path for row in rows for leaf in row} or {path for path, _ in _row_leaves(field)}
     yield _List(path, field, tuple(rows), frozenset(columns))
 
 
 def _expect_leaf(field: Field, printed: Any, norm: Any, path: str) -> Expected | Unread:
     """Any of several printings is right, blanks among them aside; for a choice of many they are all meant together."""
-    many = getattr(field, "many", False) or field.type == "box"  # [120, 80, 310, 140] is one label
+    many = field.list_valued  # [120, 80, 310, 140] is one label
     words = [printed] if many or not isinstance(printed, list) else printed
     typed = [norm] if many or not isinstance(norm, list) else norm
     words, typed = [[each for each in told if not _nothing(each)] for told in (words, typed)]
     label = " or ".join(dict.fromkeys(map(shown, words or typed)))
-    if field.type == "text" or field.LONG:
-        return Expected(path, field, tuple(map(shown, words + typed)), label)
-    if not words and not typed:
-        return Expected(path, field, (), "")
-    read = _reader(field)
-    options = [value for value in map(read, typed) if value is not None] or [
-        value for value in map(read, words) if value is not None
-    ]
-    if options:
-        return Expected(path, field, tuple(options), label)
+    options = field.label_values(words, typed)
+    if options or not (words or typed):
+        return Expected(path, field, options, label)
     silent = all(not field.coerce(each).problems for each in words)  # printed as "-", "n/a", "无": nothing
     return Expected(path, field, (), label) if silent else Unread(path, label)
-
-
-def _reader(field: Field) -> Callable[[Any], Any]:
-    """Reads labels as the field does, but in any range: a label outside of it is the job's fault, not the label's."""
-    bounds: dict[str, Any] = {name: None for name in ("minimum", "maximum") if name in type(field).model_fields}
-    lenient = field.model_copy(update=bounds)
-    return lambda printed: lenient.coerce(printed).value
 
 
 def _nothing(printed: Any) -> bool:
@@ -251,6 +183,11 @@ def _parts(told: list[Any] | dict[str, Any]) -> Sequence[Any]:
 # --- lists
 
 
+def _row_leaves(field: Field) -> Iterator[tuple[str, Field]]:
+    """The leaves of an empty row by their paths below it: a list in a row has none, a plain list one at ""."""
+    return ((path, leaf) for path, leaf, _ in leaf_values(field.children, {}))
+
+
 def _inside(data: Mapping[str, Any], path: str) -> list[Any]:
     """The list at `path` ("lines", "order.lines") in the data."""
     value: Any = data
@@ -264,19 +201,19 @@ def _at(path: str, index: int, inner: str) -> str:
 
 
 def _rows(told: _List, rows: list[Any], tolerance: Decimal) -> Iterator[Check]:
-    item = told.field.item
+    item = told.field.children.get(ITEM)
     if item is not None:
         answers: list[dict[str, Any]] = [{"": row} for row in rows]
     else:
-        answers = [{path: value for path, _, value in leaf_values(told.field.fields, row or {})} for row in rows]
-    leaf_of = {"": item} if item is not None else {path: leaf for path, leaf, _ in leaf_values(told.field.fields, {})}
+        answers = [{path: value for path, _, value in leaf_values(told.field.children, row or {})} for row in rows]
+    leaf_of = dict(_row_leaves(told.field))
 
     def checks(row: tuple[Expected, ...] | None, answer: int | None, index: int) -> list[Check]:
         expected = {leaf.path: leaf for leaf in row or ()}
         columns = (
             expected
             if row is not None
-            else {path: Expected(path, leaf, (), "") for path, leaf in leaf_of.items() if leaf and path in told.columns}
+            else {path: Expected(path, leaf, (), "") for path, leaf in leaf_of.items() if path in told.columns}
         )
         values = {} if answer is None else answers[answer]
         return [judge(leaf, values.get(path), _at(told.path, index, path), tolerance) for path, leaf in columns.items()]

@@ -14,7 +14,7 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 from pipeline.disk import printable
-from pipeline.fields import Field, column_names, column_types
+from pipeline.fields import Field, column_names, column_types, fold, map_leaves
 from pipeline.types import Evidence, Record
 
 if TYPE_CHECKING:
@@ -79,8 +79,8 @@ def rows(job: "Job", columns: "pa.Schema") -> Callable[[Record], dict[str, Any]]
             "received_at": record.document.received_at,
             "processed_at": record.processed_at,
             **{name: record.data.get(name) for name in column_names(fields)},
-            "confidence": _mirrored(fields, record.data, record.confidence, ""),
-            "evidence": _mirrored(fields, record.data, evidence, ""),
+            "confidence": _mirrored(fields, record.data, record.confidence),
+            "evidence": _mirrored(fields, record.data, evidence),
             "issues": [{"code": issue.code, "path": issue.path, "message": issue.message} for issue in record.issues],
             "files": record.files,
             "error": record.error and {"code": record.error[0], "detail": record.error[1]},
@@ -111,12 +111,9 @@ def fitter(kind: "pa.DataType") -> Fit:
         return lambda value: printable(value) if isinstance(value, str) else None
     if kinds.is_boolean(kind):
         return lambda value: value if isinstance(value, bool) else None
-    if kinds.is_date(kind):
-        return functools.partial(_moment, type_=date)
-    if kinds.is_time(kind):
-        return functools.partial(_moment, type_=time)
-    if kinds.is_timestamp(kind):
-        return functools.partial(_moment, type_=datetime)
+    moments = ((kinds.is_date, date), (kinds.is_time, time), (kinds.is_timestamp, datetime))
+    if type_ := next((type_ for is_kind, type_ in moments if is_kind(kind)), None):
+        return functools.partial(_moment, type_=type_)
     if kinds.is_floating(kind):
         return lambda value: float(value) if _is_number(value) else None
     if kinds.is_integer(kind):
@@ -169,29 +166,9 @@ def _mirror(fields: Mapping[str, Field], leaf: "pa.DataType") -> "pa.DataType":
     """The shape of the fields, with `leaf` for every single value. A job and a group have at least one field each."""
     import pyarrow as pa
 
-    def of(field: Field) -> "pa.DataType":
-        inner: Mapping[str, Field] = getattr(field, "fields", {})
-        shape = _mirror(inner, leaf) if inner else leaf
-        return pa.list_(shape) if field.type == "list" else shape
-
-    return pa.struct([(name, of(field)) for name, field in fields.items()])
+    return fold(fields, lambda _: leaf, lambda parts: pa.struct(list(parts.items())), pa.list_)
 
 
-def _mirrored(fields: Mapping[str, Field], data: Any, known: Mapping[str, Any], prefix: str) -> dict[str, Any] | None:
+def _mirrored(fields: Mapping[str, Field], data: Any, known: Mapping[str, Any]) -> dict[str, Any] | None:
     """What is known a leaf path, in the shape of `_mirror`: a list has as many rows as its data."""
-    if not known:
-        return None
-    data = data if isinstance(data, Mapping) else {}
-    shaped: dict[str, Any] = {}
-    for name, field in fields.items():
-        path, value = prefix + name, data.get(name)
-        inner: Mapping[str, Field] = getattr(field, "fields", {})
-        if field.type == "list":
-            rows = value if isinstance(value, list | tuple) else ()
-            shaped[name] = [
-                _mirrored(inner, each, known, f"{path}[{index}].") if inner else known.get(f"{path}[{index}]")
-                for index, each in enumerate(rows)
-            ]
-        else:
-            shaped[name] = _mirrored(inner, value, known, f"{path}.") if inner else known.get(path)
-    return shaped
+    return map_leaves(fields, data, lambda path, *_: known.get(path)) if known else None

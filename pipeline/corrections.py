@@ -19,7 +19,7 @@ from typing import Any
 
 from pipeline import besides, disk, rules
 from pipeline.errors import BusyError, ScanmillError, StorageError
-from pipeline.fields import Field, coerce_object, column, is_empty, leaf_values
+from pipeline.fields import ITEM, Field, coerce_object, column, is_empty, leaf_values, missing
 from pipeline.job import Job
 from pipeline.lock import writing
 from pipeline.places import source_boxes
@@ -87,7 +87,7 @@ def check(draft: Draft, changes: Mapping[str, Any], rows: Rows | None = None) ->
     moved = _Moved(rows or {})
     data, raw = copied(record.data), copied(draft.raw.data)
     for name, order in moved.rows.items():
-        fresh = coerce_object(getattr(fields.get(name), "fields", {}), {}).value or None
+        fresh = _empty_row(fields.get(name))
         for tree in (data, raw):
             tree[name] = [copied((tree.get(name) or [])[old]) if old is not None else copied(fresh) for old in order]
     known = {path: each for path, each, _ in leaf_values(fields, data)}
@@ -102,12 +102,13 @@ def check(draft: Draft, changes: Mapping[str, Any], rows: Rows | None = None) ->
         else:
             for tree in (data, raw):
                 put(tree, path, value)
-                if beside := known[path].BESIDE:
+                if beside := known[path].companion_suffix:
                     put(tree, path + beside, _print(draft, path, path + beside, value, answer))
     touched = {path for path in changes if path not in problems}
     issues = [replace(issue, path=new) for issue in record.issues if (new := moved.path(issue.path)) is not None]
     kept = [issue for issue in issues if issue.code not in _JUDGED_ANEW and issue.path not in touched]
-    kept += [*_missing(fields, data), *_broken(draft.job, data)]
+    kept += [Issue("missing", path, "is required and has no value") for path in missing(fields, data)]
+    kept += _broken(draft.job, data)
     filled = {path for path, _, value in leaf_values(fields, data) if not is_empty(value)}
     changed: dict[str, Any] = {
         "issues": tuple(dict.fromkeys(kept)),
@@ -115,7 +116,7 @@ def check(draft: Draft, changes: Mapping[str, Any], rows: Rows | None = None) ->
         "evidence": {
             path: seen
             for path, seen in moved.keys(record.evidence)
-            if {path, column(path)} & (filled | touched) and not (path in touched and known[path].type == "box")
+            if {path, column(path)} & (filled | touched) and not (path in touched and known[path].is_box)
         }
         | {path: Evidence(page, box, "") for path, page, box in source_boxes(fields, data) if path in touched},
     }
@@ -234,7 +235,7 @@ def _corrections(
     whole = [name for name in lists if plain(draft.raw.data.get(name)) != plain(checked.raw.data.get(name))]
     whole += [name for name in first if isinstance(first[name].machine, list) and name not in whole]
     changed = [path for path in dict.fromkeys((*old, *new)) if plain(old.get(path)) != plain(new.get(path))]
-    boxes = [path for path, each, _ in leaf_values(draft.job.fields, checked.record.data) if each.type == "box"]
+    boxes = [path for path, each, _ in leaf_values(draft.job.fields, checked.record.data) if each.is_box]
     for path in dict.fromkeys((*first, *whole, *boxes, *changed)):
         inside = [f"{name}[" for name in whole] + [f"{name}." for name in boxes]
         if path not in whole and path.startswith(tuple(inside)):
@@ -276,10 +277,10 @@ class _Moved:
         return ((new, value) for path, value in known.items() if (new := self.path(path)) is not None)
 
 
-def _missing(fields: Mapping[str, Field], data: Mapping[str, Any]) -> Iterable[Issue]:
-    for name, each in fields.items():
-        for suffix in each.missing(data.get(name)):
-            yield Issue("missing", name + suffix, "is required and has no value")
+def _empty_row(field: Field | None) -> dict[str, Any] | None:
+    """A new row of a list: every key without a value; None in a plain list."""
+    columns = {} if field is None or ITEM in field.children else field.children
+    return coerce_object(columns, {}).value or None
 
 
 def _broken(job: Job, data: Mapping[str, Any]) -> Iterable[Issue]:

@@ -1,16 +1,14 @@
 """Where the values of a record stand, for engines that do not say so themselves: a look into the pages' text layer."""
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from decimal import Decimal
 from typing import Any, NamedTuple
 
-from pipeline.fields import BoxField, DateField, Field, LongField, MeasureField, is_empty, leaf_values, shown
-from pipeline.fields.number import Numeric
+from pipeline.fields import Field, LineReader, PrintSearch, is_empty, leaf_values, shown
 from pipeline.geometry import Box
 from pipeline.job import Job
 from pipeline.types import Evidence, Issue, Page, Record, Word
-from pipeline.values import dates, labels, measures, numbers, times
+from pipeline.values import labels
 from pipeline.values.texts import is_cjk, squash
 
 
@@ -48,7 +46,7 @@ def locate(record: Record, job: Job, pages: Sequence[Page]) -> Record:
     wanted = [
         (path, field, value)
         for path, field, value in leaf_values(job.fields, record.data)
-        if path not in record.evidence and not is_empty(value) and not isinstance(field, LongField | BoxField)
+        if path not in record.evidence and not is_empty(value) and field.locator is not None
     ]
     if record.error or not wanted or not any(page.words for page in readable):
         return record
@@ -65,7 +63,7 @@ def locate(record: Record, job: Job, pages: Sequence[Page]) -> Record:
                 anchors.setdefault(row, spot)
             page = spot.line.page
             found[path] = Evidence(page.number, page.source_box(spot.box), spot.text)
-        elif field.type == "text" and all(page.words for page in readable):
+        elif isinstance(field.locator, PrintSearch) and field.locator.verbatim and all(page.words for page in readable):
             issues.append(Issue("unseen", path, f"{shown(value)} does not stand in the text of the pages"))
     return replace(record, evidence=found, issues=tuple(issues))
 
@@ -92,48 +90,25 @@ class _Places:
     def __init__(self, sheets: Sequence[Sequence[Line]]) -> None:
         self._lines = [line for sheet in sheets for line in sheet]
         self._prints = [_Print(sheet) for sheet in sheets]
-        self._read: dict[tuple[str, str], dict[Any, list[tuple[Line, int, int]]]] = {}
+        self._read: dict[LineReader, dict[Any, list[tuple[Line, int, int]]]] = {}
 
     def spots(self, field: Field, value: Any) -> Iterator[Spot]:
         """Where the value stands, in reading order."""
-        if isinstance(value, str):
+        if isinstance(field.locator, PrintSearch) and isinstance(value, str):
             for page in self._prints:
                 yield from page.spots(value)
-            return
-        kind = _kind(field)
-        if kind not in self._read:
-            places = self._read.setdefault(kind, {})
+        elif isinstance(field.locator, LineReader) and isinstance(value, Hashable):
+            for line, start, end in self._values(field.locator).get(value, ()):
+                yield Spot(line, line.box(start, end), line.text[start:end])
+
+    def _values(self, reader: LineReader) -> Mapping[Any, list[tuple[Line, int, int]]]:
+        """Every value that the reader finds, with its places."""
+        if reader not in self._read:
+            places = self._read.setdefault(reader, {})
             for line in self._lines:
-                for start, end, read in _found(kind, line.text):
-                    places.setdefault(read, []).append((line, start, end))
-        wanted = Decimal(repr(value)) if kind[0] == "number" and isinstance(value, float) else value
-        for line, start, end in self._read[kind].get(wanted, ()) if isinstance(wanted, Hashable) else ():
-            yield Spot(line, line.box(start, end), line.text[start:end])
-
-
-def _kind(field: Field) -> tuple[str, str]:
-    """How lines are read for a field: the kind of finder, and what it needs to know."""
-    if isinstance(field, MeasureField):
-        return "measure", field.unit
-    if isinstance(field, DateField):
-        return "date", field.order
-    return ("number", field.decimal or "") if isinstance(field, Numeric) else (field.type, "")
-
-
-def _found(kind: tuple[str, str], text: str) -> Iterator[tuple[int, int, Any]]:
-    match kind:
-        case "measure", unit:
-            for one in measures.find(text, unit):
-                yield one.start, one.end, float(one.value[0])
-        case "date", order:
-            for one in dates.find(text, order):
-                yield one.start, one.end, one.value
-        case "time", _:
-            for one in times.find(text):
-                yield one.start, one.end, one.value.replace(microsecond=0)
-        case "number", decimal:
-            for one in numbers.find(text, decimal or None):
-                yield one.start, one.end, one.value
+                for one in reader.read(line.text):
+                    places.setdefault(one.value, []).append((line, one.start, one.end))
+        return self._read[reader]
 
 
 class _Print:

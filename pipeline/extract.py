@@ -11,13 +11,13 @@ from typing import Any
 from pipeline import answers, places, rules
 from pipeline.fields import (
     Field,
-    ListField,
     answer_keys,
     coerce_object,
     column,
     is_empty,
     leaf_values,
     lone_text,
+    missing,
     shown,
 )
 from pipeline.job import Job
@@ -44,15 +44,8 @@ def extract(
     """
     pages = [each for reply in replies for each in reply.request.pages]
     if failed := next((reply for reply in replies if reply.finish == "error"), None):
-        return fail(
-            job,
-            document,
-            failed.error_code,
-            failed.error or "the engine gave no reason",
-            provenance,
-            page=page,
-            pages=pages,
-        )
+        why = failed.error or "the engine gave no reason"
+        return fail(job, document, failed.error_code, why, provenance, page=page, pages=pages)
     unread = [
         Issue("unreadable", "", f"page {each.number} could not be read: {each.fault}") for each in pages if each.fault
     ]
@@ -64,10 +57,8 @@ def extract(
     data = merged.object(job.fields)
     issues = [*unread, *merged.issues]
     known = {issue.path for issue in issues}
-    for name, each in job.fields.items():
-        for suffix in each.missing(data[name]):
-            if name + suffix not in known:
-                issues.append(Issue("missing", name + suffix, "is required and was not found"))
+    gaps = [path for path in missing(job.fields, data) if path not in known]
+    issues += [Issue("missing", path, "is required and was not found") for path in gaps]
     present = {path: value for path, _, value in leaf_values(job.fields, data) if not is_empty(value)}
     confidence = {path: sure for path, sure in merged.confidence.items() if path in present}
     for path, sure in confidence.items():
@@ -183,7 +174,7 @@ def _answer(reply: Reply, fields: Mapping[str, Field]) -> answers.Answer:
         return answers.Answer({})  # nobody was asked
     if lone_text(fields):
         return answers.plain(reply, next(iter(fields)))
-    lists = [answers.Rows(name, each.row_keys) for name, each in fields.items() if isinstance(each, ListField)]
+    lists = [answers.Rows(name, each.row_keys) for name, each in fields.items() if each.repeats]
     return answers.parse(reply, answer_keys(fields), lists[0] if len(lists) == 1 else None)
 
 
@@ -229,18 +220,20 @@ class _Merged:
         for name, each in fields.items():
             given = [(window, values[name]) for window, values in parts if name in values]
             data[name] = self._field(prefix + name, each, given)
-            if each.BESIDE:  # what is printed for the value that was chosen
-                prints = [(values[name], values[name + each.BESIDE]) for _, values in parts if name in values]
-                data[name + each.BESIDE] = next((said for value, said in prints if value == data[name] and said), None)
+            if each.companion_suffix:  # what is printed for the value that was chosen
+                prints = [(values[name], values[name + each.companion_suffix]) for _, values in parts if name in values]
+                data[name + each.companion_suffix] = next(
+                    (said for value, said in prints if value == data[name] and said), None
+                )
         return data
 
     def _field(self, path: str, field: Field, parts: _Parts) -> Any:
-        if field.type == "list":
-            return self._list(path, field, parts)
-        if inner := getattr(field, "fields", None):
+        if field.repeats:
+            return self._list(path, parts)
+        if field.children:
             self._told(path, parts)
-            return self._object(f"{path}.", inner, parts)
-        if getattr(field, "JOINED", False):
+            return self._object(f"{path}.", field.children, parts)
+        if field.joins_windows:
             return self._joined(path, parts)
         return self._single(path, parts)
 
@@ -268,7 +261,7 @@ class _Merged:
         self._carry(best, path, path)
         return chosen
 
-    def _list(self, path: str, field: Field, parts: _Parts) -> list[Any]:
+    def _list(self, path: str, parts: _Parts) -> list[Any]:
         """Empty rows are dropped, so every path inside a row is carried to the row's new number."""
         self._told(path, parts)
         rows: list[Any] = []

@@ -17,7 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from pipeline import rules, yamlfile
 from pipeline.errors import ConfigError, Fault
-from pipeline.fields import FIELD_TYPES, AnyField, Closed, Field, PageRegion, Text, column_names, names
+from pipeline.fields import FIELD_TYPES, TYPE_FAULTS, AnyField, Closed, Field, PageRegion, Text, column_names, names
 from pipeline.geometry import Region
 from pipeline.rules import Rule
 from pipeline.suggest import unknown
@@ -195,11 +195,14 @@ def _keys_at(place: yamlfile.Place, around: Mapping[str, Any]) -> list[str]:
 
 
 def load_jobs(folder: Path, names: Sequence[str] = ()) -> list[Job]:
-    """The jobs of a folder, by name, or only those named. Raises ConfigError with all faults of all files."""
+    """The jobs of a folder, by name, or only those named.
+
+    Raises ConfigError with all faults of all files, and of the field types of packages.
+    """
     if not folder.is_dir():
         raise ConfigError([Fault(str(folder), None, "", "is not a folder; jobs are YAML files in a folder")])
     jobs: dict[str, tuple[Job, yamlfile.Source]] = {}
-    faults: list[Fault] = []
+    faults: list[Fault] = list(TYPE_FAULTS)
     for path in sorted(each for each in folder.iterdir() if each.suffix in ENDINGS and not each.name.startswith(".")):
         try:
             source = yamlfile.read(path)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pipeline.fields import Field, Problem, column
+from pipeline.fields import Field, Leaf, Problem, column, leaves, walk
 from pipeline.geometry import Box
 from pipeline.types import Page
 
@@ -20,29 +20,28 @@ def to_source(
     """
     seen = {page.number: page for page in pages if page.fault is None}
     problems = []
-    for path, holder, key in _boxes(fields, data, ""):
-        answer = holder[key]
-        if answer is None:
+    for leaf in _boxes(fields, data):
+        if leaf.value is None:
             continue
-        placed = _placed(answer, seen, shrunk)
+        placed = _placed(leaf.value, seen, shrunk)
         if isinstance(placed, str):
-            problems.append((path, Problem("bad_box", placed)))
-        holder[key] = None if isinstance(placed, str) else placed
+            problems.append((leaf.path, Problem("bad_box", placed)))
+        leaf.holder[leaf.key] = None if isinstance(placed, str) else placed
     return problems
 
 
 def source_boxes(fields: Mapping[str, Field], data: dict[str, Any]) -> Iterator[tuple[str, int, Box]]:
     """Every box of a record: leaf path, page, box in source pixels."""
-    for path, holder, key in _boxes(fields, data, ""):
-        value = holder[key]
+    for leaf in _boxes(fields, data):
+        value = leaf.value
         if isinstance(value, Mapping) and value.get("page") is not None:
             sides = (value["x"], value["y"], value["width"], value["height"])
-            yield path, int(value["page"]), Box(*map(float, sides))
+            yield leaf.path, int(value["page"]), Box(*map(float, sides))
 
 
 def labelled(fields: Mapping[str, Field], data: dict[str, Any]) -> Iterator[tuple[int, Box, str]]:
     """Every box of a record with its page and what to call it: the first text in its row, else the field's name."""
-    rows = {path: holder for path, holder, _ in _boxes(fields, data, "")}
+    rows = {leaf.path: leaf.holder for leaf in _boxes(fields, data)}
     for path, page, box in source_boxes(fields, data):
         holder = rows[path]
         texts = holder.values() if isinstance(holder, dict) and "]" in path else ()
@@ -50,29 +49,11 @@ def labelled(fields: Mapping[str, Field], data: dict[str, Any]) -> Iterator[tupl
 
 
 def has_boxes(fields: Mapping[str, Field]) -> bool:
-    return any(leaf.type == "box" for field in fields.values() for _, leaf in field.leaves())
+    return any(leaf.is_box for _, leaf in leaves(fields))
 
 
-def _boxes(fields: Mapping[str, Field], data: Any, prefix: str) -> Iterator[tuple[str, Any, Any]]:
-    """Leaf path, and the dict or list that holds the box with its key there."""
-    if not isinstance(data, dict):
-        return
-    for name, field in fields.items():
-        path, inner = prefix + name, getattr(field, "fields", {})
-        if name not in data:  # a failed record has no values
-            continue
-        if field.type == "box":
-            yield path, data, name
-        elif field.type == "group":
-            yield from _boxes(inner, data.get(name), f"{path}.")
-        elif field.type == "list":
-            rows = data.get(name) or []
-            item = getattr(field, "item", None)
-            for index, row in enumerate(rows):
-                if item is None:
-                    yield from _boxes(inner, row, f"{path}[{index}].")
-                elif item.type == "box":
-                    yield f"{path}[{index}]", rows, index
+def _boxes(fields: Mapping[str, Field], data: Mapping[str, Any]) -> Iterator[Leaf]:
+    return (leaf for leaf in walk(fields, data) if leaf.field.is_box)
 
 
 def _placed(answer: Mapping[str, Any], seen: Mapping[int, Page], shrunk: bool) -> dict[str, Any] | str:

@@ -4,14 +4,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.fields import Field, LongField, inner_words, leaves, lone_text, object_schema
+from pipeline.fields import Field, fold, leaves, lone_text, object_schema, object_tokens, prompt_lines
 from pipeline.job import Job
 from pipeline.places import has_boxes
 from pipeline.types import Document, Issue, Page, Request
 
 # The same words for every job: so all questions about the same pages share all that a model reads before them.
 SYSTEM = "You look at pictures and answer what is asked about them."
-_ROWS_EXPECTED = 30  # on one window of pages; a longer list takes the job's max_new_tokens
 _MOST_TOKENS, _MOST_TEXT_TOKENS = 4096, 8192
 _DOUBTS_TOLD = 10  # a table in which every row fails needs no more words
 
@@ -67,15 +66,15 @@ def question(job: Job, pages: Sequence[Page], window: int = 0, windows: int = 1,
             "Read only what stands on them; what stands elsewhere is null here."
         )
     text = lone_text(job.fields)
-    if asked is not None and text and text.type == "prose":
+    if asked is not None and text and text.answers_question:
         return "\n\n".join([*parts, asked])
     if asked is not None:
         parts.append(f"The question:\n{asked}")
     if text:
-        parts.append(text.said_alone() + " Where there is nothing of the kind, answer null.")
+        parts.append(text.free_text_prompt() + " Where there is nothing of the kind, answer null.")
         return "\n\n".join(parts)
     boxed = has_boxes(job.fields)
-    parts.append("Give these values:\n" + "\n".join(inner_words(job.fields)))
+    parts.append("Give these values:\n" + "\n".join(prompt_lines(job.fields)))
     parts.append("\n".join(_how(job.fields)))
     if boxed and (sizes := _sizes(pages)):
         parts.append(sizes)
@@ -89,11 +88,11 @@ def question(job: Job, pages: Sequence[Page], window: int = 0, windows: int = 1,
 def _how(fields: Mapping[str, Field]) -> list[str]:
     """The rules for answers of a job with these fields: not all that is looked for is printed."""
     unread = {path: leaf for path, leaf in leaves(fields) if not leaf.readable}
-    written = [path for path, leaf in unread.items() if isinstance(leaf, LongField)]
+    written = [path for path, leaf in unread.items() if leaf.long_text]
     said = [_NULL_SEEN, _COPY_PRINT] if unread else [_NULL, _COPY]
     if written:
         said.insert(1, f"- You write {', '.join(written)} yourself.")
-    lists = {name: field for name, field in fields.items() if field.type == "list"}
+    lists = {name: field for name, field in fields.items() if field.repeats}
     if lists:
         said.append(_ROWS if all(leaf.readable for _, leaf in leaves(lists)) else _FINDS)
     return said
@@ -119,45 +118,16 @@ def again(doubts: Sequence[Issue]) -> str:
     )
 
 
-def shape(fields: Mapping[str, Field]) -> dict[str, Any]:
-    """An answer with every key and no value."""
-    return {name: _hollow(field) for name, field in fields.items()}
-
-
-def _hollow(field: Field) -> Any:
-    inner: Mapping[str, Field] = getattr(field, "fields", {})
-    if field.type == "list":
-        return [shape(inner) if inner else None]
-    return shape(inner) if inner else field.nothing().value
+def shape(fields: Mapping[str, Field]) -> Any:
+    """An answer with every key and no value; a list shows one row, a plain list null."""
+    return fold(fields, lambda leaf: leaf.nothing().value, dict, lambda row: [row if isinstance(row, dict) else None])
 
 
 def tokens_of(fields: Mapping[str, Field]) -> int:
     """An upper estimate of an answer's length in tokens, generous enough that ordinary answers are not cut off."""
     if text := lone_text(fields):
-        return min(_MOST_TEXT_TOKENS, 64 + _size(text))
-    return min(_MOST_TOKENS, 64 + sum(_key(name) + _size(field) for name, field in fields.items()))
-
-
-def _key(name: str) -> int:
-    return 4 + len(name.encode()) // 3  # quotes, colon and comma, and three bytes of the name to a token
-
-
-def _size(field: Field) -> int:
-    inner: Mapping[str, Field] = getattr(field, "fields", {})
-    inside = sum(_key(name) + _size(each) for name, each in inner.items())
-    if field.type == "list":
-        item: Field | None = getattr(field, "item", None)
-        rows = min(_ROWS_EXPECTED, int(getattr(field, "max_items", _ROWS_EXPECTED)))
-        return 4 + rows * (4 + inside + (_size(item) if item else 0))
-    if inner:
-        return 4 + inside
-    if isinstance(field, LongField):
-        return field.max_length // 3  # three characters a token in European languages, and in code
-    if field.type == "box":
-        return 40
-    if field.type == "choice":
-        return 16 * (len(getattr(field, "options", ())) if getattr(field, "many", False) else 1)
-    return min(int(getattr(field, "max_length", 16)), 120) // 2 + 8
+        return min(_MOST_TEXT_TOKENS, 64 + text.answer_tokens())
+    return min(_MOST_TOKENS, 64 + object_tokens(fields))
 
 
 def span(numbers: Sequence[int]) -> str:

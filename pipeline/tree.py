@@ -1,7 +1,7 @@
 """The data of a record as a tree of dicts and lists: what stands at a leaf path such as `lines[0].amount`."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -32,11 +32,18 @@ def put(tree: Any, path: str, value: Any) -> None:
     tree[last] = value
 
 
+def map_values(value: Any, change: Callable[[Any], Any]) -> Any:
+    """The tree in dicts and lists of its own, with `change(value)` for everything that is neither."""
+    if isinstance(value, Mapping):
+        return {key: map_values(each, change) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [map_values(each, change) for each in value]
+    return change(value)
+
+
 def copied(value: Any) -> Any:
     """The same values in dicts and lists of their own."""
-    if isinstance(value, Mapping):
-        return {key: copied(each) for key, each in value.items()}
-    return [copied(each) for each in value] if isinstance(value, list | tuple) else value
+    return map_values(value, lambda each: each)
 
 
 def flat(value: Any, path: str = "") -> Iterable[tuple[str, Any]]:
@@ -53,10 +60,10 @@ def flat(value: Any, path: str = "") -> Iterable[tuple[str, Any]]:
 
 def plain(value: Any) -> Any:
     """As JSON would give it back, so that the machine's date and a person's compare equal."""
-    if isinstance(value, Mapping):
-        return {key: plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(each) for each in value]
+    return map_values(value, _as_json)
+
+
+def _as_json(value: Any) -> Any:
     if isinstance(value, float):
         return Decimal(repr(value))
     return value.isoformat() if hasattr(value, "isoformat") else value

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.echo import Echo
-from pipeline.checks import likeness
 from pipeline.errors import ConfigError, ModelError
 from pipeline.evaluate import evaluate
+from pipeline.fields.likeness import likeness
 from pipeline.job import Job, parse_job
 from pipeline.pages import Pages
 from pipeline.scoring import Score, Tally, compare, write_html

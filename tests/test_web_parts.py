@@ -31,7 +31,7 @@ from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from web.export import _safe, csv
-from web.form import form, printed
+from web.form import form
 from web.gate import Gate, Rules, person_of
 from web.nights import checked, together
 from web.overview import Filter, chosen, overview
@@ -221,7 +221,7 @@ def test_what_the_form_shows_is_read_back_as_the_same_value(total: Decimal, day:
     ).fields
     values = {"comma": total, "point": total, "day": day, "paid": paid, "kinds": ["a", "b c"]}
     for name, value in values.items():
-        assert fields[name].coerce(printed(fields[name], value)) == (value, ())
+        assert fields[name].coerce(fields[name].print_value(value)) == (value, ())
 
 
 def test_names_and_values_of_documents_are_only_text_in_the_form(tmp_path: Path) -> None:
@@ -229,6 +229,21 @@ def test_names_and_values_of_documents_are_only_text_in_the_form(tmp_path: Path)
     shown = form(open_draft(tmp_path, JOB, document("a\u202efdp.exe".encode(), "").id, None))
     assert shown["name"] == "a⟨202E⟩fdp.exe"
     assert shown["fields"][0]["value"] == "<script>"  # review.js sets text, never HTML
+
+
+def test_a_group_in_the_rows_of_a_list_is_columns_of_their_own(tmp_path: Path) -> None:
+    part = {"type": "group", "fields": {"name": {"type": "text"}, "weight": {"type": "number"}}}
+    fields = {"lines": {"type": "list", "fields": {"amount": {"type": "money"}, "part": part}}}
+    job = Job.model_validate({"name": "bill", "fields": fields})
+    row = {"amount": Decimal("2.50"), "part": {"name": "bolt", "weight": 1.5}}
+    commit(tmp_path, "parts.pdf", {"lines": [row]}, job)
+    draft = open_draft(tmp_path, job, document(b"parts.pdf", "").id, None)
+    shown = form(draft)["fields"][0]
+    assert [column["key"] for column in shown["columns"]] == ["amount", "part.name", "part.weight"]
+    cells = [(leaf["path"], leaf["value"]) for leaf in shown["rows"][0]]
+    assert cells == [("lines[0].amount", "2.50"), ("lines[0].part.name", "bolt"), ("lines[0].part.weight", "1.5")]
+    changed = form(draft, {"lines[0].part.weight": "2"})
+    assert not changed["reasons"]
 
 
 def test_a_password_is_kept_as_a_salted_hash() -> None:

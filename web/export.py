@@ -13,6 +13,7 @@ import streamlit as st
 from pipeline.corrections import open_draft
 from pipeline.job import Job
 from pipeline.records import to_json
+from pipeline.tree import map_values
 from web.overview import Filter
 from web.scans import original
 
@@ -148,7 +149,13 @@ def labelled(root: Path, job: Job, rows: "pa.Table") -> bytes:
                 packed.add(name)
             given = json.loads(to_json(record))["data"]
             data = {name: given.get(name) for name in job.fields}  # how a measure is printed is no label
-            label = {"file": name, "job": job.name, "page": record.page, "fields": _as_text(data), "norm": data}
+            label = {
+                "file": name,
+                "job": job.name,
+                "page": record.page,
+                "fields": map_values(data, _as_text),
+                "norm": data,
+            }
             lines.append(json.dumps({key: each for key, each in label.items() if each is not None}, ensure_ascii=False))
         pack.writestr("labels.jsonl", "".join(f"{line}\n" for line in lines))
         if gone:
@@ -157,11 +164,7 @@ def labelled(root: Path, job: Job, rows: "pa.Table") -> bytes:
 
 
 def _as_text(value: Any) -> Any:
-    """Values as a label file has them: text, in the shape of the fields."""
-    if isinstance(value, dict):
-        return {key: _as_text(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_as_text(each) for each in value]
+    """A single value as a label file has it: text."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     return value if value is None or isinstance(value, str) else str(value)

@@ -6,16 +6,16 @@ from datetime import datetime
 from typing import Any
 
 from pipeline.corrections import Draft, Rows, check
-from pipeline.fields import Field, leaf_values
+from pipeline.fields import ITEM, Field, leaf_values, leaves
 from pipeline.formats import explained
 from pipeline.job import Job
+from pipeline.tree import value_at
 from pipeline.types import Issue, Record
 from pipeline.webpage import words
 from web.look import moment
 from web.overview import JOB_KEYS
 
 BAD = ("missing", "rule_failed", "wrong_type", "not_allowed")
-_LONG = ("prose", "markdown", "code")
 
 
 def form(draft: Draft, changes: Mapping[str, Any] | None = None, rows: Rows | None = None) -> dict[str, Any]:
@@ -47,49 +47,41 @@ def form(draft: Draft, changes: Mapping[str, Any] | None = None, rows: Rows | No
 
 def _entry(name: str, field: Field, value: Any, path: str, record: Record) -> dict[str, Any]:
     """A leaf {path, name, kind, value, …}, a group {path, name, group: […]}, or a list {path, name, columns, rows}."""
-    inner: Mapping[str, Field] = getattr(field, "fields", None) or {}
     entry: dict[str, Any] = {
         "path": path,
         "name": name.replace("_", " "),
         "required": field.required,
         "hint": field.hint,
     }
-    if field.type == "list":
-        columns = inner or {"": getattr(field, "item", field)}
+    if field.repeats:
+        columns = dict(leaves(field.children))
         heads = [_head(key, each) for key, each in columns.items()]
         rows = []
         for index, row in enumerate(value or ()):
             place = f"{path}[{index}]"
             cells = [
-                (f"{place}.{key}" if key else place, each, (row or {}).get(key) if key else row)
+                (place, each, row) if key == ITEM else (f"{place}.{key}", each, value_at(row, key))
                 for key, each in columns.items()
             ]
             rows.append([_leaf(where, each, cell, record) for where, each, cell in cells])
         return entry | {"columns": heads, "rows": rows}
-    if inner:
+    if field.children:
         value = value if isinstance(value, Mapping) else {}
-        group = [_entry(key, each, value.get(key), f"{path}.{key}", record) for key, each in inner.items()]
+        group = [_entry(key, each, value.get(key), f"{path}.{key}", record) for key, each in field.children.items()]
         return entry | {"group": group}
     return entry | _leaf(path, field, value, record) | _kind(field)
 
 
 def _head(name: str, field: Field) -> dict[str, Any]:
-    return {"key": name, "name": name.replace("_", " "), "required": field.required} | _kind(field)
+    return {"key": name, "name": name.replace("_", " ").replace(".", " "), "required": field.required} | _kind(field)
 
 
 def _kind(field: Field) -> dict[str, Any]:
     """What the browser needs to draw the control: its kind, the options, the unit."""
-    options = list(getattr(field, "options", ()))
-    if field.type == "choice" and not getattr(field, "many", False):
-        return {"kind": "choice", "options": options}
-    if field.type == "yesno":
-        return {"kind": "choice", "options": ["yes", "no"]}
-    if field.type == "box":
-        return {"kind": "box"}
-    if field.type in _LONG or getattr(field, "max_length", 0) > 1000:
-        return {"kind": "long"}
-    kind = "number" if field.type in ("integer", "number", "money", "measure") else "line"
-    return {"kind": kind, "unit": getattr(field, "unit", ""), "type": field.type}
+    kind, options, unit = field.widget
+    if kind == "choice":
+        return {"kind": kind, "options": list(options)}
+    return {"kind": kind} if kind in ("box", "long") else {"kind": kind, "unit": unit, "type": field.type}
 
 
 def _leaf(path: str, field: Field, value: Any, record: Record) -> dict[str, Any]:
@@ -97,32 +89,13 @@ def _leaf(path: str, field: Field, value: Any, record: Record) -> dict[str, Any]
     changed = next((each for each in record.corrections if each.path == path), None)
     return {
         "path": path,
-        "value": printed(field, value),
+        "value": field.print_value(value),
         "sure": record.confidence.get(path),
         "printed": words(seen.text) if seen and seen.text else None,
         "page": seen.page if seen else None,
         "corrected": _signed(changed.at, changed.by) if changed else None,
-        "machine": printed(field, changed.machine) if changed else None,
+        "machine": field.print_value(changed.machine) if changed else None,
     }
-
-
-def printed(field: Field, value: Any) -> str:
-    """A value as a person may write it and the field reads it back."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list | tuple):
-        return ", ".join(str(each) for each in value)
-    if isinstance(value, Mapping):  # a box; review.js writes one that was just drawn in the same way
-        x, y, width, height = (round(value[side]) for side in ("x", "y", "width", "height"))
-        return f"page {value['page']}: {x}, {y}, {width} × {height}"
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
-        value = int(value)
-    text = value.isoformat() if hasattr(value, "isoformat") else str(value)
-    if getattr(field, "decimal", None) == "," and not isinstance(value, str):
-        text = text.replace(".", ",")
-    return text
 
 
 def _signed(at: datetime, by: str | None) -> str:

@@ -108,7 +108,9 @@ def checked(root: Path, job: Job) -> list[dict[str, Any]]:
     values, corrected, and right, the share of the values that nobody changed.
     """
     days: dict[str, list[tuple[int, int]]] = {}
-    prints = {path + leaf.BESIDE for path, leaf in leaves(job.fields) if leaf.BESIDE}  # they follow their values
+    prints = {
+        path + leaf.companion_suffix for path, leaf in leaves(job.fields) if leaf.companion_suffix
+    }  # they follow their values
     for path in (root / "records" / job.name).glob("*.json"):
         try:
             text = path.read_text("utf-8")

@@ -2,17 +2,20 @@
 is."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from models.ocr import calibration, labels, plaintext, ranker, tables
+from models.ocr.families import family
 from models.ocr.finders import FINDERS
 from models.ocr.labels import Index, Wanted
 from models.ocr.layout import Sheet
 from models.ocr.ranker import Ranked
 from models.ocr.scene import Candidate, Scene
+from pipeline.fields import ITEM, Field, ListField, MarkdownField, leaves, map_leaves
+from pipeline.tree import put
 from pipeline.types import Evidence
 from pipeline.values import texts
 
@@ -35,10 +38,11 @@ class Answer:
 
 
 class _Told:
-    """What has been found so far, by leaf path."""
+    """What has been found so far, by leaf path. `rows` says for each list how many rows it has."""
 
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
+        self.rows: dict[str, int] = {}
         self.evidence: dict[str, Evidence] = {}
         self.confidence: dict[str, float] = {}
 
@@ -47,64 +51,98 @@ class _Told:
         self.evidence[path] = evidence
         self.confidence[path] = round(confidence, 4)
 
+    def data(self, fields: Mapping[str, Field]) -> dict[str, Any]:
+        """The values in the shape of the fields; null for what was not found."""
+        hollow: dict[str, Any] = {}
+        for path, count in self.rows.items():
+            put(hollow, path, [None] * count)
+        return map_leaves(fields, hollow, lambda path, *_: self.values.get(path))
 
-def answer(sheets: Sequence[tuple[int, Sheet]], job: "Job") -> Answer:
+
+Sheets = Sequence[tuple[int, Sheet]]
+
+
+def answer(sheets: Sheets, job: "Job") -> Answer:
     """What the sheets (page number, sheet) say for a job's fields. Never raises, whatever stands on them."""
-    leaves = _leaves(job.fields)
+    asked = list(leaves(job.fields, whole_lists=True))
     told = _Told()
-    _add_texts(told, sheets, leaves)
+    _add_texts(told, sheets, asked)
     if job.questions:  # who asked sees the text beside the picture, each line in a box
-        texts = [path for path, _ in leaves if path in told.evidence]
+        texts = [path for path, _ in asked if path in told.evidence]
         told.evidence |= {f"{path}[{at}]": line for path in texts for at, line in enumerate(plaintext.lines(sheets))}
-    leaves = [(path, leaf) for path, leaf in leaves if not _is_text(path, leaf)]
-    wanteds = [labels.wanted(path, leaf) for path, leaf in leaves if leaf.type != "list"]
-    lists = [(path, leaf) for path, leaf in leaves if leaf.type == "list"]
-    items = [labels.wanted(path, _named_item(leaf)) for path, leaf in lists if leaf.item is not None]
+    asked = [(path, leaf) for path, leaf in asked if not _is_text(path, leaf)]
+    wanteds = [labels.wanted(path, leaf) for path, leaf in asked if not leaf.repeats]
+    items = [labels.wanted(path, _named_item(leaf)) for path, leaf in asked if ITEM in leaf.children]
     scene = Scene(sheets, _index(tuple((one.path, one.concept, one.labels) for one in (*wanteds, *items))))
+    _add_values(told, scene, wanteds)
+    _add_rows(told, sheets, asked)
+    for one in items:
+        if not told.rows[one.path]:
+            told.rows[one.path] = _add_items(told, one, _ranked(scene, one))
+    return Answer(json.dumps(told.data(job.fields), ensure_ascii=False), told.evidence, told.confidence)
+
+
+def _is_text(path: str, leaf: Field) -> bool:
+    """Whether a field is answered with print as it stands: long texts, and the rows of whatever table there is."""
+    if not leaf.repeats:
+        return family(leaf.finder).whole_page
+    item = leaf.children.get(ITEM)
+    plain = item is not None and family(item.finder).cell == "text" and not leaf.labels
+    return plain and path.rsplit(".", 1)[-1].casefold() in ANY_ROWS
+
+
+def _add_texts(told: _Told, sheets: Sheets, asked: Sequence[tuple[str, Field]]) -> None:
+    for path, leaf in asked:
+        if not _is_text(path, leaf):
+            continue
+        if isinstance(leaf, ListField):
+            rows = plaintext.rows(sheets)[: leaf.max_items]
+            for number, (row, evidence, score) in enumerate(rows):
+                told.add(f"{path}[{number}]", row, evidence, min(MOST_SURE, score))
+            told.rows[path] = len(rows)
+            continue
+        said = WHOLE_PAGES[labels.kind_of(leaf, "")](sheets, leaf)
+        if said.evidence is not None:
+            told.add(path, said.text, said.evidence, min(MOST_SURE, said.score))
+
+
+def _prose(sheets: Sheets, field: Field) -> plaintext.Text:
+    return plaintext.verbatim(sheets)
+
+
+def _markdown(sheets: Sheets, field: Field) -> plaintext.Text:
+    assert isinstance(field, MarkdownField)
+    return plaintext.markdown(sheets, field.tables_only)
+
+
+WHOLE_PAGES: dict[str, Callable[[Sheets, Field], plaintext.Text]] = {"prose": _prose, "markdown": _markdown}
+
+
+def _add_values(told: _Told, scene: Scene, wanteds: Sequence[Wanted]) -> None:
+    """The single values: those that are surer than nothing, no print for two fields that exclude each other."""
     ranked = {one.path: (one.kind, _ranked(scene, one)) for one in wanteds}
     settled = apart_sums(apart_parties(ranked), {one.path: one.concept for one in wanteds if one.kind == "money"})
     for one in wanteds:
-        if getattr(one.field, "many", False):
+        if one.field.list_valued:
             _add_options(told, one, settled[one.path])
         elif settled[one.path]:
             best = settled[one.path][0]
             sure = calibration.confidence(one.kind, best)
             if sure >= LEAST_CONFIDENCE:
                 told.add(one.path, best.candidate.value, _evidence(best.candidate), sure)
-    for path, leaf in lists:
-        others = tuple(label for other, field in leaves if other != path for label in _printed_names(other, field))
+
+
+def _add_rows(told: _Told, sheets: Sheets, asked: Sequence[tuple[str, Field]]) -> None:
+    for path, leaf in asked:
+        if not isinstance(leaf, ListField):
+            continue
+        others = tuple(label for other, field in asked if other != path for label in _printed_names(other, field))
         rows = tables.rows(sheets, leaf, path.rsplit(".", 1)[-1], others)
         for number, row in enumerate(rows):
             for inner, cell in row.items():
                 at = f"{path}[{number}]" + (f".{inner}" if inner else "")
                 told.add(at, cell.value, cell.evidence, cell.confidence)
-        told.values[path] = len(rows)
-    for one in items:
-        if not told.values[one.path]:
-            told.values[one.path] = _add_items(told, one, _ranked(scene, one))
-    data = {name: _shape(leaf, name, told.values) for name, leaf in job.fields.items()}
-    return Answer(json.dumps(data, ensure_ascii=False), told.evidence, told.confidence)
-
-
-def _is_text(path: str, leaf: Any) -> bool:
-    """Whether a field is answered with print as it stands: long texts, and the rows of whatever table there is."""
-    rows_of_any = leaf.type == "list" and leaf.item is not None and leaf.item.type == "text" and not leaf.labels
-    return leaf.type in ("prose", "markdown") or (rows_of_any and path.rsplit(".", 1)[-1].casefold() in ANY_ROWS)
-
-
-def _add_texts(told: _Told, sheets: Sequence[tuple[int, Sheet]], leaves: Sequence[tuple[str, Any]]) -> None:
-    for path, leaf in leaves:
-        if not _is_text(path, leaf):
-            continue
-        if leaf.type == "list":
-            rows = plaintext.rows(sheets)[: leaf.max_items]
-            for number, (row, evidence, score) in enumerate(rows):
-                told.add(f"{path}[{number}]", row, evidence, min(MOST_SURE, score))
-            told.values[path] = len(rows)
-            continue
-        said = plaintext.verbatim(sheets) if leaf.type == "prose" else plaintext.markdown(sheets, leaf.tables_only)
-        if said.evidence is not None:
-            told.add(path, said.text, said.evidence, min(MOST_SURE, said.score))
+        told.rows[path] = len(rows)
 
 
 def _ranked(scene: Scene, wanted: Wanted) -> list[Ranked]:
@@ -115,15 +153,15 @@ def _evidence(one: Candidate) -> Evidence:
     return Evidence(one.page, one.box, one.text)
 
 
-def _printed_names(path: str, leaf: Any) -> tuple[str, ...]:
+def _printed_names(path: str, leaf: Field) -> tuple[str, ...]:
     """What a field is called on paper: its labels, and its name where that is a word of the form rather than a key."""
     name = path.rsplit(".", 1)[-1]
     return leaf.labels if name.isascii() else (*leaf.labels, name)
 
 
-def _named_item(leaf: Any) -> Any:
+def _named_item(leaf: Field) -> Field:
     """The item of a plain list, called by the list's labels."""
-    item = leaf.item
+    item = leaf.children[ITEM]
     return item.model_copy(update={"labels": (*leaf.labels, *item.labels)})
 
 
@@ -133,8 +171,8 @@ def _add_options(told: _Told, wanted: Wanted, ranked: Sequence[Ranked]) -> None:
     chosen = ticked or [
         one for one in ranked if not one.candidate.features.get("empty") and _standing(one) >= LIST_CONFIDENCE
     ]
-    order = list(wanted.field.options)  # type: ignore[attr-defined]
-    chosen = sorted(chosen, key=lambda one: order.index(one.candidate.value))
+    order = list(wanted.field.rule_type.options) if wanted.field.rule_type else []
+    chosen = sorted(chosen, key=lambda one: order.index(str(one.candidate.value)))
     if chosen:
         best = max(chosen, key=_standing)
         told.add(wanted.path, [one.candidate.value for one in chosen], _evidence(best.candidate), _standing(best))
@@ -205,11 +243,9 @@ def _place(one: Candidate) -> tuple[int, float, float]:
 
 
 def candidates(scene: Scene, wanted: Wanted) -> list[Candidate]:
-    """What the finder of a field's kind proposes, inside the field's region where it has one; [] for an unknown
-    kind."""
-    finder = FINDERS.get(wanted.kind)
-    found = finder(scene, wanted) if finder else []
-    region = getattr(wanted.field, "region", None)
+    """What the finder of a field's kind proposes, inside the field's region where it has one."""
+    found = FINDERS[wanted.kind](scene, wanted)
+    region = wanted.field.region
     if region is None:
         return found
     sizes = {page: (sheet.width, sheet.depth) for page, sheet in zip(scene.pages, scene.sheets, strict=True)}
@@ -225,29 +261,3 @@ def _inside(one: Candidate, width: float, depth: float, region: Any) -> bool:
 @lru_cache(maxsize=16)
 def _index(named: tuple[tuple[str, str, tuple[str, ...]], ...]) -> Index:
     return labels.index(named)
-
-
-def _leaves(fields: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Every field that is not a group, lists as they are, by path."""
-    found: list[tuple[str, Any]] = []
-    for name, one in fields.items():
-        if one.type == "group":
-            found += _leaves(one.fields, f"{prefix}{name}.")
-        else:
-            found.append((prefix + name, one))
-    return found
-
-
-def _shape(one: Any, path: str, values: Mapping[str, Any]) -> Any:
-    """The values in the shape of a field; null for what was not found."""
-    if one.type == "group":
-        return {name: _shape(inner, f"{path}.{name}", values) for name, inner in one.fields.items()}
-    if one.type == "list":
-        count = values.get(path, 0)
-        if one.item is not None:
-            return [values.get(f"{path}[{i}]") for i in range(count)]
-        return [
-            {name: _shape(inner, f"{path}[{i}].{name}", values) for name, inner in one.fields.items()}
-            for i in range(count)
-        ]
-    return values.get(path)

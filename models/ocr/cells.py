@@ -76,7 +76,7 @@ def readings(text: str, column: Column) -> list[Decimal]:
             if other is not None:
                 found.append(other)
     digits = [char for char in text if char.isdigit()]
-    if column.type == "money" and len(digits) >= 3 and found and found[0] == found[0].to_integral_value():
+    if column.cell == "money" and len(digits) >= 3 and found and found[0] == found[0].to_integral_value():
         found.append(found[0] / 100)
     return list(dict.fromkeys(found))
 
@@ -89,14 +89,14 @@ def cell(parts: Sequence[Piece], column: Column, page: int) -> Cell | None:
     score = min(part.score for part in parts)
     evidence = Evidence(page, around([part.box for part in parts]), text)
     sure = PLAIN * trust(score)
-    if column.type == "measure":  # the unit counts: the field tells what does not read, and keeps the print
+    if column.cell == "measure":  # the unit counts: the field tells what does not read, and keeps the print
         alone = column.unit and numbers.read(text, column.decimal) is not None
         value = f"{text} {column.unit}" if alone else text
         return Cell(value, evidence, sure) if any(char.isdigit() for char in text) else None
     if column.numeric:
         found = readings(text, column)
         return Cell(spelled(found[0], column, text), evidence, sure, found[0]) if found else None
-    if column.field is not None and column.type not in ("text", "prose"):
+    if column.field is not None and column.cell not in ("text", "verbatim"):
         coerced = column.field.coerce(text)
         return None if coerced.value is None else Cell(text, evidence, sure)
     return Cell(text, evidence, sure)

@@ -4,16 +4,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
+from models.ocr.families import CellKind, family
 from models.ocr.labels import Index
 from models.ocr.layout import Sheet, Span
+from pipeline.fields.number import Numeric
 from pipeline.values import measures, numbers, texts
 
 if TYPE_CHECKING:
     from pipeline.fields import Field
 
-NUMERIC = frozenset({"integer", "number", "money", "measure"})
+NUMERIC = frozenset({"number", "money", "measure"})
 LEAST_SHARE = 0.6  # of the letters of a heading line that belong to headings
 STACKED_GAP = 1.2  # line heights between the two lines of a heading
 
@@ -23,19 +25,19 @@ class Column(NamedTuple):
 
     path: str
     kind: str  # one of columns.yaml, or "" where the name says none
-    type: str  # of the field, or text, number, date
+    cell: CellKind  # how its cells are read
     field: "Field | None"
     labels: tuple[str, ...]
     unit: str = ""  # that the heading names, for all cells without one
 
     @property
     def numeric(self) -> bool:
-        return self.type in NUMERIC
+        return self.cell in NUMERIC
 
     @property
     def decimal(self) -> str | None:
         """The sign between whole and fraction, where the job says it."""
-        return getattr(self.field, "decimal", None)
+        return self.field.decimal if isinstance(self.field, Numeric) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +87,10 @@ def columns(fields: Mapping[str, "Field"]) -> tuple[Column, ...]:
     for name, field in fields.items():
         kind = kind_of(name.rsplit(".", 1)[-1])
         own = (*field.labels, name.replace("_", " ").replace(".", " "), *(shipped()[kind]["labels"] if kind else ()))
-        asked.append(Column(name, kind, field.type, field, tuple(dict.fromkeys(own))))
+        asked.append(Column(name, kind, family(field.finder).cell, field, tuple(dict.fromkeys(own))))
     kinds = {column.kind for column in asked}
     others = [
-        Column("", kind, str(entry["type"]), None, tuple(entry["labels"]))
+        Column("", kind, cast(CellKind, entry["type"]), None, tuple(entry["labels"]))
         for kind, entry in shipped().items()
         if kind not in kinds
     ]
@@ -171,7 +173,7 @@ def _distinct(found: list[tuple[float, int, list[int], Span, int, int]], asked: 
         x0 = span.x0 if box is None else span.x0 + (box.x - span.box.x)
         x1 = span.x1 if box is None else x0 + box.width
         column = asked[free[0]]
-        if column.type == "measure":
+        if column.cell == "measure":
             column = column._replace(unit=measures.headed(span.text[end:]))
         headings[free[0]] = Heading(column, x0, x1)
     return sorted(headings.values(), key=lambda heading: heading.x0)

@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
 from models.ocr.factory import OcrFactory
+from models.ocr.families import family
 from models.ocr.reading import Line, read, reader
 from models.ocr.ruling import Mesh, meshes
 from pipeline.disk import sha256_of
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from models.ocr.answer import Answer
     from pipeline.job import Job
 
-SHOWS_TABLES = frozenset({"markdown", "list"})  # a list may be the rows of any table
 PAGES_PER_WORKER = 8  # in flight, so that windows of many pages do not fill the memory
 
 
@@ -132,7 +132,7 @@ class Ocr:
     def _begin(self, requests: list[Request]) -> None:
         question = _Question(requests, time.monotonic())
         self._pages += len(question.pages)
-        tables = any(leaf.type in SHOWS_TABLES for request in requests for _, leaf in leaves(request.job.fields))
+        tables = any(family(leaf.finder).tables for request in requests for _, leaf in leaves(request.job.fields))
         for page in question.pages:
             lines: list[Line] | None = None if page.fault is None else []
             question.works.append(Work(page.number, page.width, page.height, lines, page, tables))

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from models.ocr.families import unfit
 from pipeline.engines import Availability, CheckContext, EngineFactory
 from pipeline.fields import leaves
 from pipeline.finding import Finding
@@ -34,13 +35,15 @@ class OcrFactory(EngineFactory):
 
     @classmethod
     def unsupported_reason(cls, job: "Job") -> str | None:
-        """Why not, when a field asks for what only a model that looks at the picture can tell.
+        """Why not, when a field needs a model that looks at the picture, or names an unknown finder.
 
         In a job of questions, prose is answered with the text that the pictures hold, and the record says so.
         """
-        for _, leaf in leaves(job.fields):
-            if not leaf.readable and not (job.questions and leaf.type == "prose"):
+        for path, leaf in leaves(job.fields):
+            if not leaf.readable and not (job.questions and leaf.answers_question):
                 return "only the GPU engine, which looks at pictures, can answer"
+            if reason := unfit(path, leaf):
+                return reason
         return None
 
     @classmethod

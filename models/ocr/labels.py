@@ -117,7 +117,7 @@ def _money_concept(given: Sequence[str]) -> str:
 
 def wanted(path: str, field: "Field") -> Wanted:
     """What to look for, for a leaf of a job."""
-    concept = concept_of(path) or (_money_concept(field.labels) if field.type == "money" else "")
+    concept = concept_of(path) or (_money_concept(field.labels) if field.finder == "money" else "")
     tokens = _tokens(path.rsplit(".", 1)[-1])
     role = next((role for role, words in ROLES.items() if any(token in words for token in tokens)), "")
     shipped = concepts()[concept].labels if concept else ()
@@ -129,7 +129,7 @@ def wanted(path: str, field: "Field") -> Wanted:
     )  # fmt: skip
 
 
-_KINDS = {
+_OF_TEXT = {  # the finder of a plain text whose name means a concept
     "seller": "company", "buyer": "company", "advertiser": "company", "agency": "company", "address": "address",
     "phone": "phone", "fax": "phone", "invoice_number": "id", "contract_number": "id", "other_number": "id",
     "tax_number": "id", "email": "email",
@@ -138,10 +138,13 @@ _KINDS = {
 
 
 def kind_of(field: "Field", concept: str) -> str:
-    """The finder that serves a field: its type, for texts the kind of text that the job or the concept says."""
-    if field.type == "text":
-        return str(getattr(field, "kind", "") or _KINDS.get(concept, "text"))
-    return "currency" if field.type == "choice" and concept == "currency" else str(field.type)
+    """The family of candidates that serves a field: the one that it names, or what its concept says more exactly."""
+    match field.finder:
+        case "text":
+            return _OF_TEXT.get(concept, "text")
+        case "choice" if concept == "currency":
+            return "currency"
+    return field.finder or ""
 
 
 class Index:

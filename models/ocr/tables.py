@@ -4,7 +4,7 @@ Under a line of headings the print of every row goes to the column that it stand
 by tills.py. A row is given only where something was read.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from functools import lru_cache
@@ -15,6 +15,7 @@ from models.ocr.cells import SURE, Cell, Piece
 from models.ocr.columns import Column, Header, Heading, columns, header, index, kind_of
 from models.ocr.labels import Index, concepts
 from models.ocr.layout import Sheet, Span, around
+from pipeline.fields import leaves
 from pipeline.values import numbers
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def rows(
     """
     if field.item is not None:
         return series.items(sheets, name, field) or _one_column(sheets, name, field, stops)
-    asked = columns({path.lstrip("."): leaf for path, leaf in field.leaves()})
+    asked = columns(dict(leaves(field.children)))
     return _read(sheets, asked, stops)[: field.max_items]
 
 
@@ -128,8 +129,9 @@ def _under_headings(sheets: Sequence[tuple[int, Sheet]], asked: Sequence[Column]
         assert top is not None
         if here is not None:
             top = _priced(sheet, top, asked)
-        read, ended = _body(page, sheet, top, stops, strict=here is None)
-        found += read
+        body = _Body(page, sheet, top, strict=here is None)
+        ended = body.read(stops)
+        found += body.found
     return found
 
 
@@ -147,64 +149,95 @@ def _priced(sheet: Sheet, top: Header, asked: Sequence[Column]) -> Header:
     return Header((*top.headings, heading), top.row)
 
 
-def _body(page: int, sheet: Sheet, top: Header, stops: Index, strict: bool) -> tuple[list[Row], bool]:
-    """The rows of one page, and whether sums ended the table. `strict`: no headings here, so look twice."""
-    asked = [heading.column for heading in top.headings]
-    numeric = any(column.numeric and column.path for column in asked)
-    sums = next((column.path for column in asked if column.kind == "amount"), "")  # what every row of goods ends in
-    found: list[Row] = []
-    loose: list[list[Piece]] = []  # lines of a description whose row is not known yet
-    last = None  # bottom of the print that belongs to the table
-    at = min(range(len(asked)), key=lambda i: (asked[i].kind != "description", asked[i].numeric, not asked[i].path, i))
-    main = asked[at]
-    for number in range(top.row, len(sheet.rows)):
-        spans = sheet.rows[number]
-        y0, y1 = min(span.y0 for span in spans), max(span.y1 for span in spans)
-        if last is not None and y0 - last > ROW_GAP * sheet.height and found:
-            return found, True
-        if end := is_end(sheet, number):
-            if end == "carried":
+class _Body:
+    """The rows of one page under headings. `strict`: the headings are those of a page before, so look twice."""
+
+    def __init__(self, page: int, sheet: Sheet, top: Header, strict: bool) -> None:
+        self.page, self.sheet, self.top, self.strict = page, sheet, top, strict
+        self.asked = asked = [heading.column for heading in top.headings]
+        self.numeric = any(column.numeric and column.path for column in asked)
+        # what every row of goods ends in
+        self.sums = next((column.path for column in asked if column.kind == "amount"), "")
+        self.at = min(
+            range(len(asked)),
+            key=lambda i: (asked[i].kind != "description", asked[i].numeric, not asked[i].path, i),
+        )
+        self.main = asked[self.at]
+        self.found: list[Row] = []
+        self.loose: list[list[Piece]] = []  # lines of a description whose row is not known yet
+        self.last: float | None = None  # bottom of the print that belongs to the table
+
+    def read(self, stops: Index) -> bool:
+        """Fills `found`; whether sums, another field or white paper ended the table."""
+        for number in range(self.top.row, len(self.sheet.rows)):
+            spans = self.sheet.rows[number]
+            gap = min(span.y0 for span in spans) - self.last if self.last is not None else 0.0
+            if self.found and gap > ROW_GAP * self.sheet.height:
+                return True
+            end = is_end(self.sheet, number)
+            if end or _is_stop(self.sheet, number, stops):
+                if end != "carried" and (self.found or (end and not self.strict)):
+                    return True
                 continue
-            if found or not strict:
-                return found, True
-            continue
-        if _is_stop(sheet, number, stops):
-            if found:
-                return found, True
-            continue
-        placed = _placed(spans, top.headings, sheet.height)
-        row = {c.path: each for i, c in enumerate(asked) if c.path and (each := cells.cell(placed.get(i, ()), c, page))}
-        if numeric:
-            whole = (sums in row) if sums else any(c.numeric and c.path in row for c in asked)
-        else:
-            whole = len(placed) >= min(2, len(asked)) and bool(row)
-        if whole and len(row) == 1 and len(top.wanted) > 1 and main.path and not placed.get(at) and not loose:
-            continue  # a number on its own: the page's, not an article's
-        if strict and not found and not (whole and len(row) >= min(2, len(top.wanted))):
-            continue
+            self._take(spans)
+        if self.loose and self.found and len(self.loose) <= 3:
+            _append(self.found[-1], self.loose, self.main, self.page)
+        return False
+
+    def _take(self, spans: Sequence[Span]) -> None:
+        """One line of print: a row, a further line of a description, or nothing of the table."""
+        placed = _placed(spans, self.top.headings, self.sheet.height)
+        row = {
+            column.path: each
+            for i, column in enumerate(self.asked)
+            if column.path and (each := cells.cell(placed.get(i, ()), column, self.page))
+        }
+        whole = self._is_whole(row, placed)
+        if self._is_stray(row, placed, whole):
+            return
         if whole:
-            if main.path and main.path not in row and loose:
-                parts = [part for line in loose for part in line]
-                if each := cells.cell(parts, main, page):
-                    row[main.path] = each
-                loose = []
-            elif loose and found:
-                _append(found[-1], loose, main, page)
-                loose = []
-            found.append(_balanced(row, asked))
-        elif placed.get(at) and not any(asked[i].numeric and asked[i].kind != "position" for i in placed):
-            near = last is not None and y0 - last < JOIN_GAP * sheet.height
-            loose = [*loose, placed[at]] if near else [placed[at]]
-        last = y1
-    if loose and found and len(loose) <= 3:
-        _append(found[-1], loose, main, page)
-    return found, False
+            self._add(row)
+        elif placed.get(self.at) and not any(self._is_value(i) for i in placed):
+            y0 = min(span.y0 for span in spans)
+            near = self.last is not None and y0 - self.last < JOIN_GAP * self.sheet.height
+            self.loose = [*self.loose, placed[self.at]] if near else [placed[self.at]]
+        self.last = max(span.y1 for span in spans)
+
+    def _is_value(self, number: int) -> bool:
+        return self.asked[number].numeric and self.asked[number].kind != "position"
+
+    def _is_whole(self, row: Row, placed: Mapping[int, Sequence[Piece]]) -> bool:
+        if self.numeric and self.sums:
+            return self.sums in row
+        if self.numeric:
+            return any(column.numeric and column.path in row for column in self.asked)
+        return len(placed) >= min(2, len(self.asked)) and bool(row)
+
+    def _is_stray(self, row: Row, placed: Mapping[int, Sequence[Piece]], whole: bool) -> bool:
+        """A number on its own is the page's, not an article's; without headings a first row fills two columns."""
+        alone = whole and len(row) == 1 and len(self.top.wanted) > 1
+        if alone and self.main.path and not placed.get(self.at) and not self.loose:
+            return True
+        first = self.strict and not self.found
+        return first and not (whole and len(row) >= min(2, len(self.top.wanted)))
+
+    def _add(self, row: Row) -> None:
+        """Loose lines are the description of this row where it has none, else more of that of the row before."""
+        if self.loose and self.main.path and self.main.path not in row:
+            parts = [part for line in self.loose for part in line]
+            if each := cells.cell(parts, self.main, self.page):
+                row[self.main.path] = each
+            self.loose = []
+        elif self.loose and self.found:
+            _append(self.found[-1], self.loose, self.main, self.page)
+            self.loose = []
+        self.found.append(_balanced(row, self.asked))
 
 
 def _append(row: Row, lines: Sequence[Sequence[Piece]], main: Column, page: int) -> None:
     """More lines of a description that has begun."""
     before = row.get(main.path)
-    if not main.path or before is None or main.type != "text":
+    if not main.path or before is None or main.cell != "text":
         return
     more = cells.cell([part for line in lines for part in line], main, page)
     if more is None or more.evidence.box is None or before.evidence.box is None:
@@ -251,7 +284,7 @@ def _column(piece: Piece, headings: Sequence[Heading], height: float) -> int:
         apart = min(ends_apart) / height
         if min(piece.x1, heading.x1) > max(piece.x0, heading.x0):
             apart = min(apart, 1.0) * 0.5
-        if not heading.column.numeric and heading.column.type != "date":
+        if not heading.column.numeric and heading.column.cell != "date":
             # a text column reaches to the next heading
             right = headings[i + 1].x0 if i + 1 < len(headings) else float("inf")
             if heading.x0 - height <= piece.x0 and piece.x1 <= right + 0.5 * height:

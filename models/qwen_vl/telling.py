@@ -28,7 +28,7 @@ class Telling:
         logprobs = answer.logprobs[: len(tokens)]
         sure = confidences(text, self.prompts.byte_ends(tokens), logprobs) if answer.request.schema is not None else {}
         # of a long text these very tokens are never probable, however right it is
-        long = {path for path, leaf in leaves(answer.request.job.fields) if leaf.LONG}
+        long = {path for path, leaf in leaves(answer.request.job.fields) if leaf.long_text}
         sure = {path: each for path, each in sure.items() if column(path) not in long}
         seconds = time.perf_counter() - answer.began
         prompt = len(answer.sight.source) + answer.asked

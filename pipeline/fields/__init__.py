@@ -1,12 +1,10 @@
-"""The field types. A new one is a small file beside this one and a line in `FIELD_TYPES`.
+"""The field types. A new one is a small file beside this one and a line in `FIELD_TYPES`, or an entry point.
 
-Leaf paths name single values. In a job: "total", "supplier.name", "lines.amount" (a column). In the data of one
-document rows are counted from 0: "lines[0].amount".
+An installed package may bring types of its own: entry points of the group `scanmill.fields`, each named as its type.
 """
 
-import re
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Union
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Union
 
 from pydantic import Field as _Key
 
@@ -14,21 +12,36 @@ from pipeline.fields.box import BoxField
 from pipeline.fields.choice import ChoiceField
 from pipeline.fields.code import CodeField
 from pipeline.fields.date import DateField
-from pipeline.fields.field import Closed, Coerced, Field, PageRegion, Problem, Text, shown
+from pipeline.fields.field import (
+    ITEM,
+    Closed,
+    Coerced,
+    Field,
+    LineReader,
+    PageRegion,
+    PrintSearch,
+    Problem,
+    RuleType,
+    Text,
+    Widget,
+    shown,
+)
 from pipeline.fields.group import (
     GroupField,
     answer_keys,
     coerce_object,
     column_names,
     column_types,
-    inner_words,
-    is_empty,
     object_schema,
+    object_tokens,
+    prompt_lines,
 )
 from pipeline.fields.list import ListField
 from pipeline.fields.long import LongField, MarkdownField, ProseField
 from pipeline.fields.measure import MeasureField
+from pipeline.fields.nested import Leaf, column, fold, is_empty, leaf_values, leaves, map_leaves, missing, walk
 from pipeline.fields.number import IntegerField, MoneyField, NumberField
+from pipeline.fields.plugins import installed
 from pipeline.fields.text import TextField
 from pipeline.fields.time import TimeField
 from pipeline.fields.yesno import YesNoField
@@ -50,6 +63,8 @@ FIELD_TYPES: dict[str, type[Field]] = {
     "group": GroupField,
     "list": ListField,
 }
+_BROUGHT, TYPE_FAULTS = installed(FIELD_TYPES)  # `load_jobs` raises the faults
+FIELD_TYPES |= _BROUGHT
 
 if TYPE_CHECKING:
     AnyField = Field
@@ -60,33 +75,16 @@ for _nested in (GroupField, ListField):  # they hold fields of every type, thems
     _nested.model_rebuild(_types_namespace={"AnyField": AnyField})
 
 
-def leaves(fields: Mapping[str, Field]) -> Iterator[tuple[str, Field]]:
-    """Every column path of a job with its leaf field, in the order of the job: ("lines.amount", MoneyField)."""
-    for name, field in fields.items():
-        for suffix, leaf in field.leaves():
-            yield name + suffix, leaf
-
-
-def leaf_values(fields: Mapping[str, Field], data: Mapping[str, Any]) -> Iterator[tuple[str, Field, Any]]:
-    """Every single value of one document: ("lines[0].amount", MoneyField, Decimal("9.90")), or None."""
-    for name, field in fields.items():
-        for suffix, leaf, value in field.values(data.get(name)):
-            yield name + suffix, leaf, value
-
-
 def lone_text(fields: Mapping[str, Field]) -> LongField | None:
     """The field of a job that is asked in free text: a long one that stands alone."""
     only = next(iter(fields.values())) if len(fields) == 1 else None
     return only if isinstance(only, LongField) else None
 
 
-def column(path: str) -> str:
-    """The column path of a leaf path: lines[2].amount → lines.amount."""
-    return re.sub(r"\[\d+\]", "", path)
-
-
 __all__ = [
     "FIELD_TYPES",
+    "ITEM",
+    "TYPE_FAULTS",
     "AnyField",
     "BoxField",
     "ChoiceField",
@@ -97,6 +95,8 @@ __all__ = [
     "Field",
     "GroupField",
     "IntegerField",
+    "Leaf",
+    "LineReader",
     "ListField",
     "LongField",
     "MarkdownField",
@@ -104,22 +104,30 @@ __all__ = [
     "MoneyField",
     "NumberField",
     "PageRegion",
+    "PrintSearch",
     "Problem",
     "ProseField",
+    "RuleType",
     "Text",
     "TextField",
     "TimeField",
+    "Widget",
     "YesNoField",
     "answer_keys",
     "coerce_object",
     "column",
     "column_names",
     "column_types",
-    "inner_words",
+    "fold",
     "is_empty",
     "leaf_values",
     "leaves",
     "lone_text",
+    "map_leaves",
+    "missing",
     "object_schema",
+    "object_tokens",
+    "prompt_lines",
     "shown",
+    "walk",
 ]

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pipeline.fields.field import Coerced, Field, Problem, shown
+from pipeline.fields.field import Coerced, Field, Problem, RuleType, Widget, shown
+from pipeline.fields.likeness import CLOSE_BOX, SAME_BOX, overlap
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,22 +26,30 @@ class BoxField(Field):
     brings them to source pixels.
     """
 
-    NOUN: ClassVar[str] = "a box"
-    ANSWERED_AS: ClassVar[str] = "bbox_2d"  # Qwen2.5-VL's own key, also where it stands beside the other values
+    type_name: ClassVar[str] = "a box"
+    model_key: ClassVar[str] = "bbox_2d"  # Qwen2.5-VL's own key, also where it stands beside the other values
+
+    is_box: ClassVar[bool] = True
+    exact_from: ClassVar[float] = SAME_BOX
+    close_from: ClassVar[float] = CLOSE_BOX
+    rule_type: ClassVar[RuleType | None] = None
+    locator: ClassVar[None] = None
+    finder: ClassVar[str | None] = None
+    widget: ClassVar[Widget] = Widget("box")
 
     type: Literal["box"] = "box"
 
     @property
-    def readable(self) -> bool:
-        return False
+    def list_valued(self) -> bool:
+        return True
 
-    def noun(self) -> str:
+    def value_description(self) -> str:
         return (
             'the box around it, as {"bbox_2d": [x1, y1, x2, y2], "page": number}: left, top, right and bottom in '
             "pixels of the picture"
         )
 
-    def _schema(self) -> dict[str, Any]:
+    def answer_schema(self) -> dict[str, Any]:
         side = {"type": "integer", "minimum": 0, "maximum": FARTHEST_PX}
         return {
             "type": ["object", "null"],
@@ -52,15 +61,18 @@ class BoxField(Field):
             "additionalProperties": False,
         }
 
-    def _typed(self, answer: Any) -> Coerced:
+    def answer_tokens(self) -> int:
+        return 40
+
+    def parse(self, answer: Any) -> Coerced:
         page = None
         given = answer
         for _ in range(4):  # {"bbox_2d": [[1, 2, 3, 4]]}
             if isinstance(given, Mapping) and "page" in given:
                 number = _number(given["page"])
                 page = int(number) if number is not None and number == int(number) and number >= 1 else page
-            if isinstance(given, Mapping) and self.ANSWERED_AS in given:
-                given = given[self.ANSWERED_AS]
+            if isinstance(given, Mapping) and self.model_key in given:
+                given = given[self.model_key]
             elif isinstance(given, list) and len(given) == 1:
                 given = given[0]
             else:
@@ -82,6 +94,16 @@ class BoxField(Field):
 
         sides = [(side, pa.float64()) for side in ("x", "y", "width", "height")]
         return pa.struct([("page", pa.int32()), *sides])
+
+    def print_value(self, value: Any) -> str:
+        """review.js writes a box that was just drawn in the same way."""
+        if not isinstance(value, Mapping):
+            return super().print_value(value)
+        x, y, width, height = (round(value[side]) for side in ("x", "y", "width", "height"))
+        return f"page {value['page']}: {x}, {y}, {width} × {height}"
+
+    def similarity(self, expected: Any, value: Any, tolerance: Decimal) -> float:
+        return overlap(expected, value)
 
     def example(self) -> dict[str, Any]:
         return {"bbox_2d": [120, 80, 310, 140], "page": 1}

@@ -2,12 +2,13 @@
 
 import re
 import unicodedata
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field as Key
 from pydantic import field_validator, model_validator
 
-from pipeline.fields.field import Coerced, Field, Problem, Text
+from pipeline.fields.field import Coerced, Field, PrintSearch, Problem, RuleType, Text, Widget
 from pipeline.fields.ticks import ticked
 
 if TYPE_CHECKING:
@@ -22,8 +23,10 @@ class ChoiceField(Field):
     With `many: true` the value is a list (perhaps empty) in the order of the options.
     """
 
-    NOUN: ClassVar[str] = "one of the options"
-    LONGEST: ClassVar[int] = 20_000  # many options may be named
+    type_name: ClassVar[str] = "one of the options"
+    max_chars: ClassVar[int] = 20_000  # many options may be named
+    locator: ClassVar[PrintSearch] = PrintSearch(verbatim=False)
+    finder: ClassVar[str] = "choice"
 
     type: Literal["choice"] = "choice"
     options: dict[Text, tuple[Text, ...]] = Key(min_length=1, max_length=500)
@@ -51,17 +54,32 @@ class ChoiceField(Field):
                     )
         return self
 
-    def noun(self) -> str:
+    @property
+    def list_valued(self) -> bool:
+        return self.many
+
+    @property
+    def rule_type(self) -> RuleType:
+        return RuleType("texts" if self.many else "text", options=tuple(self.options))
+
+    @property
+    def widget(self) -> Widget:
+        return Widget("line") if self.many else Widget("choice", options=tuple(self.options))
+
+    def value_description(self) -> str:
         listed = ", ".join(
             option + (f" (for {' or '.join(words)})" if words else "") for option, words in self.options.items()
         )
         return f"{'those that hold of' if self.many else 'one of'}: {listed}"
 
-    def _schema(self) -> dict[str, Any]:
+    def answer_schema(self) -> dict[str, Any]:
         if self.many:
             each = {"type": "string", "enum": list(self.options)}
             return {"type": "array", "items": each, "maxItems": len(self.options)}
         return {"enum": [*self.options, None]}
+
+    def answer_tokens(self) -> int:
+        return 16 * (len(self.options) if self.many else 1)
 
     def nothing(self) -> Coerced:
         return Coerced([] if self.many else None)
@@ -71,7 +89,7 @@ class ChoiceField(Field):
             return Coerced([option] if self.many else option)  # before "none" is taken for null: it may be an option
         return super().coerce(answer)
 
-    def _typed(self, answer: Any) -> Coerced:
+    def parse(self, answer: Any) -> Coerced:
         if self.many:
             words = answer if isinstance(answer, list) else self._several(answer) if isinstance(answer, str) else None
             return self.wrong(answer) if words is None else self._all(words)
@@ -113,8 +131,10 @@ class ChoiceField(Field):
             None,
         )
 
-    def missing(self, value: Any) -> Any:
-        return super().missing(value or None)
+    def similarity(self, expected: Any, value: Any, tolerance: Decimal) -> float:
+        if isinstance(expected, list) and isinstance(value, list):
+            return float(sorted(map(str, expected)) == sorted(map(str, value)))
+        return super().similarity(expected, value, tolerance)
 
     def arrow(self) -> "pa.DataType":
         import pyarrow as pa

@@ -33,25 +33,23 @@ _EXAMPLES: dict[str, str] = {
 class CodeField(LongField):
     """The fenced block of the language, else the longest fenced block, else the whole answer. It is never run."""
 
-    NOUN: ClassVar[str] = "code"
-    JOINED: ClassVar[bool] = False
+    type_name: ClassVar[str] = "code"
+    joins_windows: ClassVar[bool] = False
+    finder: ClassVar[str | None] = None
 
     type: Literal["code"] = "code"
     language: Language
 
     @property
-    def readable(self) -> bool:
-        return False
-
-    @property
-    def ending(self) -> str:
+    def file_suffix(self) -> str:
         return ENDINGS[self.language]
 
-    def noun(self) -> str:
+    def value_description(self) -> str:
         return f"one whole {self.language} file" if self.language != "text" else "one plain text file"
 
-    def said_alone(self) -> str:
-        return f"Answer with {self.words()}. Put it into one fenced block (```{self.language}) and write nothing else."
+    def free_text_prompt(self) -> str:
+        block = f"one fenced block (```{self.language})"
+        return f"Answer with {self.prompt_text()}. Put it into {block} and write nothing else."
 
     def coerce(self, answer: Any) -> Coerced:
         if self.language == "json" and isinstance(answer, dict | list):

@@ -3,7 +3,7 @@
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pipeline.fields.field import Coerced, Field
+from pipeline.fields.field import Coerced, Field, LineReader, RuleType, Widget
 from pipeline.values import dates
 
 if TYPE_CHECKING:
@@ -16,15 +16,23 @@ _ORDER_WORDS = {"DMY": "day before month", "MDY": "month before day", "YMD": "ye
 class DateField(Field):
     """`order` says how 03/04/2024 is meant; dates that can be read in one way only do not need it."""
 
-    NOUN: ClassVar[str] = "a date"
+    type_name: ClassVar[str] = "a date"
+
+    rule_type: ClassVar[RuleType] = RuleType("date")
+    finder: ClassVar[str] = "date"
+    widget: ClassVar[Widget] = Widget("line")
 
     type: Literal["date"] = "date"
     order: Order = "DMY"
 
-    def noun(self) -> str:
+    @property
+    def locator(self) -> LineReader:
+        return LineReader(dates.find, (self.order,))
+
+    def value_description(self) -> str:
         return f"a date, as printed ({_ORDER_WORDS[self.order]}) or as YYYY-MM-DD"
 
-    def _typed(self, answer: Any) -> Coerced:
+    def parse(self, answer: Any) -> Coerced:
         if isinstance(answer, datetime):
             return Coerced(answer.date())
         if isinstance(answer, date):

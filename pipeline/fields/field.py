@@ -1,13 +1,20 @@
-"""What every field type has in common: the keys a person may write, and the four ways in which a field is read."""
+"""What every field type says of itself: the keys a person may write, and the hooks that the stages ask.
+
+A stage never asks which type a field is. It asks a hook, so a new type is one class. The abstract hooks have no safe
+default: a class that lacks one of them fails where it is defined. docs/extending.md shows a whole type.
+"""
 
 import re
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Self
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, model_validator
 from pydantic import Field as Key
 
 from pipeline.geometry import Region
+from pipeline.values import Found
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -15,6 +22,7 @@ if TYPE_CHECKING:
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)]
 Fraction = Annotated[float, Key(ge=0, le=1)]
 PRINTED_LIMIT = 80  # characters that a printed number, date or measure may take in an answer
+ITEM = ""  # the name of the one column of a plain list
 
 # What people and engines write where nothing is: never a value of a typed field.
 NOTHING = frozenset({"", "null", "none", "nil", "n/a", "n.a.", "-", "--", "---", "–", "—", "/", "无", "不详", "未填"})
@@ -33,6 +41,47 @@ class Coerced(NamedTuple):
 
     value: Any
     problems: tuple[Problem, ...] = ()
+
+
+class RuleType(NamedTuple):
+    """What a rule may do with a value. `money` is compared within the job's tolerance.
+
+    `options` are the only texts that the value can be; none: any text.
+    """
+
+    kind: Literal["number", "date", "time", "text", "yesno", "texts"]
+    money: bool = False
+    options: tuple[str, ...] = ()
+
+
+class Widget(NamedTuple):
+    """The control of the review form: its kind, the options of a choice, the unit that stands behind a number."""
+
+    kind: Literal["line", "number", "long", "choice", "box"]
+    options: tuple[str, ...] = ()
+    unit: str = ""
+
+
+class PrintSearch(NamedTuple):
+    """Evidence for texts: the place where the letters and digits of the value are printed.
+
+    `verbatim`: the value is nothing but print, so one that is not on the page is reported as `unseen`.
+    """
+
+    verbatim: bool
+
+
+class LineReader(NamedTuple):
+    """Reads all values of a type in one printed line: `find(line, *arguments)`.
+
+    Evidence is where an equal value is read. Two fields with equal readers share the work.
+    """
+
+    find: Callable[..., Sequence[Found]]
+    arguments: tuple[Any, ...] = ()
+
+    def read(self, line: str) -> Sequence[Found]:
+        return self.find(line, *self.arguments)
 
 
 class Closed(BaseModel):
@@ -70,12 +119,19 @@ def region_words(region: Region) -> str:
 
 
 class Field(Closed):
-    """One thing to read off a page. Subclasses give a type; each lives in a file of its own."""
+    """One thing to read off a page. Each type is a subclass in a file of its own, with a default for `type`."""
 
-    NOUN: ClassVar[str] = "value"  # what the prompt and the messages call it
-    LONGEST: ClassVar[int] = 300  # characters; nothing longer is read, so that no answer can cost more than a moment
-    LONG: ClassVar[bool] = False  # a text of many lines: asked in free text where it is the only field
-    BESIDE: ClassVar[str] = ""  # the suffix of a second column, which keeps how the value is printed
+    type_name: ClassVar[str]  # what messages call a value: "a date". Every type gives it.
+    max_chars: ClassVar[int] = 300  # nothing longer is parsed, so that no answer can cost more than a moment
+    companion_suffix: ClassVar[str] = ""  # of a second column, which keeps how the value is printed
+    model_key: ClassVar[str] = ""  # a key of its own under which a model may give the value
+    long_text: ClassVar[bool] = False  # a text of many lines: asked in free text where it is the only field
+    joins_windows: ClassVar[bool] = False  # the texts of several windows are one text, in the order of the pages
+    answers_question: ClassVar[bool] = False  # the whole reply to a question that came with the pages
+    is_box: ClassVar[bool] = False  # the value is a place in page pixels, which is mapped to source pixels
+    repeats: ClassVar[bool] = False  # the value is a list with one entry for each row
+    exact_from: ClassVar[float] = 1.0  # `similarity` from which an answer is right
+    close_from: ClassVar[float] = 1.0  # and from which it counts as close
 
     type: str
     required: bool = False
@@ -83,75 +139,161 @@ class Field(Closed):
     hint: str = ""
     region: PageRegion | None = None
 
-    @property
-    def readable(self) -> bool:
-        """Whether it is printed, so that an engine can answer it that only reads and does not look."""
-        return True
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        """Raises TypeError where a type lacks a hook. A class without a default for `type` is a base of types."""
+        name = cls.model_fields["type"].default
+        if not isinstance(name, str):
+            return
+        lacking = [hook for hook in ("type_name",) if not hasattr(cls, hook)] + sorted(cls.__abstractmethods__)
+        if lacking:
+            raise TypeError(f"the field type {name} ({cls.__qualname__}) lacks {', '.join(lacking)}")
 
-    def words(self) -> str:
+    # --- structure
+
+    @property
+    def children(self) -> "Mapping[str, Field]":
+        """The fields inside a group or in the rows of a list, by name; a plain list has one, called ITEM."""
+        return {}
+
+    @property
+    def row_keys(self) -> frozenset[str]:
+        """The keys that a row of a list may have in an answer; none where its rows are single values."""
+        return frozenset()
+
+    @property
+    def list_valued(self) -> bool:
+        """Whether one value may be written as a list: several options, or the corners of a box."""
+        return False
+
+    # --- the question
+
+    def prompt_text(self) -> str:
         """What the prompt says about the field, without its name. Nested fields follow on indented lines."""
-        said = [self.noun()]
+        said = [self.value_description()]
         if self.labels:
             said.append("printed near " + " or ".join(f'"{label}"' for label in self.labels))
         if self.hint:
             said.append(self.hint.strip())
         if self.region:
             said.append(region_words(self.region))
-        return "; ".join(said) + "".join(f"\n  {line}" for line in self._inner_words())
+        return "; ".join(said) + "".join(f"\n  {line}" for line in self._inner_lines())
 
-    def noun(self) -> str:
-        return self.NOUN
+    def value_description(self) -> str:
+        """How the value is to be given, for the prompt."""
+        return self.type_name
 
-    def _inner_words(self) -> list[str]:
+    def _inner_lines(self) -> list[str]:
         return []
 
-    def schema(self) -> dict[str, Any]:  # type: ignore[override]  # pydantic's own has been deprecated since 2.0
+    def answer_schema(self) -> dict[str, Any]:
         """The JSON schema of the answer; null is always allowed where a single value stands."""
-        return self._schema()
-
-    def _schema(self) -> dict[str, Any]:
         return {"type": ["string", "null"], "maxLength": PRINTED_LIMIT}
+
+    def answer_tokens(self) -> int:
+        """An upper estimate of the length of an ordinary answer, in tokens."""
+        return 16
+
+    @abstractmethod
+    def example(self) -> Any:
+        """An answer as an engine might give it, in printed form."""
+
+    # --- the answer
 
     def coerce(self, answer: Any) -> Coerced:
         """The typed value of an answer. Never raises; what does not read in one way is None with a Problem."""
         if answer is None or (isinstance(answer, str) and answer.strip().casefold() in NOTHING):
             return self.nothing()
-        if isinstance(answer, str) and len(answer) > self.LONGEST:
+        if isinstance(answer, str) and len(answer) > self.max_chars:
             return Coerced(self.nothing().value, self.wrong(answer).problems)
-        return self._typed(answer)
+        return self.parse(answer)
 
     def nothing(self) -> Coerced:
         """What stands in the data where the answer is null."""
         return Coerced(None)
 
-    def _typed(self, answer: Any) -> Coerced:
-        raise TypeError(f"{type(self).__name__} does not say how to read an answer")
+    @abstractmethod
+    def parse(self, answer: Any) -> Coerced:
+        """The typed value of an answer that says something: text as printed, or a value of JSON. Never raises."""
 
-    def missing(self, value: Any) -> Iterator[str]:
-        """The path suffixes of required values that are not there, the field's own first."""
-        if self.required and value is None:
-            yield ""
+    # --- the record and its table
 
-    def leaves(self) -> "Iterator[tuple[str, Field]]":
-        """The suffixes and fields of the single values inside: "" for a leaf, ".name" below a group or list."""
-        yield "", self
-
-    def values(self, value: Any) -> "Iterator[tuple[str, Field, Any]]":
-        """As `leaves`, for the values that are really there: rows are counted, so ".amount" becomes "[0].amount"."""
-        yield "", self, value
-
+    @abstractmethod
     def arrow(self) -> "pa.DataType":
         """The type of the table's column."""
-        raise TypeError(f"{type(self).__name__} does not say how it is stored")
 
-    def example(self) -> Any:
-        """An answer as an engine might give it, in printed form."""
-        raise TypeError(f"{type(self).__name__} gives no example")
+    @property
+    def file_suffix(self) -> str:
+        """The suffix of the file that the text is written to as well; "" where it is not."""
+        return ""
+
+    @property
+    @abstractmethod
+    def rule_type(self) -> RuleType | None:
+        """What rules take the value for; None where they cannot compare it."""
+
+    # --- the place on the page
+
+    @property
+    @abstractmethod
+    def locator(self) -> PrintSearch | LineReader | None:
+        """How the value is found in the text of a page, for evidence; None where it is not looked for."""
+
+    @property
+    @abstractmethod
+    def finder(self) -> str | None:
+        """The family of candidates by which an engine that only reads finds the value (models/ocr/finders).
+
+        "lines" takes what `locator`, a LineReader, reads. None: the value is not printed, such an engine refuses it.
+        """
+
+    @property
+    def readable(self) -> bool:
+        """Whether it is printed, so that an engine can answer it that only reads and does not look."""
+        return self.finder is not None
+
+    @property
+    def value_pattern(self) -> str | None:
+        """A regular expression for the whole printed value, which speaks for candidates; None: any form."""
+        return None
+
+    # --- people
+
+    @property
+    @abstractmethod
+    def widget(self) -> Widget:
+        """The control of the review form."""
+
+    def print_value(self, value: Any) -> str:
+        """A value, typed or as JSON has it, as a person may write it and `coerce` reads it back."""
+        if value is None:
+            return ""
+        if isinstance(value, bool):
+            return "yes" if value else "no"
+        if isinstance(value, list | tuple):
+            return ", ".join(str(each) for each in value)
+        if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+            value = int(value)
+        return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+    # --- evaluation
+
+    def label_values(self, printed: Sequence[Any], typed: Sequence[Any]) -> tuple[Any, ...]:
+        """The values of which each is right, for a label that gives `printed` forms and `typed` ones; () if none reads.
+
+        Typed forms count alone where one of them reads.
+        """
+        read = ([self.coerce(each).value for each in given] for given in (typed, printed))
+        return next((found for each in read if (found := tuple(one for one in each if one is not None))), ())
+
+    def similarity(self, expected: Any, value: Any, tolerance: Decimal) -> float:
+        """How like two values are, from 0 to 1. `tolerance` is the job's, for amounts."""
+        return float(expected == value)
 
     # --- what the subclasses say when an answer does not fit
 
     def wrong(self, answer: Any, more: str = "") -> Coerced:
-        return Coerced(None, (Problem("wrong_type", f"{shown(answer)} does not read as {self.NOUN}{more}"),))
+        return Coerced(None, (Problem("wrong_type", f"{shown(answer)} does not read as {self.type_name}{more}"),))
 
     def refused(self, answer: Any, why: str) -> Coerced:
         return Coerced(None, (Problem("not_allowed", f"{shown(answer)} {why}"),))

@@ -1,36 +1,39 @@
 """`list`: rows of fields, such as the lines of an invoice, or several values of one kind."""
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Optional, Self
 
 from pydantic import Field as Key
 from pydantic import field_validator, model_validator
 
 from pipeline.fields import names
-from pipeline.fields.field import NOTHING, Coerced, Field, Problem
+from pipeline.fields.field import ITEM, NOTHING, Coerced, Field, Problem
 from pipeline.fields.group import (
+    Container,
     answer_keys,
     coerce_object,
     column_names,
-    inner_words,
-    is_empty,
-    missing_inside,
     object_schema,
+    object_tokens,
+    prompt_lines,
     struct,
 )
+from pipeline.fields.nested import leaves
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from pipeline.fields import AnyField
 
+ROWS_EXPECTED = 30  # on one window of pages; a longer list takes the job's max_new_tokens
 _NO_ENTRY = NOTHING | {"没有", "keine", "aucun", "aucune", "ninguno", "nessuno"}
 
 
-class ListField(Field):
+class ListField(Container):
     """`fields` gives rows with columns, `item` a plain list. `max_items` bounds one answer (one window of pages)."""
 
-    NOUN: ClassVar[str] = "a list"
+    type_name: ClassVar[str] = "a list"
+    repeats: ClassVar[bool] = True
 
     type: Literal["list"] = "list"
     fields: dict[str, "AnyField"] = Key(default_factory=dict)
@@ -48,37 +51,48 @@ class ListField(Field):
     def _one_kind(self) -> Self:
         if bool(self.fields) == (self.item is not None):
             raise ValueError("a list has either fields (rows with columns) or item (plain values)")
-        if self.item is not None and self.item.type in ("list", "group"):
+        if self.item is not None and self.item.children:
             raise ValueError(f"item is one single value, not a {self.item.type}; give the list fields instead")
-        if self.item is not None and self.item.BESIDE:
+        if self.item is not None and self.item.companion_suffix:
             rows = f"fields: {{value: {{type: {self.item.type}, …}}}}"
             raise ValueError(f"a plain list has no place for how a {self.item.type} is printed; give it {rows}")
-        if inner := [name for name, field in self.fields.items() if holds_list(field)]:
+        if inner := [name for name, field in self.fields.items() if _holds_list({name: field})]:
             raise ValueError(f"a list inside the rows of a list is too deep for a table: {', '.join(inner)}")
         return self
 
     @property
+    def children(self) -> Mapping[str, Field]:
+        return self.fields if self.item is None else {ITEM: self.item}
+
+    @property
     def row_keys(self) -> frozenset[str]:
-        """The keys that a row may have in an answer; none for a plain list."""
         return answer_keys(self.fields)
 
-    def noun(self) -> str:
+    def value_description(self) -> str:
         return "a list" if self.item else "a list of rows; each row is an object with these keys"
 
-    def words(self) -> str:
-        return super().words() if self.item is None else f"{super().words()}; each of them is {self.item.words()}"
+    def prompt_text(self) -> str:
+        return (
+            super().prompt_text()
+            if self.item is None
+            else f"{super().prompt_text()}; each of them is {self.item.prompt_text()}"
+        )
 
-    def _inner_words(self) -> list[str]:
-        return inner_words(self.fields)
+    def _inner_lines(self) -> list[str]:
+        return prompt_lines(self.fields)
 
-    def _schema(self) -> dict[str, Any]:
-        each = self.item.schema() if self.item else object_schema(self.fields)
+    def answer_schema(self) -> dict[str, Any]:
+        each = self.item.answer_schema() if self.item else object_schema(self.fields)
         return {"type": "array", "items": each, "maxItems": self.max_items}
+
+    def answer_tokens(self) -> int:
+        row = self.item.answer_tokens() if self.item else object_tokens(self.fields)
+        return 4 + min(ROWS_EXPECTED, self.max_items) * (4 + row)
 
     def nothing(self) -> Coerced:
         return Coerced([])
 
-    def _typed(self, answer: Any) -> Coerced:
+    def parse(self, answer: Any) -> Coerced:
         if not isinstance(answer, list):
             return Coerced([], self.wrong(answer).problems)
         rows: list[Any] = []
@@ -101,29 +115,6 @@ class ListField(Field):
         texts = self.item is not None and self.item.type in ("text", "prose")
         return texts and isinstance(row, str) and row.strip().rstrip(".。").casefold() in _NO_ENTRY
 
-    def missing(self, value: Any) -> Iterator[str]:
-        if self.required and is_empty(value):
-            yield ""
-        for index, row in enumerate(value or ()):
-            inside = self.item.missing(row) if self.item else missing_inside(self.fields, row)
-            for suffix in inside:
-                yield f"[{index}]{suffix}"
-
-    def leaves(self) -> Iterator[tuple[str, Field]]:
-        if self.item:
-            yield "", self.item
-        for name, field in self.fields.items():
-            for suffix, leaf in field.leaves():
-                yield f".{name}{suffix}", leaf
-
-    def values(self, value: Any) -> Iterator[tuple[str, Field, Any]]:
-        for index, row in enumerate(value or ()):
-            if self.item:
-                yield f"[{index}]", self.item, row
-            for name, field in self.fields.items():
-                for suffix, leaf, each in field.values(row.get(name)):
-                    yield f"[{index}].{name}{suffix}", leaf, each
-
     def arrow(self) -> "pa.DataType":
         import pyarrow as pa
 
@@ -133,6 +124,5 @@ class ListField(Field):
         return [self.item.example() if self.item else {name: field.example() for name, field in self.fields.items()}]
 
 
-def holds_list(field: Field) -> bool:
-    inner = getattr(field, "fields", {})
-    return field.type == "list" or any(holds_list(each) for each in inner.values())
+def _holds_list(fields: Mapping[str, Field]) -> bool:
+    return any(field.repeats for _, field in leaves(fields, whole_lists=True))

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field as Key
 
-from pipeline.fields.field import Coerced, Field, Problem, Text
+from pipeline.fields.field import Coerced, Problem, RuleType, Text, Widget
 from pipeline.fields.soundness import headings
+from pipeline.fields.text import Textual
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    pass
 
 _UNPRINTED = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u2060\ufeff\ud800-\udfff]")
 _FENCE = re.compile(r"^[ \t]{0,3}(`{3,}|~{3,})[ \t]*([^\s`]*)[^\n`]*$", re.MULTILINE)
@@ -19,33 +20,35 @@ _FENCE = re.compile(r"^[ \t]{0,3}(`{3,}|~{3,})[ \t]*([^\s`]*)[^\n`]*$", re.MULTI
 MOST_CHARACTERS = 100_000  # of one answer: the text of a window of dense pages; more is no answer that anyone reads
 
 
-class LongField(Field):
+class LongField(Textual):
     """Line breaks and indentation count; empty lines around the text, and what cannot be printed, go.
 
     A text longer than `max_length` is kept with a problem, so that no reading is lost.
     A job whose only field is long is asked in free text, and the answer is taken as it is.
     """
 
-    LONG: ClassVar[bool] = True
-    JOINED: ClassVar[bool] = True  # the texts of several windows are one text, in the order of the pages
+    long_text: ClassVar[bool] = True
+    joins_windows: ClassVar[bool] = True
+    rule_type: ClassVar[RuleType | None] = None
+    locator: ClassVar[None] = None  # it runs over many lines
+    widget: ClassVar[Widget] = Widget("long")
 
     max_length: int = Key(default=20_000, ge=1, le=MOST_CHARACTERS)
 
-    @property
-    def ending(self) -> str:
-        """The suffix of the file that the text is written to as well; "" where it is not."""
-        return ""
-
-    def said_alone(self) -> str:
+    def free_text_prompt(self) -> str:
         """What the prompt says where this is the only field, and the answer is nothing but its text."""
-        return f"Answer with {self.words()}. Write nothing else."
+        return f"Answer with {self.prompt_text()}. Write nothing else."
 
-    def _schema(self) -> dict[str, Any]:
+    def answer_schema(self) -> dict[str, Any]:
         return {"type": ["string", "null"], "maxLength": self.max_length}
 
+    def answer_tokens(self) -> int:
+        return self.max_length // 3  # three characters a token in European languages, and in code
+
     def coerce(self, answer: Any) -> Coerced:
-        if answer is None:
-            return self.nothing()
+        return self.nothing() if answer is None else self.parse(answer)  # of any length, and "-" may be the text
+
+    def parse(self, answer: Any) -> Coerced:
         if isinstance(answer, bool | dict | list):
             return self.wrong(answer)
         text = self._text(_printable(str(answer)))
@@ -65,16 +68,13 @@ class LongField(Field):
         """What is wrong with a text that is nevertheless kept."""
         return None
 
-    def arrow(self) -> "pa.DataType":
-        import pyarrow as pa
-
-        return pa.string()
-
 
 class ProseField(LongField):
     """What the engine writes in its own sentences; with `verbatim`, the text of the page as it stands."""
 
-    NOUN: ClassVar[str] = "prose"
+    type_name: ClassVar[str] = "prose"
+    answers_question: ClassVar[bool] = True
+    finder: ClassVar[str] = "prose"
 
     type: Literal["prose"] = "prose"
     verbatim: bool = False
@@ -83,7 +83,7 @@ class ProseField(LongField):
     def readable(self) -> bool:
         return self.verbatim
 
-    def noun(self) -> str:
+    def value_description(self) -> str:
         return "the text of the page as it stands, line by line" if self.verbatim else "plain text"
 
     def example(self) -> str:
@@ -93,17 +93,18 @@ class ProseField(LongField):
 class MarkdownField(LongField):
     """Markdown; `columns` are the headings that a table in it must have. `tables_only` leaves out all other text."""
 
-    NOUN: ClassVar[str] = "Markdown"
+    type_name: ClassVar[str] = "Markdown"
+    finder: ClassVar[str] = "markdown"
 
     type: Literal["markdown"] = "markdown"
     columns: tuple[Text, ...] = ()
     tables_only: bool = False
 
     @property
-    def ending(self) -> str:
+    def file_suffix(self) -> str:
         return ".md"
 
-    def noun(self) -> str:
+    def value_description(self) -> str:
         what = "the tables of the page, as Markdown" if self.tables_only else "Markdown"
         return what + (f" with one table that has the columns {', '.join(self.columns)}" if self.columns else "")
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import field_validator
 
-from pipeline.fields.field import Coerced, Text
+from pipeline.fields.field import Coerced, LineReader, Text, Widget
 from pipeline.fields.number import Numeric
-from pipeline.values import measures
+from pipeline.values import Found, measures
 from pipeline.values.texts import narrow
 
 if TYPE_CHECKING:
@@ -23,8 +23,10 @@ class MeasureField(Numeric):
     The number is one column, for sums and rules; what is printed is a second one beside it: `pressure_printed`.
     """
 
-    NOUN: ClassVar[str] = "a measure"
-    BESIDE: ClassVar[str] = "_printed"
+    type_name: ClassVar[str] = "a measure"
+    companion_suffix: ClassVar[str] = "_printed"
+
+    finder: ClassVar[str] = "measure"
 
     type: Literal["measure"] = "measure"
     unit: Text
@@ -38,7 +40,15 @@ class MeasureField(Numeric):
             )
         return unit
 
-    def noun(self) -> str:
+    @property
+    def locator(self) -> LineReader:
+        return LineReader(_in_unit, (self.unit,))
+
+    @property
+    def widget(self) -> Widget:
+        return Widget("number", unit=self.unit)
+
+    def value_description(self) -> str:
         return f"a number with its unit as printed, beside it or in its heading (in {self.unit} if none is printed)"
 
     def _number(self, answer: Any) -> Decimal | Coerced:
@@ -49,7 +59,7 @@ class MeasureField(Numeric):
             return self.wrong(answer)
         value = super()._number(parts[1])
         if isinstance(value, Coerced):
-            return self.wrong(answer, value.problems[0].message.partition(self.NOUN)[2])
+            return self.wrong(answer, value.problems[0].message.partition(self.type_name)[2])
         printed = parts[2]
         if not printed:
             return value
@@ -60,7 +70,7 @@ class MeasureField(Numeric):
             return self.wrong(answer, f": {printed} cannot be brought to {self.unit}")
         return converted
 
-    def _kept(self, value: Decimal, answer: Any) -> Coerced:
+    def store_value(self, value: Decimal, answer: Any) -> Coerced:
         return Coerced(float(value))
 
     def arrow(self) -> "pa.DataType":
@@ -70,3 +80,7 @@ class MeasureField(Numeric):
 
     def example(self) -> str:
         return f"12.5 {self.unit}"
+
+
+def _in_unit(line: str, unit: str) -> list[Found]:
+    return [one._replace(value=float(one.value[0])) for one in measures.find(line, unit)]

@@ -2,14 +2,16 @@
 
 import re
 import unicodedata
+from abc import abstractmethod
+from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation, localcontext
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field as Key
 from pydantic import model_validator
 
-from pipeline.fields.field import Coerced, Field
-from pipeline.values import numbers
+from pipeline.fields.field import Coerced, Field, LineReader, RuleType, Widget
+from pipeline.values import Found, numbers
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,6 +23,8 @@ _TWO_WAYS = re.compile(r"(?<![\d.,])[1-9]\d{0,2}[.,]\d{3}(?![\d.,])")
 class Numeric(Field):
     """A range that the value must lie in, and the sign between whole and fraction where the job knows it."""
 
+    rule_type: ClassVar[RuleType] = RuleType("number")
+
     minimum: Decimal | None = None
     maximum: Decimal | None = None
     decimal: Literal[",", "."] | None = None
@@ -31,11 +35,27 @@ class Numeric(Field):
             raise ValueError(f"minimum ({self.minimum}) is more than maximum ({self.maximum})")
         return self
 
+    @property
+    def locator(self) -> LineReader:
+        return LineReader(numbers.find, (self.decimal,))
+
+    @property
+    def widget(self) -> Widget:
+        return Widget("number")
+
+    def print_value(self, value: Any) -> str:
+        text = super().print_value(value)
+        return text.replace(".", ",") if self.decimal == "," and not isinstance(value, str) else text
+
+    def label_values(self, printed: Sequence[Any], typed: Sequence[Any]) -> tuple[Any, ...]:
+        """In any range: a label outside of the job's is the job's fault, not the label's."""
+        return super(Numeric, self.model_copy(update={"minimum": None, "maximum": None})).label_values(printed, typed)
+
     def places(self) -> int | None:
         """How many decimals the value may have; None where any number is right."""
         return None
 
-    def _typed(self, answer: Any) -> Coerced:
+    def parse(self, answer: Any) -> Coerced:
         value = self._number(answer)
         if isinstance(value, Coerced):
             return value
@@ -46,7 +66,7 @@ class Numeric(Field):
             return self.refused(answer, f"is less than {self.minimum} (minimum)")
         if self.maximum is not None and value > self.maximum:
             return self.refused(answer, f"is more than {self.maximum} (maximum)")
-        return self._kept(value, answer)
+        return self.store_value(value, answer)
 
     def _number(self, answer: Any) -> Decimal | Coerced:
         """The finite number that the answer says, in one way only and small enough to reckon with; or what is wrong."""
@@ -84,8 +104,9 @@ class Numeric(Field):
         text += "0" if len(text.partition(".")[2]) == 3 else ""
         return text.replace(".", self.decimal or ".")
 
-    def _kept(self, value: Decimal, answer: Any) -> Coerced:
-        raise TypeError(f"{type(self).__name__} does not say what it keeps")
+    @abstractmethod
+    def store_value(self, value: Decimal, answer: Any) -> Coerced:
+        """The value as its column holds it."""
 
 
 def _rounded(value: Decimal, places: int) -> Decimal:
@@ -94,18 +115,23 @@ def _rounded(value: Decimal, places: int) -> Decimal:
         return round(value, places)
 
 
+def _floats(line: str, decimal: str | None) -> list[Found]:
+    return [one._replace(value=float(one.value)) for one in numbers.find(line, decimal)]
+
+
 class IntegerField(Numeric):
-    NOUN: ClassVar[str] = "a whole number"
+    type_name: ClassVar[str] = "a whole number"
+    finder: ClassVar[str] = "integer"
 
     type: Literal["integer"] = "integer"
 
     def places(self) -> int:
         return 0
 
-    def _schema(self) -> dict[str, Any]:
+    def answer_schema(self) -> dict[str, Any]:
         return {"type": ["integer", "null"], "minimum": -(10**15), "maximum": 10**15}
 
-    def _kept(self, value: Decimal, answer: Any) -> Coerced:
+    def store_value(self, value: Decimal, answer: Any) -> Coerced:
         if abs(value) >= 2**63:
             return self.refused(answer, "is too large for a whole number")
         return Coerced(int(value))
@@ -120,18 +146,23 @@ class IntegerField(Numeric):
 
 
 class NumberField(Numeric):
-    NOUN: ClassVar[str] = "a number"
+    type_name: ClassVar[str] = "a number"
+    finder: ClassVar[str] = "number"
 
     type: Literal["number"] = "number"
     decimals: int | None = Key(default=None, ge=0, le=12)
 
+    @property
+    def locator(self) -> LineReader:
+        return LineReader(_floats, (self.decimal,))
+
     def places(self) -> int | None:
         return self.decimals
 
-    def noun(self) -> str:
+    def value_description(self) -> str:
         return "a number, as printed"
 
-    def _kept(self, value: Decimal, answer: Any) -> Coerced:
+    def store_value(self, value: Decimal, answer: Any) -> Coerced:
         return Coerced(float(value))
 
     def arrow(self) -> "pa.DataType":
@@ -144,7 +175,9 @@ class NumberField(Numeric):
 
 
 class MoneyField(Numeric):
-    NOUN: ClassVar[str] = "an amount of money"
+    type_name: ClassVar[str] = "an amount of money"
+    rule_type: ClassVar[RuleType] = RuleType("number", money=True)
+    finder: ClassVar[str] = "money"
 
     type: Literal["money"] = "money"
     decimals: int = Key(default=2, ge=0, le=6)
@@ -152,13 +185,18 @@ class MoneyField(Numeric):
     def places(self) -> int:
         return self.decimals
 
-    def noun(self) -> str:
+    def value_description(self) -> str:
         return "an amount of money, as printed"
 
-    def _kept(self, value: Decimal, answer: Any) -> Coerced:
+    def store_value(self, value: Decimal, answer: Any) -> Coerced:
         if abs(value) >= Decimal(10) ** (MONEY_DIGITS - self.decimals):
             return self.refused(answer, "is too large for an amount")
         return Coerced(_rounded(value, self.decimals) + Decimal(0))  # + 0 turns -0.00 into 0.00
+
+    def similarity(self, expected: Any, value: Any, tolerance: Decimal) -> float:
+        if isinstance(expected, Decimal) and isinstance(value, Decimal):
+            return float(abs(expected - value) <= tolerance)
+        return super().similarity(expected, value, tolerance)
 
     def arrow(self) -> "pa.DataType":
         import pyarrow as pa

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import Field as Key
 from pydantic import model_validator
 
-from pipeline.fields.field import Coerced, Field, Text
+from pipeline.fields.field import Coerced, Field, RuleType, Text, Widget
 from pipeline.fields.ticks import ticked
 
 if TYPE_CHECKING:
@@ -19,7 +19,12 @@ NO = ("no", "n", "false", "0", "nein", "non", "tidak", "否", "无", "不是", "
 class YesNoField(Field):
     """`yes` and `no` name further words that are printed for it, such as 合格 and 不合格."""
 
-    NOUN: ClassVar[str] = "yes or no"
+    type_name: ClassVar[str] = "yes or no"
+
+    rule_type: ClassVar[RuleType] = RuleType("yesno")
+    locator: ClassVar[None] = None
+    finder: ClassVar[str] = "yesno"
+    widget: ClassVar[Widget] = Widget("choice", options=("yes", "no"))
 
     type: Literal["yesno"] = "yesno"
     yes: tuple[Text, ...] = Key(default=())
@@ -31,7 +36,7 @@ class YesNoField(Field):
             raise ValueError(f"{sorted(both)} stands under yes and under no")
         return self
 
-    def noun(self) -> str:
+    def value_description(self) -> str:
         said = "true or false"
         if self.yes:
             said += f"; true where it says {' or '.join(self.yes)}"
@@ -39,15 +44,15 @@ class YesNoField(Field):
             said += f"; false where it says {' or '.join(self.no)}"
         return said
 
-    def _schema(self) -> dict[str, Any]:
+    def answer_schema(self) -> dict[str, Any]:
         return {"type": ["boolean", "null"]}
 
     def coerce(self, answer: Any) -> Coerced:
         return (
-            self._typed(answer) if isinstance(answer, str) and 0 < len(answer.strip()) <= 99 else super().coerce(answer)
+            self.parse(answer) if isinstance(answer, str) and 0 < len(answer.strip()) <= 99 else super().coerce(answer)
         )
 
-    def _typed(self, answer: Any) -> Coerced:
+    def parse(self, answer: Any) -> Coerced:
         if isinstance(answer, bool):
             return Coerced(answer)
         if not isinstance(answer, str):

@@ -7,22 +7,11 @@ from dataclasses import dataclass, field
 from datetime import date, time
 from typing import Literal, NamedTuple
 
-from pipeline.fields import Field
+from pipeline.fields import ITEM, Field
 
 LIMIT_CHARS = 500
 FUNCTIONS = ("sum", "min", "max", "count", "abs")
 Kind = Literal["number", "date", "time", "text", "yesno", "texts", "rows"]
-_KINDS: dict[str, Kind] = {
-    "integer": "number",
-    "number": "number",
-    "money": "number",
-    "measure": "number",
-    "choice": "text",
-    "text": "text",
-    "date": "date",
-    "time": "time",
-    "yesno": "yesno",
-}
 _WORDS = {
     "number": "a number",
     "date": "a date",
@@ -99,12 +88,8 @@ class Checker:
         match node:
             case ast.Name() | ast.Attribute():
                 return self._field(node)
-            case ast.Constant(value=bool()):
-                return Shape("yesno")
-            case ast.Constant(value=int() | float() as value) if value == value and abs(value) < 1e30:
-                return Shape("number")
-            case ast.Constant(value=str()):
-                return Shape("text")
+            case ast.Constant(value=given) if kind := _kind_of(given):
+                return Shape(kind)
             case ast.UnaryOp(op=ast.USub() | ast.UAdd(), operand=inner):
                 return self._of(inner, "number")
             case ast.UnaryOp(op=ast.Not(), operand=inner):
@@ -144,20 +129,19 @@ class Checker:
                 known = inside if at else (*inside, *self.others)
                 raise RuleError(f"there is no field {at}{name}; {_nearest(name, known)}")
             found, at = inside[name], f"{at}{name}."
-            if found.type == "list":
+            if found.repeats:
                 rows = at[:-1]
-            inside = getattr(found, "fields", {})
+            inside = found.children if ITEM not in found.children else {}
         if inside:
-            if found.type == "list":
+            if found.repeats:
                 return Shape("rows", rows)
             raise RuleError(
                 f"{path} is a group; name one of its fields: {', '.join(f'{path}.{name}' for name in inside)}"
             )
-        leaf = getattr(found, "item", None) or found
-        kind: Kind | None = "texts" if getattr(leaf, "many", False) else _KINDS.get(leaf.type)
-        if kind is None:
+        leaf = found.children.get(ITEM, found)
+        if (told := leaf.rule_type) is None:
             raise RuleError(f"{path} is of type {leaf.type}, which rules cannot compare")
-        return Shape(kind, rows, leaf.type == "money", tuple(getattr(leaf, "options", ())))
+        return Shape(told.kind, rows, told.money, told.options)
 
     def _arithmetic(self, sign: str, left: Shape, right: Shape) -> Shape:
         match left.kind, sign, right.kind:
@@ -249,6 +233,15 @@ class Checker:
     def _one(self, name: str, shapes: list[Shape]) -> None:
         if len(shapes) != 1:
             raise RuleError(f"{name}(…) takes one value")
+
+
+def _kind_of(constant: object) -> Kind | None:
+    """None for what no rule can say, such as 1e99 or bytes."""
+    if isinstance(constant, bool):
+        return "yesno"
+    if isinstance(constant, str):
+        return "text"
+    return "number" if isinstance(constant, int | float) and abs(constant) < 1e30 else None
 
 
 def dotted(node: ast.expr) -> str:

@@ -6,6 +6,7 @@ from models.ocr.finders.addresses import addresses_of
 from models.ocr.finders.amounts import measures_of, money, numbers_of
 from models.ocr.finders.choices import currencies, options, yes_or_no
 from models.ocr.finders.codes import emails, ids, phones, urls
+from models.ocr.finders.lines import lines_of
 from models.ocr.finders.moments import dates_of, times_of
 from models.ocr.finders.names import companies
 from models.ocr.finders.plain import texts_of
@@ -14,7 +15,7 @@ from models.ocr.scene import Candidate, Scene
 
 Finder = Callable[[Scene, Wanted], list[Candidate]]
 
-FINDERS: dict[str, Finder] = {
+FINDERS: dict[str, Finder] = {  # by family; families.py has the same names
     "date": dates_of,
     "time": times_of,
     "money": money,
@@ -32,4 +33,5 @@ FINDERS: dict[str, Finder] = {
     "choice": options,
     "yesno": yes_or_no,
     "currency": currencies,
+    "lines": lines_of,
 }

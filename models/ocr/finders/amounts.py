@@ -55,6 +55,16 @@ class _Amount:
         value: Decimal = self.found.value
         return value
 
+    @property
+    def at(self) -> tuple[int, int]:
+        """The sheet and the row."""
+        return self.number, self.span.row
+
+    @property
+    def as_money(self) -> bool:
+        """Whether it is printed as money is."""
+        return self.decimals or self.currency
+
 
 def _amounts(scene: Scene, decimal: str | None) -> list[_Amount]:
     """Every amount of the document, in reading order, with the concepts whose labels stand beside it."""
@@ -87,88 +97,107 @@ def _concepts(scene: Scene, near: list[Near]) -> frozenset[str]:
     return frozenset(owner[1:] for owner in scene.index.owners[longest.mark.label] if owner.startswith("@"))
 
 
-def money(scene: Scene, wanted: Wanted) -> list[Candidate]:
-    """Every amount, with its labels, its rank among the amounts, and the sums that it closes."""
-    field = wanted.field
-    assert isinstance(field, Numeric)
-    listed = _amounts(scene, field.decimal)
-    solid = sorted({abs(one.value) for one in listed if one.decimals or one.currency})
-    with_decimals = sum(one.decimals for one in listed)
-    counts = Counter(one.value for one in listed if one.decimals or one.currency)
-    by_concept: dict[str, set[Decimal]] = {}
-    is_bill = sum(one.decimals or one.currency for one in listed) >= _A_BILL
-    for one in listed:
-        for concept in one.concepts:
-            by_concept.setdefault(concept, set()).add(one.value)
-    rates = {Decimal(rate[1].replace(",", ".")) for sheet in scene.sheets for rate in _rates(sheet)}
-    sums = Sums(by_concept, set(solid), {rate for rate in rates if 0 < rate <= 100 * MOST_TAX})
-    own_words = {word for label in wanted.labels for word in _WORD.findall(label.casefold())}
-    totals = [
-        (one.value, (one.number, one.span.row)) for one in listed if "total" in one.concepts or "due" in one.concepts
-    ]
-    summaries = {
-        (number, row)
-        for number, sheet in enumerate(scene.sheets)
-        for start in range(len(sheet.rows))
-        if _SUMMARY.search(sheet.row_text(start))
-        for row in range(start + 1, start + 6)
-    }
-    last_row = {(one.number, one.span.row): 0 for one in listed}
-    for one in listed:
-        last_row[one.number, one.span.row] += one.decimals
-    candidates = []
-    for one in listed:
-        value, span = one.value, one.span
-        before = narrow(span.text[: one.found.start])
-        words = sum(char.isalpha() for char in scene.sheets[one.number].row_text(span.row)) > 2
-        features = context(scene, wanted, one.near) | place(scene, one.number, span)
-        features |= {
+class _Bill:
+    """All amounts of a document, and what they are to each other."""
+
+    def __init__(self, scene: Scene, decimal: str | None) -> None:
+        self.listed = _amounts(scene, decimal)
+        printed_as_money = [one for one in self.listed if one.as_money]
+        self.solid = sorted({abs(one.value) for one in printed_as_money})
+        self.counts = Counter(one.value for one in printed_as_money)
+        self.is_bill = len(printed_as_money) >= _A_BILL
+        self.with_decimals = sum(one.decimals for one in self.listed)
+        self.decimals_of_row = Counter(one.at for one in self.listed if one.decimals)
+        by_concept: dict[str, set[Decimal]] = {}
+        for one in self.listed:
+            for concept in one.concepts:
+                by_concept.setdefault(concept, set()).add(one.value)
+        rates = {Decimal(rate[1].replace(",", ".")) for sheet in scene.sheets for rate in _rates(sheet)}
+        self.sums = Sums(by_concept, set(self.solid), {rate for rate in rates if 0 < rate <= 100 * MOST_TAX})
+        self.totals = [(one.value, one.at) for one in self.listed if "total" in one.concepts or "due" in one.concepts]
+        self.summaries = {
+            (number, row)
+            for number, sheet in enumerate(scene.sheets)
+            for start in range(len(sheet.rows))
+            if _SUMMARY.search(sheet.row_text(start))
+            for row in range(start + 1, start + 6)
+        }
+
+    def print_features(self, scene: Scene, one: _Amount) -> dict[str, float]:
+        """How an amount is printed, and its rank among all of them."""
+        value, sheet, span = one.value, scene.sheets[one.number], one.span
+        words = sum(char.isalpha() for char in sheet.row_text(span.row)) > 2
+        below = sum(other <= abs(value) for other in self.solid)
+        return {
             "quality": one.found.quality,
             "decimals": float(one.decimals),
-            "whole": float(not one.decimals and with_decimals >= 3),
+            "whole": float(not one.decimals and self.with_decimals >= 3),
             "currency": float(one.currency),
             "negative": float(value < 0),
             "zero": float(value == 0),
-            "largest": float(bool(solid) and abs(value) == solid[-1]),
-            "rank": sum(other <= abs(value) for other in solid) / len(solid) if solid else 0.0,
-            "repeated": min(counts[value] - 1, 3) / 3 if counts[value] else 0.0,
-            "crowded": float(last_row[one.number, span.row] >= 2 and words),
-            "factor": float(bool(_AFTER_AT.search(before))),
-            "rightmost": float(scene.sheets[one.number].rows[span.row][-1] is span),
+            "largest": float(bool(self.solid) and abs(value) == self.solid[-1]),
+            "rank": below / len(self.solid) if self.solid else 0.0,
+            "repeated": min(self.counts[value] - 1, 3) / 3 if self.counts[value] else 0.0,
+            "crowded": float(self.decimals_of_row[one.at] >= 2 and words),
+            "factor": float(bool(_AFTER_AT.search(narrow(span.text[: one.found.start])))),
+            "rightmost": float(sheet.rows[span.row][-1] is span),
             "long": float(len(str(abs(value)).partition(".")[0]) >= 7),
         }
-        name = wanted.concept if wanted.concept in ("total", "subtotal", "tax", "due", "tips") else "amount"
-        for key in ("rank", "largest", "zero", "negative", "down", "repeated", "large"):
-            features[f"{key}@{name}"] = features.get(key, 0.0)
+
+    def word_features(self, scene: Scene, one: _Amount, own: float, own_words: set[str]) -> dict[str, float]:
+        """What the words beside an amount say for and against it; `own` is the strength of the field's own label."""
         said = _said(scene, one)
         against = said & _AGAINST - own_words
         if said & _INCLUSIVE:
             against -= _TAXES
         if said & {"after", "rounded"}:
             against -= {"rounding", "round", "adj"}
-        features |= {
-            "against": min(len(against), 3) * (1.0 if features["own"] else 0.5),
-            "against_only": float(bool(against) and not features["own"]),
-            "for": min(len(said & _FOR), 3) * float(features["own"] > 0),
-            "in_summary": float((one.number, span.row) in summaries),
+        return {
+            "against": min(len(against), 3) * (1.0 if own else 0.5),
+            "against_only": float(bool(against) and not own),
+            "for": min(len(said & _FOR), 3) * float(own > 0),
+            "in_summary": float(one.at in self.summaries),
         }
-        below = [total for total, at in totals if at < (one.number, span.row)]
-        near_above = any(0 < abs(value - total) < ROUND for total in below)
-        features[f"is_rounded_below@{name}"] = float(value in sums.rounded and near_above)
-        features[f"is_paid_below@{name}"] = float(near_above and (value in sums.cash or value in sums.tendered))
-        features[f"is_only_paid@{name}"] = float(not totals and value in sums.cash and not sums.tendered)
-        closed = sums.closed_by(value)
-        for key, holds in closed.items():
-            features[f"{key}@{name}"] = float(holds)
+
+    def sum_features(self, one: _Amount) -> dict[str, float]:
+        """Which sums an amount closes."""
+        value, sums = one.value, self.sums
+        near_above = any(0 < abs(value - total) < ROUND for total, at in self.totals if at < one.at)
+        return {
+            "is_rounded_below": float(value in sums.rounded and near_above),
+            "is_paid_below": float(near_above and (value in sums.cash or value in sums.tendered)),
+            "is_only_paid": float(not self.totals and value in sums.cash and not sums.tendered),
+            **{key: float(holds) for key, holds in sums.closed_by(value).items()},
+        }
+
+    def may_stand_alone(self, one: _Amount, name: str) -> bool:
+        """Whether an amount without the field's label can be meant: a year on a greeting card is no total."""
+        return one.as_money and (self.is_bill or one.currency) and name != "amount"
+
+
+def money(scene: Scene, wanted: Wanted) -> list[Candidate]:
+    """Every amount, with its labels, its rank among the amounts, and the sums that it closes."""
+    field = wanted.field
+    assert isinstance(field, Numeric)
+    bill = _Bill(scene, field.decimal)
+    name = wanted.concept if wanted.concept in ("total", "subtotal", "tax", "due", "tips") else "amount"
+    own_words = {word for label in wanted.labels for word in _WORD.findall(label.casefold())}
+    candidates = []
+    for one in bill.listed:
+        features = context(scene, wanted, one.near) | place(scene, one.number, one.span)
+        features |= bill.print_features(scene, one)
+        for key in ("rank", "largest", "zero", "negative", "down", "repeated", "large"):
+            features[f"{key}@{name}"] = features.get(key, 0.0)
+        features |= bill.word_features(scene, one, features["own"], own_words)
+        closed = bill.sum_features(one)
+        features |= {f"{key}@{name}": holds for key, holds in closed.items()}
         proven = any(closed[key] for key in PROOFS)
-        if not features["own"] and not proven:
-            printed_as_money = one.decimals or one.currency
-            if not printed_as_money or not (is_bill or one.currency) or name == "amount":
-                continue  # null beats a guess: a year on a greeting card is no total
-        box = span.part(one.found.start, one.found.end)
-        printed = span.text[one.found.start : one.found.end]
-        told = field.spelled(value, printed)
-        candidates.append(Candidate(printed, told, scene.pages[one.number], box, span.score, features))
+        if not features["own"] and not proven and not bill.may_stand_alone(one, name):
+            continue
+        printed = one.span.text[one.found.start : one.found.end]
+        box = one.span.part(one.found.start, one.found.end)
+        told = field.spelled(one.value, printed)
+        candidates.append(Candidate(printed, told, scene.pages[one.number], box, one.span.score, features))
     _order(candidates, "own")
     return candidates
 
@@ -202,7 +231,7 @@ def numbers_of(scene: Scene, wanted: Wanted) -> list[Candidate]:
     """Every number, with its labels."""
     field = wanted.field
     assert isinstance(field, Numeric)
-    whole = field.type == "integer"
+    whole = wanted.kind == "integer"
     candidates = []
     for number, sheet in enumerate(scene.sheets):
         for span in sheet.segments:

@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 from models.ocr.finders import plain
 from models.ocr.labels import Wanted
-from models.ocr.layout import Span
+from models.ocr.layout import Sheet, Span
 from models.ocr.scene import Candidate, Scene, context, place
-from pipeline.values import labels, numbers
+from pipeline.fields import ChoiceField, YesNoField
+from pipeline.values import Found, labels, numbers
 from pipeline.values.texts import fold, narrow, squash
 
 TICKED = "☑☒✓✔√■▣✗✘▽仏☆"
@@ -63,16 +64,23 @@ NO = [
 ]
 
 
+def _spelled(wanted: Wanted) -> Mapping[str, tuple[str, ...]]:
+    """The options of the field, each with the words that may be printed for it."""
+    assert isinstance(wanted.field, ChoiceField)
+    return wanted.field.options
+
+
 def options(scene: Scene, wanted: Wanted) -> list[Candidate]:
     """Every place where a word of an option stands, ticked or not, beside the field's label or anywhere."""
-    spelled: Mapping[str, tuple[str, ...]] = wanted.field.options  # type: ignore[attr-defined]
+    spelled = _spelled(wanted)
     return _options(scene, wanted, {option: (option, *said) for option, said in spelled.items()})
 
 
 def yes_or_no(scene: Scene, wanted: Wanted) -> list[Candidate]:
     """Yes and no as words or ticks beside the field's label; a lone tick beside it is yes, an empty box no."""
-    said_yes = (*getattr(wanted.field, "yes", ()), *YES)
-    said_no = (*getattr(wanted.field, "no", ()), *NO)
+    field = wanted.field
+    assert isinstance(field, YesNoField)
+    said_yes, said_no = (*field.yes, *YES), (*field.no, *NO)
     candidates = []
     for one in plain.texts_of(scene, wanted):
         ticked = [word for word, mark in ticks(one.text) if mark]
@@ -164,6 +172,22 @@ def _to_be_marked(scene: Scene, found: Sequence[_Printed]) -> set[_Printed]:
     return unmarked
 
 
+def _state(sheet: Sheet, span: Span, option: Found, said: Sequence[str]) -> str:
+    """ "ticked" or "empty" by the box beside an option, in its own run of print or left of it; "" for no box."""
+    state = ""
+    boxed = ticks(span.text)
+    exact = [one for one in boxed if squash(one[0]) in {squash(word) for word in said}]
+    for word, ticked in exact or boxed:
+        if labels.find(word, option.value):
+            state = "ticked" if ticked else "empty"
+    if not state and option.start == 0:
+        left = next((one for one in reversed(sheet.rows[span.row]) if one.x1 <= span.x0), None)
+        mark = left.text.strip() if left is not None else ""
+        if mark in (*tuple(TICKED + EMPTY), "X", "x"):
+            state = "empty" if mark in EMPTY else "ticked"
+    return state
+
+
 def _options(scene: Scene, wanted: Wanted, spelled: Mapping[str, tuple[str, ...]]) -> list[Candidate]:
     candidates = []
     found: list[_Printed] = []
@@ -178,21 +202,12 @@ def _options(scene: Scene, wanted: Wanted, spelled: Mapping[str, tuple[str, ...]
                 )
                 if best is None:
                     continue
-                state = ""
-                boxed = ticks(span.text)
-                exact = [one for one in boxed if squash(one[0]) in {squash(word) for word in said}]
-                for word, ticked in exact or boxed:
-                    if labels.find(word, best.value):
-                        state = "ticked" if ticked else "empty"
-                if not state:
-                    left = next((one for one in reversed(sheet.rows[span.row]) if one.x1 <= span.x0), None)
-                    if best.start == 0 and left is not None and left.text.strip() in (*tuple(TICKED + EMPTY), "X", "x"):
-                        state = "empty" if left.text.strip() in EMPTY else "ticked"
+                state = _state(sheet, span, best, said)
                 here.append(_Printed(number, span, best.start, best.end, option, best.quality, state))
             found += [one for one in here if not any(_inside(one, other) for other in here)]
     counts = Counter(one.option for one in found)
     rows = Counter((number, row) for number, row, _ in {(one.number, one.span.row, one.option) for one in found})
-    several = getattr(wanted.field, "many", False)
+    several = wanted.field.list_valued
     unmarked = set() if several else _to_be_marked(scene, found)
     for one in found:
         if one in unmarked:
@@ -215,7 +230,7 @@ def _options(scene: Scene, wanted: Wanted, spelled: Mapping[str, tuple[str, ...]
 
 def currencies(scene: Scene, wanted: Wanted) -> list[Candidate]:
     """The job's options that are ISO codes, by code, sign or word, wherever amounts are printed."""
-    spelled: Mapping[str, tuple[str, ...]] = wanted.field.options  # type: ignore[attr-defined]
+    spelled = _spelled(wanted)
     found: list[tuple[int, Span, int, int, str]] = []
     for number, sheet in enumerate(scene.sheets):
         for span in sheet.segments:

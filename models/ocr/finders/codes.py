@@ -26,7 +26,7 @@ _AMOUNT = re.compile(r"[0-9][.,][0-9]{2}(?![0-9])")
 
 def ids(scene: Scene, wanted: Wanted) -> list[Candidate]:
     """Every token with a digit, with its labels; dates, times, amounts and telephone numbers speak against it."""
-    pattern = getattr(wanted.field, "pattern", None)
+    pattern = wanted.field.value_pattern
     found: list[tuple[int, Span, int, int]] = []
     for number, sheet in enumerate(scene.sheets):
         for span in sheet.segments:

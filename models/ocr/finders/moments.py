@@ -8,6 +8,7 @@ from typing import Any
 from models.ocr.labels import Wanted
 from models.ocr.layout import Span
 from models.ocr.scene import Candidate, Near, Scene, context, place
+from pipeline.fields import DateField
 from pipeline.values import Found, dates, times
 
 _DASH = re.compile(r"\s*(?:-|to|bis|au|thru|through|al|hingga|至|~)\s*", re.IGNORECASE)
@@ -18,7 +19,9 @@ _NAMED = ("due_date", "other_date")  # dates that are nothing without their labe
 
 def dates_of(scene: Scene, wanted: Wanted) -> list[Candidate]:
     """Every date, with its labels, whether a time stands beside it, and whether it starts or ends a period."""
-    order: str = getattr(wanted.field, "order", "DMY")
+    field = wanted.field
+    assert isinstance(field, DateField)
+    order = field.order
     raw: list[tuple[int, Span, Found]] = []
     for number, sheet in enumerate(scene.sheets):
         found = {span.index: dates.find(span.text, order) for span in sheet.segments}
