@@ -251,7 +251,7 @@ def test_only_a_proxy_says_who_it_is(rules: Rules, person: str | None) -> None:
 
     given = {"host": "localhost", "x-forwarded-user": "Gräce", "x-scanmill-person": "Mallory"}
     headers = [(name.encode(), value.encode("latin-1")) for name, value in given.items()]
-    scope = {"type": "http", "path": "/", "scheme": "http", "headers": headers}
+    scope = {"type": "http", "path": "/", "scheme": "http", "headers": headers, "client": ("127.0.0.1", 50000)}
     asyncio.run(Gate(page, rules)(scope, never, never))
     assert seen == [person]
 

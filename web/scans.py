@@ -207,7 +207,7 @@ def answer(request: "Request") -> "Response":
         return PlainTextResponse(DOCUMENT_ERRORS[error.code].cause, 422)
     told = {"X-Source-Size": f"{picture.width}x{picture.height}", "X-Pages": str(total)}
     told["X-Turn"] = str(-picture.turned % 360)
-    return Response(picture.jpeg, 200, {"cache-control": "private, max-age=3600", **told}, "image/jpeg")
+    return Response(picture.jpeg, 200, told, "image/jpeg")
 
 
 def _sheet(place: "Place", files: list[Path], number: int, orient: bool) -> tuple[Picture, int]:
