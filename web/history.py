@@ -4,6 +4,7 @@
 `owner` is the name that the gate gave to a visitor's browser.
 """
 
+import re
 import secrets
 import shutil
 import sqlite3
@@ -14,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 
 from pipeline import disk
+from pipeline.types import Document
 
 FOLDER = "asks"
 PLACES = r"^\d{8}-\d{6}-[0-9a-f]{8}-\d{3,}-[0-9a-f]{6}$"  # what the page calls its questions in the inbox
@@ -36,6 +38,13 @@ CREATE TABLE IF NOT EXISTS leaving (document_id TEXT PRIMARY KEY, conversation T
 CREATE INDEX IF NOT EXISTS turns_of ON turn (conversation);
 CREATE INDEX IF NOT EXISTS conversations_of ON conversation (owner, began_at);
 """
+
+
+def private(document: Document) -> bool:
+    """Whether a document is a question that a visitor asked on the page: it is theirs alone. A file that somebody
+    dropped under such a name asks nothing, and is everybody's.
+    """
+    return document.question is not None and re.match(PLACES, document.name) is not None
 
 
 @dataclass(frozen=True)

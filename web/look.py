@@ -8,8 +8,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from pipeline.disk import printable
 from pipeline.errors import DOCUMENT_ERRORS, ConfigError, DocumentError, ScanmillError
+from pipeline.webpage import words
 
 _HERE = Path(__file__).parent
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -50,14 +50,12 @@ def escaped(text: object) -> str:
     """Text from documents and file names, for HTML."""
     from html import escape
 
-    from pipeline.webpage import words
-
     return escape(words(text))
 
 
 def plain(text: object) -> str:
     """Text from documents and file names, for Streamlit's Markdown: every sign stands for itself."""
-    said = printable(str(text))
+    said = words(text)
     return "".join(f"\\{sign}" if sign in r"\`*_{}[]<>()#+-.!|~$:" else sign for sign in said)
 
 

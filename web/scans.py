@@ -6,7 +6,6 @@ Bytes that people dropped are hostile until they are pixels. Here only their fin
 import functools
 import hashlib
 import io
-import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -185,14 +184,14 @@ def answer(request: "Request") -> "Response":
 
     from pipeline.errors import DOCUMENT_ERRORS
     from pipeline.store import record_file
-    from web.history import PLACES
+    from web.history import private
     from web.place import here
 
     asked, place = request.path_params, here()
     try:
         path = place.root / record_file(asked["job"], asked["document_id"], asked["record_page"] or None)
         document = from_json(path.read_text("utf-8")).document
-        if re.match(PLACES, document.name):
+        if private(document):
             raise ValueError("a conversation is its visitor's alone")
         found = pictures(place.root, document)
     except (OSError, ValueError, KeyError, TypeError, StorageError):
