@@ -30,12 +30,12 @@ def chromium() -> str:
 
 
 @contextmanager
-def browser() -> Iterator[Any]:
-    """A Playwright browser."""
+def browser(*flags: str) -> Iterator[Any]:
+    """A Playwright browser; `flags` go to chromium."""
     api = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install -e '.[test]'")
     place = chromium()
     with api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=place, args=FLAGS)
+        opened = playwright.chromium.launch(executable_path=place, args=[*FLAGS, *flags])
         try:
             yield opened
         finally:

@@ -21,6 +21,11 @@ def dress() -> None:
     st.html(f"<style>{(_HERE / 'look.css').read_text('utf-8')}</style>")
 
 
+def way_out() -> None:
+    """The link that ends the visitor's login; the browser asks first where something is not saved."""
+    st.html('<a class="way-out" href="logout">Log out</a>')
+
+
 def colours() -> dict[str, str]:
     """The theme's colours for plots, as this visitor sees the page, light or dark: primary, green, orange, red."""
     kind = st.context.theme.type or "light"
