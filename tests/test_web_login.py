@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from http.client import HTTPConnection, HTTPMessage
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import pytest
 from browsing import PROJECT, served, serving
@@ -180,6 +180,12 @@ def test_a_cookie_is_worth_nothing_after_logout_and_its_open_page_ends(direct: s
     assert asked(direct, f"/scan/bill/{'0' * 64}/0/1", Cookie=mine)[0] == 401
     assert asked(direct, "/", Cookie=mine, Accept="text/html")[0] == 303
     assert asked(direct, "/_stcore/host-config", Cookie=others)[0] == 200
+
+
+def test_whoever_opens_any_address_comes_to_the_login(direct: str) -> None:
+    for path in ("/", "/runs", "/scan/bill/0/0/1"):
+        status, answer = asked(direct, path, Accept="text/html")
+        assert (status, urljoin(f"{direct}{path}", answer["location"])) == (303, f"{direct}/login")
 
 
 def test_an_open_page_of_somebody_else_goes_on_at_a_logout(direct: str) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 CELL_LETTERS = 32_767  # Excel refuses a longer cell
 SHEET_ROWS = 1_048_575  # below the heading
+PACK_MIB = 1024  # of originals in a labelled set: it is made in memory
 _CUT = " … (cut: Excel takes no more; the CSV has all)"
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff]")  # XML has no sign for most of these
 _ENDING = re.compile(r"\.[a-z0-9]{1,8}")
@@ -165,9 +166,9 @@ def parquet(root: Path, rows: "pa.Table") -> bytes:
 def labelled(root: Path, job: Job, rows: "pa.Table") -> bytes:
     """A zip of labels.jsonl and img/: the records that a person corrected or approved. What `eval` takes, unpacked.
 
-    An original that is gone is left out with its label, and named in missing.txt.
+    An original that is gone, or beyond `PACK_MIB`, is left out with its label, and named in missing.txt.
     """
-    buffer, gone = io.BytesIO(), []
+    buffer, gone, room = io.BytesIO(), [], PACK_MIB * 2**20
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as pack:
         lines, packed = [], set()
         for row in rows.select(["document_id", "page"]).to_pylist():
@@ -178,14 +179,17 @@ def labelled(root: Path, job: Job, rows: "pa.Table") -> bytes:
             if not (record.corrections or record.approved):
                 continue
             place = original(root, record.document)
-            if place is None:
-                gone.append(visible(record.document.name))
-                continue
-            ending = place.suffix.lower()
+            ending = place.suffix.lower() if place else ""
             name = record.document.id[:12] + (ending if _ENDING.fullmatch(ending) else "")
+            size = 0 if name in packed else record.document.size_bytes
+            if place is None or size > room:
+                why = "is gone" if place is None else f"has no room: a set takes {PACK_MIB} MiB; filter the list by day"
+                gone.append(f"{visible(record.document.name)}: {why}")
+                continue
             if name not in packed:
                 pack.write(place, f"img/{name}")
                 packed.add(name)
+                room -= size
             given = json.loads(to_json(record))["data"]
             data = {name: given.get(name) for name in job.fields}  # how a measure is printed is no label
             label = {"file": name, "job": job.name, "page": record.page, "fields": _as_text(data), "norm": data}

@@ -135,12 +135,12 @@ class Gate:
             return await self._login(Request(scope, receive))
         if path == "/logout":
             self._logins.end(token)
-            answer = RedirectResponse("login", 303)
+            answer = RedirectResponse(_to_login(path), 303)
             answer.delete_cookie(COOKIE, httponly=True, samesite="strict")
             return answer
         if login is None:
             wants_page = "text/html" in headers.get("accept", "")
-            return RedirectResponse("login", 303) if wants_page else PlainTextResponse("Please log in.", 401)
+            return RedirectResponse(_to_login(path), 303) if wants_page else PlainTextResponse("Please log in.", 401)
         return None
 
     def _while_logged_in(self, login: Login, receive: Receive, send: Send) -> Receive:
@@ -202,6 +202,11 @@ def person_of(headers: Iterable[tuple[str, str]] | None) -> str | None:
     """Who sits before the page, out of the headers that passed the gate; None where it is not known."""
     found = next((value for name, value in headers or () if name.lower() == PERSON), "")
     return unquote(found) or None
+
+
+def _to_login(path: str) -> str:
+    """The relative address of the login: a proxy may serve the page below a folder of its own."""
+    return "../" * (path.count("/") - 1) + "login"
 
 
 def _name(address: str) -> str:

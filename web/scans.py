@@ -6,6 +6,7 @@ Bytes that people dropped are hostile until they are pixels. Here only their fin
 import functools
 import hashlib
 import io
+import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -189,7 +190,8 @@ def answer(request: "Request") -> "Response":
 
     asked, place = request.path_params, here()
     try:
-        path = place.root / record_file(asked["job"], asked["document_id"], asked["record_page"] or None)
+        record_page, number = _number(asked["record_page"]), _number(asked["page"])
+        path = place.root / record_file(asked["job"], asked["document_id"], record_page or None)
         document = from_json(path.read_text("utf-8")).document
         if private(document):
             raise ValueError("a conversation is its visitor's alone")
@@ -201,12 +203,19 @@ def answer(request: "Request") -> "Response":
     if not found:
         return PlainTextResponse("There is no picture: the question came alone.", 404)
     try:
-        picture, total = _sheet(place, found, asked["page"], _turns(place, asked["job"]))
+        picture, total = _sheet(place, found, number, _turns(place, asked["job"]))
     except DocumentError as error:
         return PlainTextResponse(DOCUMENT_ERRORS[error.code].cause, 422)
     told = {"X-Source-Size": f"{picture.width}x{picture.height}", "X-Pages": str(total)}
     told["X-Turn"] = str(-picture.turned % 360)
     return Response(picture.jpeg, 200, told, "image/jpeg")
+
+
+def _number(text: str) -> int:
+    """Raises ValueError for what no page has as its number."""
+    if not re.fullmatch("[0-9]{1,9}", text):
+        raise ValueError("no number of a page")
+    return int(text)
 
 
 def _sheet(place: "Place", files: list[Path], number: int, orient: bool) -> tuple[Picture, int]:

@@ -89,7 +89,7 @@ def _run(settings: Settings, listener: socket.socket, local: bool, behind_proxy:
     known, person_header = settings.web.hosts, PERSON_HEADER if behind_proxy else None
     hosts = (*LOCAL, *map(str.lower, known)) if local or known else None
     rules = Rules(settings.web.password, hosts, person_header, settings.web.proxies)
-    scan = Route("/scan/{job}/{document_id}/{record_page:int}/{page:int}", answer)
+    scan = Route("/scan/{job}/{document_id}/{record_page}/{page}", answer)
     # Made before the options are read: from then on Streamlit knows the config beside the script.
     app = st.App(APP, routes=[scan], middleware=[Middleware(Gate, rules=rules)], on_script_error=mishap)
     load_config_options(_FIXED | {"server.maxUploadSize": max(1, round(settings.web.upload_mib))})
