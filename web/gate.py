@@ -21,6 +21,7 @@ from starlette.requests import ClientDisconnect, Request, cookie_parser
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pipeline.webpage import visible
 from web.clients import LOOPBACK, Network, client, peer, scheme, within
 from web.logins import LIFETIME_S, Login, Logins
 from web.password import Patience, right
@@ -199,9 +200,12 @@ async def _body(request: Request) -> bytes | None:
 
 
 def person_of(headers: Iterable[tuple[str, str]] | None) -> str | None:
-    """Who sits before the page, out of the headers that passed the gate; None where it is not known."""
+    """Who sits before the page, out of the headers that passed the gate; None where it is not known.
+
+    Others read this name: what could turn or hide their text is written out.
+    """
     found = next((value for name, value in headers or () if name.lower() == PERSON), "")
-    return unquote(found) or None
+    return visible(unquote(found)) or None
 
 
 def _to_login(path: str) -> str:

@@ -45,6 +45,9 @@ def serve(
     listener = _listening(host, port)
     shown = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
     sys.stderr.write(f"The page about {settings.root} is at {shown}; stop it with Ctrl-C.\n")
+    if behind_proxy:
+        known = ", ".join(map(str, settings.web.proxies))
+        sys.stderr.write(f"Only its proxy may connect, from {known} (web.proxies in the config).\n")
     if open_browser:
         threading.Timer(1.0, webbrowser.open, [shown]).start()
     _run(settings, listener, local and not behind_proxy, behind_proxy)
