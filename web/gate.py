@@ -228,7 +228,10 @@ def _form(said: str, status: int = 200) -> HTMLResponse:
 
 def _same_site(origin: str, host: str, scheme: str) -> bool:
     """Whether a page of `origin` is one of ours: the same name and port, and over TLS where we are."""
-    said = urlsplit(origin)
+    try:
+        said = urlsplit(origin)
+    except ValueError:
+        return False
     return said.netloc == host and not (scheme in ("https", "wss") and said.scheme != "https")
 
 
