@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 
 from pipeline import disk
-from pipeline.types import Document
+from pipeline.job import Job
 
 FOLDER = "asks"
 PLACES = r"^\d{8}-\d{6}-[0-9a-f]{8}-\d{3,}-[0-9a-f]{6}$"  # what the page calls its questions in the inbox
@@ -40,11 +40,13 @@ CREATE INDEX IF NOT EXISTS conversations_of ON conversation (owner, began_at);
 """
 
 
-def private(document: Document) -> bool:
-    """Whether a document is a question that a visitor asked on the page: it is theirs alone. A file that somebody
-    dropped under such a name asks nothing, and is everybody's.
+def private(name: str, job: Job | None) -> bool:
+    """Whether a document of the job is a question that a visitor asked on the page: it is theirs alone.
+
+    A file that somebody dropped under such a name for another job is everybody's. Of a job that is unknown now (None)
+    the name alone decides.
     """
-    return document.question is not None and re.match(PLACES, document.name) is not None
+    return (job is None or job.questions) and re.match(PLACES, name) is not None
 
 
 @dataclass(frozen=True)

@@ -103,9 +103,8 @@ def _flat(path: Path, changed: int, size: int) -> "pa.Table":
     with open(path, "rb") as file:
         table = pq.read_table(file)
     names = table.column_names
-    if "question" in names[: names.index("page")]:  # not a field of that name; see history.private
-        asked = pc.and_(pc.is_valid(table["question"]), pc.match_substring_regex(table["source"], PLACES))
-        table = table.filter(pc.invert(asked))
+    if "question" in names[: names.index("page")]:  # the job answers questions; see history.private
+        table = table.filter(pc.invert(pc.match_substring_regex(table["source"], PLACES)))
     count = table.num_rows
     fields = names[names.index("processed_at") + 1 : names.index("confidence")]
     words = [_words(table[name].combine_chunks()) for name in fields]

@@ -132,7 +132,7 @@ def _record(key: str) -> None:
         draft = open_draft(root, job, document_id, int(number) or None)
     except (ValueError, NoRecord):
         draft = None
-    if draft is None or private(draft.record.document):
+    if draft is None or private(draft.record.document.name, job):
         _lost("No record has this address. It may have been deleted since; drop its document again to have it read.")
         return
     part = st.components.v2.component(
