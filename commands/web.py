@@ -19,7 +19,10 @@ def web(
         int, typer.Option("--port", metavar="N", min=0, max=65535, help="The port; 0 takes a free one.")
     ] = 8501,
     behind_proxy: Annotated[
-        bool, typer.Option("--behind-proxy", help="A proxy before it asks for the password and adds TLS.")
+        bool,
+        typer.Option(
+            "--behind-proxy", help="Only a proxy may connect (web.proxies in the config), and what it says counts."
+        ),
     ] = False,
     open_browser: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
     set_password: Annotated[

@@ -43,6 +43,10 @@ class Draft:
     raw: Record  # with values as JSON has them, also those that no longer fit the job: they are kept when it is saved
 
 
+class NoRecord(StorageError):
+    """No record lies there: it was deleted since somebody saw it, or there never was one."""
+
+
 class Overtaken(ScanmillError):
     """Somebody else saved first. `theirs` is the record as it is now; nothing was written."""
 
@@ -63,13 +67,19 @@ class Checked:
 
 
 def open_draft(root: Path, job: Job, document_id: str, page: int | None) -> Draft:
-    """The record as it is now. Raises StorageError where it is gone or damaged."""
+    """The record as it is now. Raises NoRecord where there is none, StorageError where it is damaged."""
     return _draft(root / record_file(job.name, document_id, page), job)
 
 
 def _draft(path: Path, job: Job) -> Draft:
-    with disk.storing(path):
-        content = path.read_bytes()
+    try:
+        with disk.storing(path):
+            content = path.read_bytes()
+    except StorageError as error:
+        if not isinstance(error.__cause__, FileNotFoundError):
+            raise
+        cure = "It may have been deleted; drop its document again to have it read anew."
+        raise NoRecord(f"There is no record {disk.printable(path.name)} in {path.parent}. {cure}") from error
     try:
         text = content.decode()
         return Draft(job, from_json(text, job), hashlib.sha256(content).hexdigest(), from_json(text))

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field as Key
-from pydantic import ValidationError, field_validator
+from pydantic import IPvAnyNetwork, ValidationError, field_validator
 
 from pipeline import yamlfile
 from pipeline.engines import AUTO, ENGINES
@@ -26,10 +27,16 @@ class Limits(Closed):
 
 
 class Web(Closed):
-    """The local page. `password` is the line that `run_batch.py web --set-password` prints, never the password."""
+    """The local page. `password` is the line that `run_batch.py web --set-password` prints, never the password.
+
+    `proxies` are the addresses or networks that may connect with --behind-proxy; `hosts` the names under which people
+    open the page, none for any.
+    """
 
     password: str | None = Key(default=None, pattern=r"^scrypt(\$\d{1,2}){3}(\$[A-Za-z0-9+/]+=*){2}$")
     upload_mib: float = Key(default=200, gt=0)
+    proxies: tuple[IPvAnyNetwork, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
+    hosts: tuple[Text, ...] = ()
 
 
 class Settings(Closed):

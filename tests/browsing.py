@@ -30,12 +30,12 @@ def chromium() -> str:
 
 
 @contextmanager
-def browser() -> Iterator[Any]:
-    """A Playwright browser."""
+def browser(*flags: str) -> Iterator[Any]:
+    """A Playwright browser; `flags` go to chromium."""
     api = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install -e '.[test]'")
     place = chromium()
     with api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=place, args=FLAGS)
+        opened = playwright.chromium.launch(executable_path=place, args=[*FLAGS, *flags])
         try:
             yield opened
         finally:
@@ -45,6 +45,13 @@ def browser() -> Iterator[Any]:
 @contextmanager
 def served(root: Path, *options: str, log: Path | None = None) -> Iterator[str]:
     """The page about `root`, served by a process of its own; gives its address."""
+    with serving(root, *options, log=log) as (address, _):
+        yield address
+
+
+@contextmanager
+def serving(root: Path, *options: str, log: Path | None = None) -> Iterator[tuple[str, int]]:
+    """The same; gives its address and the id of the process."""
     pytest.importorskip("streamlit", reason="needs the page's packages: pip install -e '.[web]'")
     port = free_port()
     command = [sys.executable, "run_batch.py", "web", "--root", str(root), "--port", str(port), *options]
@@ -52,7 +59,7 @@ def served(root: Path, *options: str, log: Path | None = None) -> Iterator[str]:
         try:
             address = f"http://127.0.0.1:{port}"
             _wait(address, process)
-            yield address
+            yield address, process.pid
         finally:
             process.terminate()
             try:

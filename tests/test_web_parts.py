@@ -256,7 +256,7 @@ def test_a_password_is_kept_as_a_salted_hash() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rules", "person"), [(Rules(person_header="x-forwarded-user"), "Gräce"), (Rules(hosts=("localhost",)), None)]
+    ("rules", "person"), [(Rules(person_header="x-forwarded-user"), "Gräce⟨0085⟩"), (Rules(hosts=("localhost",)), None)]
 )
 def test_only_a_proxy_says_who_it_is(rules: Rules, person: str | None) -> None:
     seen: list[str | None] = []
@@ -264,9 +264,9 @@ def test_only_a_proxy_says_who_it_is(rules: Rules, person: str | None) -> None:
     async def page(scope: Scope, receive: Receive, send: Send) -> None:
         seen.append(person_of(Headers(scope=scope).items()))
 
-    given = {"host": "localhost", "x-forwarded-user": "Gräce", "x-scanmill-person": "Mallory"}
+    given = {"host": "localhost", "x-forwarded-user": "Gräce\x85", "x-scanmill-person": "Mallory"}
     headers = [(name.encode(), value.encode("latin-1")) for name, value in given.items()]
-    scope = {"type": "http", "path": "/", "scheme": "http", "headers": headers}
+    scope = {"type": "http", "path": "/", "scheme": "http", "headers": headers, "client": ("127.0.0.1", 50000)}
     asyncio.run(Gate(page, rules)(scope, never, never))
     assert seen == [person]
 

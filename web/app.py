@@ -5,6 +5,7 @@ from pathlib import Path
 import streamlit as st
 
 from web import ask, look, review, runs
+from web.place import here
 
 st.set_page_config(page_title="Scanmill", page_icon=Path(__file__).with_name("icon.svg"), layout="wide")
 look.dress()
@@ -16,5 +17,7 @@ page = st.navigation(
     ],
     position="top",
 )
+if here().settings.web.password:
+    look.way_out()
 with look.errors_told():
     page.run()

@@ -115,7 +115,7 @@ def _sidebar(history: History, desk: Desk, owner: str, name: str | None) -> None
         row = st.container(horizontal=True, gap="small", vertical_alignment="center", key=f"talk-{each.id}")
         when = look.moment(each.began_at)
         kind: Literal["secondary", "tertiary"] = "secondary" if each.id == name else "tertiary"
-        label = look.plain(visible(each.title))
+        label = look.plain(each.title)
         if row.button(label, key=f"open-{each.id}", help=when, type=kind, width="stretch", wrap=False):
             st.query_params["c"] = each.id
             st.rerun()
@@ -136,7 +136,7 @@ def _strip(pictures: Sequence[Attached]) -> None:
         with row.container(width=170, border=True):
             st.image(each.kept.thumbnail, width="stretch")
             size = f"{each.kept.width} × {each.kept.height}"
-            st.caption(f"{look.plain(visible(each.kept.name))}  \n{each.kept.format} · {size} · {each.size_words}")
+            st.caption(f"{look.plain(each.kept.name)}  \n{each.kept.format} · {size} · {each.size_words}")
             if st.button("Open", key=f"open-picture-{number}", icon=":material/zoom_in:", type="tertiary"):
                 _opened(each)
 
@@ -146,8 +146,8 @@ def _opened(each: Attached) -> None:
     """The picture large, and its original to take away."""
     with look.errors_told():
         picture(each.shown(), key=f"whole-{each.path.name}", height_px=520)
-    name = look.plain(visible(each.kept.name))
-    st.download_button(f"Save {name}", each.path.read_bytes, each.kept.name, icon=":material/download:")
+    name = look.plain(each.kept.name)
+    st.download_button(f"Save {name}", each.path.read_bytes, visible(each.kept.name), icon=":material/download:")
 
 
 def _turn(turn: Turn, pictures: Sequence[Attached], desk: Desk) -> None:

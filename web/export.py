@@ -5,21 +5,30 @@ import json
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from pipeline.corrections import open_draft
+from pipeline.corrections import NoRecord, open_draft
 from pipeline.job import Job
 from pipeline.records import to_json
 from pipeline.tree import map_values
+from pipeline.webpage import visible
 from web.overview import Filter
 from web.scans import original
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+
+CELL_LETTERS = 32_767  # Excel refuses a longer cell
+SHEET_ROWS = 1_048_575  # below the heading
+PACK_MIB = 1024  # of originals in a labelled set: it is made in memory
+_CUT = " … (cut: Excel takes no more; the CSV has all)"
+_CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff]")  # XML has no sign for most of these
+_ENDING = re.compile(r"\.[a-z0-9]{1,8}")
 
 
 def offer(root: Path, job: Job | None, rows: "pa.Table", only: Filter) -> None:
@@ -34,7 +43,14 @@ def offer(root: Path, job: Job | None, rows: "pa.Table", only: Filter) -> None:
         )
         sheet = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
         st.download_button(
-            "Excel", lambda: excel(root, rows), f"{name}.xlsx", sheet, on_click="ignore", width="stretch"
+            "Excel",
+            lambda: excel(root, rows),
+            f"{name}.xlsx",
+            sheet,
+            on_click="ignore",
+            width="stretch",
+            disabled=rows.num_rows > SHEET_ROWS,
+            help=None if rows.num_rows <= SHEET_ROWS else f"A sheet takes {SHEET_ROWS:,} rows: filter the list first.",
         )
         if only.job:
             st.download_button(
@@ -87,19 +103,28 @@ def flat(root: Path, rows: "pa.Table") -> "pd.DataFrame":
 
 def _cells(row: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in row.items():
-        if name == "issues" and not prefix:
-            yield name, "; ".join(f"{each['path']}: {each['message']}".removeprefix(": ") for each in value or ())
+        if name == "source" and not prefix:
+            yield name, _safe(visible(value))
+        elif name == "issues" and not prefix:
+            told = "; ".join(f"{each['path']}: {each['message']}".removeprefix(": ") for each in value or ())
+            yield name, _safe(told)
         elif isinstance(value, Mapping):
             yield from _cells(value, f"{prefix}{name}.")
         elif isinstance(value, list):
-            yield prefix + name, json.dumps(value, ensure_ascii=False, default=str) if value else None
+            yield prefix + name, _safe(json.dumps(value, ensure_ascii=False, default=str)) if value else None
         else:
             yield prefix + name, _safe(value)
 
 
 def _safe(value: Any) -> Any:
-    """A spreadsheet runs what begins like a formula: such text gets an apostrophe before it, a number does not."""
-    if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@", "\t")):
+    """A spreadsheet runs what begins like a formula: such text gets an apostrophe before it, a number does not.
+
+    Control characters are written out, as the page does: a NUL ends a CSV for many programs, and no sheet can hold one.
+    """
+    if not isinstance(value, str):
+        return value
+    value = _CONTROLS.sub(lambda found: f"⟨{ord(found[0]):04X}⟩", value)
+    if not value.startswith(("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")):
         return value
     return value if re.fullmatch(r"[+-][\d\s().,/-]*", value) else f"'{value}"
 
@@ -110,12 +135,24 @@ def csv(root: Path, rows: "pa.Table") -> bytes:
 
 
 def excel(root: Path, rows: "pa.Table") -> bytes:
+    """A workbook with one sheet. Raises ValueError where a sheet has no room for the rows."""
+    if rows.num_rows > SHEET_ROWS:
+        raise ValueError(f"Excel takes {SHEET_ROWS:,} rows, and these are {rows.num_rows:,}; take the CSV")
     table = flat(root, rows)
-    for name in table.columns:  # a sheet has no time zones
-        table[name] = [each.replace(tzinfo=None) if getattr(each, "tzinfo", None) else each for each in table[name]]
+    for name in table.columns:
+        table[name] = [_cell(each) for each in table[name]]
     buffer = io.BytesIO()
     table.to_excel(buffer, index=False, engine="openpyxl", freeze_panes=(1, 0))
     return buffer.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """What a sheet can hold: no time zones, no day before 1900, and no more than so many letters."""
+    if isinstance(value, date) and value.year < 1900:
+        return value.isoformat()
+    if isinstance(value, str) and len(value) > CELL_LETTERS:
+        return value[: CELL_LETTERS - len(_CUT)] + _CUT
+    return value.replace(tzinfo=None) if getattr(value, "tzinfo", None) else value
 
 
 def parquet(root: Path, rows: "pa.Table") -> bytes:
@@ -130,23 +167,30 @@ def parquet(root: Path, rows: "pa.Table") -> bytes:
 def labelled(root: Path, job: Job, rows: "pa.Table") -> bytes:
     """A zip of labels.jsonl and img/: the records that a person corrected or approved. What `eval` takes, unpacked.
 
-    An original that is gone is left out with its label, and named in missing.txt.
+    An original that is gone, or beyond `PACK_MIB`, is left out with its label, and named in missing.txt.
     """
-    buffer, gone = io.BytesIO(), []
+    buffer, gone, room = io.BytesIO(), [], PACK_MIB * 2**20
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as pack:
         lines, packed = [], set()
         for row in rows.select(["document_id", "page"]).to_pylist():
-            record = open_draft(root, job, row["document_id"], row["page"]).record
+            try:
+                record = open_draft(root, job, row["document_id"], row["page"]).record
+            except NoRecord:  # its row goes when the table is made again
+                continue
             if not (record.corrections or record.approved):
                 continue
             place = original(root, record.document)
-            if place is None:
-                gone.append(record.document.name)
+            ending = place.suffix.lower() if place else ""
+            name = record.document.id[:12] + (ending if _ENDING.fullmatch(ending) else "")
+            size = 0 if name in packed else record.document.size_bytes
+            if place is None or size > room:
+                why = "is gone" if place is None else f"has no room: a set takes {PACK_MIB} MiB; filter the list by day"
+                gone.append(f"{visible(record.document.name)}: {why}")
                 continue
-            name = f"{record.document.id[:12]}{place.suffix.lower()}"
             if name not in packed:
                 pack.write(place, f"img/{name}")
                 packed.add(name)
+                room -= size
             given = json.loads(to_json(record))["data"]
             data = {name: given.get(name) for name in job.fields}  # how a measure is printed is no label
             label = {

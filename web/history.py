@@ -4,6 +4,7 @@
 `owner` is the name that the gate gave to a visitor's browser.
 """
 
+import re
 import secrets
 import shutil
 import sqlite3
@@ -14,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 
 from pipeline import disk
+from pipeline.job import Job
 
 FOLDER = "asks"
 PLACES = r"^\d{8}-\d{6}-[0-9a-f]{8}-\d{3,}-[0-9a-f]{6}$"  # what the page calls its questions in the inbox
@@ -36,6 +38,15 @@ CREATE TABLE IF NOT EXISTS leaving (document_id TEXT PRIMARY KEY, conversation T
 CREATE INDEX IF NOT EXISTS turns_of ON turn (conversation);
 CREATE INDEX IF NOT EXISTS conversations_of ON conversation (owner, began_at);
 """
+
+
+def private(name: str, job: Job | None) -> bool:
+    """Whether a document of the job is a question that a visitor asked on the page: it is theirs alone.
+
+    A file that somebody dropped under such a name for another job is everybody's. Of a job that is unknown now (None)
+    the name alone decides.
+    """
+    return (job is None or job.questions) and re.match(PLACES, name) is not None
 
 
 @dataclass(frozen=True)

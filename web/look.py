@@ -8,9 +8,9 @@ from pathlib import Path
 
 import streamlit as st
 
-from pipeline.disk import printable
 from pipeline.errors import ConfigError, DocumentError, ScanmillError
 from pipeline.formats import explained
+from pipeline.webpage import words
 
 _HERE = Path(__file__).parent
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -20,6 +20,11 @@ _LOADS_NOTHING = f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}
 def dress() -> None:
     """Puts the style on the page that is being made."""
     st.html(f"<style>{(_HERE / 'look.css').read_text('utf-8')}</style>")
+
+
+def way_out() -> None:
+    """The link that ends the visitor's login; the browser asks first where something is not saved."""
+    st.html('<a class="way-out" href="logout">Log out</a>')
 
 
 def colours() -> dict[str, str]:
@@ -51,14 +56,12 @@ def escaped(text: object) -> str:
     """Text from documents and file names, for HTML."""
     from html import escape
 
-    from pipeline.webpage import words
-
     return escape(words(text))
 
 
 def plain(text: object) -> str:
     """Text from documents and file names, for Streamlit's Markdown: every sign stands for itself."""
-    said = printable(str(text))
+    said = words(text)
     return "".join(f"\\{sign}" if sign in r"\`*_{}[]<>()#+-.!|~$:" else sign for sign in said)
 
 

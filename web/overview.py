@@ -4,8 +4,8 @@ A file is read again only when it has changed, so that a page over 20,000 record
 """
 
 import functools
+import stat
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,8 @@ _COLUMNS = dict.fromkeys(("job", "day", "document_id", "source", "status", "issu
     "sure": "float64",
     "issues": "int32",
 }
+# What a file may do to its reader that is damaged, or that somebody else put there. A broken disk is among them.
+_UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, NotImplementedError)
 _FIRST: dict[Status, int] = {"failed": 0, "review": 1, "ok": 2}
 
 
@@ -38,20 +40,40 @@ class Filter:
     text: str = ""
 
 
+@dataclass(frozen=True)
+class Seen:
+    """The rows of all files that could be read, and the files that could not."""
+
+    table: "pa.Table"
+    skipped: tuple[Path, ...]
+
+
 def overview(root: Path) -> "pa.Table":
-    """A row a record: job, day, document_id, page, source, status, sure, issues, issue, said, text, order.
+    """A row a record: job, day, document_id, page, source, status, sure, issues, issue, said, text.
 
     Without what visitors asked on the page, which is theirs alone. `sure` is the lowest confidence, `issue` the first
     issue's words, `said` the first values.
     """
+    return seen(root).table
+
+
+def seen(root: Path) -> Seen:
+    """The same, with the files that are left out because they cannot be read as a table of results."""
     import pyarrow as pa
 
-    parts = []
+    parts, skipped = [], []
     for path in sorted((root / "results").glob("*/*.parquet")):
-        with suppress(FileNotFoundError):  # a run just made the table again: the next look sees it
+        try:
             found = path.stat()
+            if not stat.S_ISREG(found.st_mode):  # opening a pipe would wait for its other end
+                raise ValueError("it is no file")
             parts.append(_flat(path, found.st_mtime_ns, found.st_size))
-    return pa.concat_tables(parts) if parts else pa.table({name: pa.array([], kind) for name, kind in _COLUMNS.items()})
+        except FileNotFoundError:
+            continue  # a run just made the table again: the next look sees it
+        except _UNREADABLE:
+            skipped.append(path)
+    none = pa.table({name: pa.array([], kind) for name, kind in _COLUMNS.items()})
+    return Seen(pa.concat_tables(parts) if parts else none, tuple(skipped))
 
 
 def chosen(table: "pa.Table", only: Filter) -> "pa.Table":
@@ -80,9 +102,10 @@ def _flat(path: Path, changed: int, size: int) -> "pa.Table":
 
     with open(path, "rb") as file:
         table = pq.read_table(file)
-    table = table.filter(pc.invert(pc.match_substring_regex(table["source"], PLACES)))
-    count = table.num_rows
     names = table.column_names
+    if "question" in names[: names.index("page")]:  # the job answers questions; see history.private
+        table = table.filter(pc.invert(pc.match_substring_regex(table["source"], PLACES)))
+    count = table.num_rows
     fields = names[names.index("processed_at") + 1 : names.index("confidence")]
     words = [_words(table[name].combine_chunks()) for name in fields]
     words = [column for column in words if column is not None]
@@ -101,13 +124,15 @@ def _flat(path: Path, changed: int, size: int) -> "pa.Table":
         {
             "job": pa.array([path.parent.name] * count, pa.string()),
             "day": pa.array([path.stem] * count, pa.string()),
-            **{name: table[name].combine_chunks() for name in ("document_id", "page", "source", "status")},
+            **{
+                name: pc.cast(table[name].combine_chunks(), _COLUMNS[name])
+                for name in ("document_id", "page", "source", "status")
+            },
             "sure": _lowest(table["confidence"].combine_chunks(), count),
             "issues": pc.cast(counts, pa.int32()),
             "issue": issue,
             "said": _joined(first, " · ", count),
             "text": pc.utf8_lower(_joined(everything, " ", count)),
-            "processed_at": table["processed_at"].combine_chunks(),
         }
     )
 

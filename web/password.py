@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 LOG_N, R, P = 15, 8, 1  # 32 MiB and about 0.1 s a try: RFC 7914 asks for at least 2^14 for a person who waits
 _BYTES = 32
+MOST_MIB = 256
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 60.0
 CLIENTS = 10_000  # whose failures are remembered
 
@@ -22,11 +23,24 @@ def hashed(password: str) -> str:
 
 def right(password: str, line: str) -> bool:
     """Whether the password is the one of the line. Raises ValueError where the line is no hash."""
-    name, log_n, r, p, salt, known = line.split("$")
-    if name != "scrypt":
-        raise ValueError(f"{name} is not a hash that Scanmill knows")
-    found = _scrypt(password, base64.b64decode(salt), int(log_n), int(r), int(p))
-    return hmac.compare_digest(found, base64.b64decode(known))
+    log_n, r, p, salt, known = _parts(line)
+    return hmac.compare_digest(_scrypt(password, salt, log_n, r, p), known)
+
+
+def check(line: str) -> None:
+    """Raises ValueError where the line is no hash, or one that takes more than `MOST_MIB` to compare with."""
+    _parts(line)
+
+
+def _parts(line: str) -> tuple[int, int, int, bytes, bytes]:
+    name, *numbers, salt, known = line.split("$")
+    log_n, r, p = map(int, numbers)
+    found = base64.b64decode(salt, validate=True), base64.b64decode(known, validate=True)
+    if name != "scrypt" or len(found[1]) != _BYTES:
+        raise ValueError("it is not a hash that Scanmill makes")
+    if not (0 < log_n <= 24 and r > 0 and 0 < p <= 16 and 2**log_n * r * 128 <= MOST_MIB * 2**20):
+        raise ValueError(f"it asks for more than {MOST_MIB} MiB of memory at each login")
+    return log_n, r, p, *found
 
 
 def _scrypt(password: str, salt: bytes, log_n: int, r: int, p: int) -> bytes:

@@ -1,21 +1,24 @@
 """Review: the list of records, the doubtful first, and one record with its page beside its form."""
 
-import re
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
-from pipeline.corrections import Draft, Overtaken, check, open_draft, save
+from pipeline.corrections import Draft, NoRecord, Overtaken, check, open_draft, save
 from pipeline.errors import BusyError
+from pipeline.webpage import visible, words
 from web import export, look
 from web.form import form
-from web.history import PLACES
-from web.overview import Filter, chosen, overview
+from web.history import private
+from web.overview import Filter, chosen, overview, seen
 from web.picture import source
 from web.place import here, person
 
 ROWS = 50  # on one page of the list
+NAMED = 5  # files that cannot be read, of possibly many
 _NONE = (
     "Nothing has been read yet.",
     "Drop scans into a folder of inbox/ and run Scanmill; what it reads stands here.",
@@ -41,7 +44,10 @@ def _body() -> None:
 
 # ---- the list
 def _list() -> None:
-    table = overview(here().root)
+    found = seen(here().root)
+    table = found.table
+    if found.skipped:
+        _tell_skipped(found.skipped)
     only = Filter(**{name: st.query_params.get(name, "") for name in ("job", "status", "day", "text")})
     rows = chosen(table, only)
     at = min(int(st.session_state.get("review_page", 0)), max(0, (rows.num_rows - 1) // ROWS))
@@ -69,9 +75,15 @@ def _list() -> None:
         export.offer(here().root, here().job(only.job) if only.job else None, rows, only)
 
 
-def _line(row: dict[str, Any]) -> dict[str, Any]:
-    from pipeline.webpage import words
+def _tell_skipped(skipped: Sequence[Path]) -> None:
+    names = ", ".join(f"{path.parent.name}/{path.name}" for path in skipped[:NAMED])
+    more = f" and {len(skipped) - NAMED} more" if len(skipped) > NAMED else ""
+    jobs = " ".join(sorted({path.parent.name for path in skipped}))
+    cure = "What they held is safe in records/; `run_batch.py table JOB` makes the files of a job again"
+    st.warning(look.plain(f"Left out of this list, as it cannot be read: {names}{more} in results/. {cure} ({jobs})."))
 
+
+def _line(row: dict[str, Any]) -> dict[str, Any]:
     return {
         "key": _key(row),
         "name": words(row["source"]) + (f" · page {row['page']}" if row["page"] else ""),
@@ -115,13 +127,13 @@ def _record(key: str) -> None:
     if job is None:
         _lost(f"There is no job named {job_name} now, so its records cannot be opened.")
         return
-    draft: Draft | None
+    root = here().root
     try:
-        draft = open_draft(here().root, job, document_id, int(number) or None)
-    except ValueError:
+        draft = open_draft(root, job, document_id, int(number) or None)
+    except (ValueError, NoRecord):
         draft = None
-    if draft is None or re.match(PLACES, draft.record.document.name):  # a conversation is its visitor's alone
-        _lost("No record has this address.")
+    if draft is None or private(draft.record.document.name, job):
+        _lost("No record has this address. It may have been deleted since; drop its document again to have it read.")
         return
     part = st.components.v2.component(
         "scanmill_review",
@@ -213,14 +225,17 @@ def _save(said: dict[str, Any], key: str, draft: Draft, order: list[str]) -> Non
         except Overtaken as error:
             told.append(_overtaken(error.theirs, said))
             st.session_state["review_typed"] = None
-        except BusyError as error:
+        except (BusyError, NoRecord) as error:
             told.append({"level": "doubt", "text": str(error)})
             st.session_state["review_typed"] = said
         else:
             st.session_state["review_typed"] = None
             following = _neighbour(order, key, 1) if approve else key
             told.append(
-                {"level": "good", "text": "Saved." if following == key else f"Saved: {draft.record.document.name}"}
+                {
+                    "level": "good",
+                    "text": "Saved." if following == key else f"Saved: {visible(draft.record.document.name)}",
+                }
             )
             _go(following)
     st.session_state["review_told"] = told

@@ -73,7 +73,7 @@ def _working(told: Mapping[str, Any]) -> None:
     left = f", about {span(gone / done * (waiting - done))} to go" if 0 < done < waiting else ""
     ends = ", ".join(f"{count} {what}" for what, count in counts.items()) or "nothing has ended yet"
     st.progress(done / waiting, f"{done} of {waiting} documents: {ends}. {told['pages']} pages in {span(gone)}{left}.")
-    last = f" Last: {look.plain(visible(told['last']))}." if told.get("last") else ""
+    last = f" Last: {look.plain(told['last'])}." if told.get("last") else ""
     st.caption(f"Run {look.plain(told['run'])}, process {told['pid']}, engine {look.plain(told['engine'])}.{last}")
 
 
@@ -82,7 +82,7 @@ def _boxes(place: Place) -> None:
     boxes = [box for box in view["boxes"] if any(box[key] for key in ("waiting", "in_work", "done", "failed"))]
     if boxes:
         st.dataframe(
-            [{**box, "jobs": box["jobs"] or "no job reads it"} for box in boxes],
+            [{**box, "inbox": visible(box["inbox"]), "jobs": box["jobs"] or "no job reads it"} for box in boxes],
             hide_index=True,
             height="content",
             column_order=["inbox", "waiting", "failed", "in_work", "done", "duplicate", "jobs"],

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from pipeline.job import Job
     from web.place import Place
 
 SIDE_PX = 2200  # small print of an A4 page is still sharp when it is zoomed
@@ -183,14 +184,16 @@ def answer(request: "Request") -> "Response":
 
     from pipeline.formats import explained
     from pipeline.store import record_file
-    from web.history import PLACES
+    from web.history import private
     from web.place import here
 
     asked, place = request.path_params, here()
     try:
-        path = place.root / record_file(asked["job"], asked["document_id"], asked["record_page"] or None)
+        record_page, number = _number(asked["record_page"]), _number(asked["page"])
+        path = place.root / record_file(asked["job"], asked["document_id"], record_page or None)
         document = from_json(path.read_text("utf-8")).document
-        if re.match(PLACES, document.name):
+        job = _job(place, asked["job"])
+        if private(document.name, job):
             raise ValueError("a conversation is its visitor's alone")
         found = pictures(place.root, document)
     except (OSError, ValueError, KeyError, TypeError, StorageError):
@@ -200,12 +203,19 @@ def answer(request: "Request") -> "Response":
     if not found:
         return PlainTextResponse("There is no picture: the question came alone.", 404)
     try:
-        picture, total = _sheet(place, found, asked["page"], _turns(place, asked["job"]))
+        picture, total = _sheet(place, found, number, job is not None and "orient" in job.preprocess)
     except DocumentError as error:
         return PlainTextResponse(explained(error.code).cause, 422)
     told = {"X-Source-Size": f"{picture.width}x{picture.height}", "X-Pages": str(total)}
     told["X-Turn"] = str(-picture.turned % 360)
-    return Response(picture.jpeg, 200, {"cache-control": "private, max-age=3600", **told}, "image/jpeg")
+    return Response(picture.jpeg, 200, told, "image/jpeg")
+
+
+def _number(text: str) -> int:
+    """Raises ValueError for what no page has as its number."""
+    if not re.fullmatch("[0-9]{1,9}", text):
+        raise ValueError("no number of a page")
+    return int(text)
 
 
 def _sheet(place: "Place", files: list[Path], number: int, orient: bool) -> tuple[Picture, int]:
@@ -224,10 +234,9 @@ def _sheet(place: "Place", files: list[Path], number: int, orient: bool) -> tupl
     return place.scans.page(*wanted, orient=orient), total
 
 
-def _turns(place: "Place", name: str) -> bool:
-    """Whether the job reads pages turned upright; a page is shown also where its job is gone or broken."""
+def _job(place: "Place", name: str) -> "Job | None":
+    """The job as it is now; a page is shown also where its job is gone or broken."""
     try:
-        job = place.job(name)
+        return place.job(name)
     except ConfigError:
-        return False
-    return job is not None and "orient" in job.preprocess
+        return None

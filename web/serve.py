@@ -40,13 +40,28 @@ def serve(
     except ModuleNotFoundError:
         cure = "the page needs more packages; install them with: pip install -e '.[web]'"
         raise ConfigError([Fault("web", None, "", cure)]) from None
+    _check_password(settings.web.password, config)
     settle(settings, config)
     listener = _listening(host, port)
     shown = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
     sys.stderr.write(f"The page about {settings.root} is at {shown}; stop it with Ctrl-C.\n")
+    if behind_proxy:
+        known = ", ".join(map(str, settings.web.proxies))
+        sys.stderr.write(f"Only its proxy may connect, from {known} (web.proxies in the config).\n")
     if open_browser:
         threading.Timer(1.0, webbrowser.open, [shown]).start()
     _run(settings, listener, local and not behind_proxy, behind_proxy)
+
+
+def _check_password(line: str | None, config: Path | None) -> None:
+    from web.password import check
+
+    try:
+        if line is not None:
+            check(line)
+    except ValueError as error:
+        cure = f"{error}; make a new line with `run_batch.py web --set-password`"
+        raise ConfigError([Fault(str(config or "web"), None, "web.password", cure)]) from None
 
 
 def _listening(host: str, port: int) -> socket.socket:
@@ -68,13 +83,16 @@ def _run(settings: Settings, listener: socket.socket, local: bool, behind_proxy:
     from starlette.routing import Route
     from streamlit.web.bootstrap import load_config_options
 
+    from web.connections import bounded
     from web.gate import Gate, Rules
     from web.look import mishap
     from web.overview import overview
     from web.scans import answer
 
-    rules = Rules(settings.web.password, LOCAL if local else None, PERSON_HEADER if behind_proxy else None)
-    scan = Route("/scan/{job}/{document_id}/{record_page:int}/{page:int}", answer)
+    known, person_header = settings.web.hosts, PERSON_HEADER if behind_proxy else None
+    hosts = (*LOCAL, *map(str.lower, known)) if local or known else None
+    rules = Rules(settings.web.password, hosts, person_header, settings.web.proxies)
+    scan = Route("/scan/{job}/{document_id}/{record_page}/{page}", answer)
     # Made before the options are read: from then on Streamlit knows the config beside the script.
     app = st.App(APP, routes=[scan], middleware=[Middleware(Gate, rules=rules)], on_script_error=mishap)
     load_config_options(_FIXED | {"server.maxUploadSize": max(1, round(settings.web.upload_mib))})
@@ -83,7 +101,8 @@ def _run(settings: Settings, listener: socket.socket, local: bool, behind_proxy:
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=2,
-        proxy_headers=behind_proxy,
+        proxy_headers=False,  # the gate reads them: uvicorn takes a client's own where the proxy's hop is loopback
+        http=bounded(rules.trusted),
         ws="websockets-sansio",
     )
     # The first visitor should not wait for what a thread can read before.
