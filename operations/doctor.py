@@ -17,11 +17,10 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from models import checkup
-from operations import offline
 from operations.install import KEPT, WEIGHTS
 from operations.manifest import NAME, BundleError, Machine, Manifest
 from operations.steps import Steps
-from pipeline import disk
+from pipeline import disk, offline
 from pipeline.boxes import ignored
 from pipeline.console import counted
 from pipeline.errors import ConfigError, StorageError
@@ -45,13 +44,7 @@ def examine(project: Path, settings: Settings | ConfigError, bundle: Path | None
     told = tomllib.loads((project / "pyproject.toml").read_text("utf-8"))["project"]
     yield _python(told["requires-python"])
     yield from packages(told, settings)
-    missing = offline.not_set()
-    switches = f"{len(offline.SWITCHES)} switches keep libraries from calling out"
-    yield (
-        Finding("offline", "warning", f"not set: {', '.join(missing)}", "Start it with run_batch.py, which sets them.")
-        if missing
-        else Finding("offline", "ok", switches)
-    )
+    yield _offline()
     if isinstance(settings, ConfigError):
         for fault in settings.faults:
             yield Finding("settings", "fault", str(fault), "Correct the config; docs/operations.md names its keys.")
@@ -96,6 +89,18 @@ def _python(supported: str) -> Finding:
     if here.python in SpecifierSet(supported):
         return Finding("Python", "ok", seen)
     return Finding("Python", "fault", f"{seen}; supported is {supported}", "Install one of those, and make .venv anew.")
+
+
+def _offline() -> Finding:
+    """Importing Scanmill has set every switch; one that differs was changed by this very process since."""
+    if wrong := offline.contradicted():
+        seen = ", ".join(f"{each.variable} is {os.environ.get(each.variable, 'not set')}" for each in wrong)
+        cure = "Leave these variables alone after Scanmill is imported: it sets " + ", ".join(
+            f"{each.variable}={each.value}" for each in wrong
+        )
+        return Finding("offline", "fault", f"libraries may call out: {seen}", cure)
+    libraries = ", ".join(dict.fromkeys(each.library for each in offline.SWITCHES if each.library))
+    return Finding("offline", "ok", f"telemetry and downloads are off: {libraries}")
 
 
 def packages(told: Mapping[str, object], settings: Settings | ConfigError) -> Iterator[Finding]:
