@@ -119,10 +119,11 @@ def packages(told: Mapping[str, object], settings: Settings | ConfigError) -> It
             yield Finding("packages", "ok", f"{name}: all {len(wanted)} are here")
         elif name == "base" or name in needed:
             extra = "" if name == "base" else f"[{name}]"
-            cure = f"pip install -e '.{extra}', or install.sh of a bundle"
+            cure = f"pip install -c constraints.txt -e '.{extra}', or install.sh of a bundle"
             yield Finding("packages", "fault", f"{name}: {', '.join(faults)}", cure)
         elif there:
-            yield Finding("packages", "warning", f"{name}, in part: {', '.join(faults)}", f"pip install -e '.[{name}]'")
+            cure = f"pip install -c constraints.txt -e '.[{name}]'"
+            yield Finding("packages", "warning", f"{name}, in part: {', '.join(faults)}", cure)
         else:
             yield Finding("packages", "ok", f"{name}: not installed, and not needed for this")
 
