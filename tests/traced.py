@@ -30,6 +30,7 @@ _CHANGE = ("open", "openat", "openat2", "creat", "mkdir", "mkdirat", "mknod", "m
 # "?": no processor has all of these calls.
 _STRACE = ["strace", "-f", "--seccomp-bpf", "-y", "-s", "64", "-e", "signal=none", "-e",
            "trace=" + ",".join(f"?{name}" for name in (*_SPEAK, *_CHANGE))]  # fmt: skip
+_REFUSE = ["-e", "inject=connect,sendto,sendmsg,sendmmsg:error=ENETUNREACH"]
 _WRITES = re.compile(r"\bO_(CREAT|WRONLY|RDWR|TRUNC|TMPFILE)\b")
 _LOCAL = ("AF_UNIX", "AF_NETLINK", "AF_UNSPEC")  # the kernel of this machine, or nobody
 _NAME_PORTS = ("53", "853", "5353")  # a resolver on loopback passes questions on
@@ -77,15 +78,22 @@ class Trace:
 
 @contextmanager
 def traced(
-    words: Sequence[str | Path], log: Path, temporary: Path, *, stdout: Path | None = None, **variables: str
+    words: Sequence[str | Path],
+    log: Path,
+    temporary: Path,
+    *,
+    refused: bool = False,
+    stdout: Path | None = None,
+    **variables: str,
 ) -> Iterator[Trace]:
     """Starts `words` in the project's folder, with next to no environment; ends what is left of it.
 
     HOME cannot be written to, and nothing says that this is continuous integration, where some libraries keep quiet.
+    `refused`: every attempt to connect or send fails, and is traced all the same. For what is meant to try.
     """
     environment = {"PATH": os.environ["PATH"], "HOME": UNWRITABLE, "TMPDIR": str(temporary), "LC_ALL": "C.UTF-8",
                    "PYTHONDONTWRITEBYTECODE": "1", **variables}  # fmt: skip
-    command = [*_STRACE, "-o", str(log), *map(str, words)]
+    command = [*_STRACE, *(_REFUSE if refused else []), "-o", str(log), *map(str, words)]
     log.touch()
     with (
         open(stdout or os.devnull, "wb") as out,
