@@ -30,9 +30,14 @@ BEYOND = {
     "an IPv4 address within IPv6": "socket.socket(socket.AF_INET6, socket.SOCK_DGRAM).connect(('::ffff:192.0.2.1', 9))",
     "a name": "socket.getaddrinfo('scanmill.invalid', 80)",
     "a resolver on loopback": "socket.socket(*UDP).sendto(b'x', ('127.0.0.53', 53))",
+    "a resolver behind a socket": "socket.socket(socket.AF_UNIX).connect('/run/systemd/resolve/io.systemd.Resolve')",
+    "sendmmsg": "import ctypes; there = ctypes.create_string_buffer(b'\\2\\0\\0\\11\\xc0\\0\\2\\1', 16);"
+    " head = (ctypes.c_void_p * 8)(ctypes.addressof(there), 16);"
+    " ctypes.CDLL(None).sendmmsg(socket.socket(*UDP).fileno(), head, 1, 0)",
     "a listener for all": "socket.socket().bind(('0.0.0.0', 0))",
-    "another family": "socket.socket(socket.AF_VSOCK).connect((2, 9))",
-    "a ring": "import ctypes; ctypes.CDLL(None).syscall(425, 1, ctypes.create_string_buffer(256))",
+    "another family": "import ctypes; there = ctypes.create_string_buffer(b'\\50', 16);"  # AF_VSOCK, to a hypervisor
+    " ctypes.CDLL(None).connect(socket.socket(*UDP).fileno(), there, 16)",
+    "a ring": "import ctypes; sys.exit(ctypes.CDLL(None).syscall(425, 1, ctypes.create_string_buffer(256)) < 0)",
     "a helper that goes on alone": "os.fork() or (os.setsid(), os.execlp(sys.executable, sys.executable, '-c',"
     " 'import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).connect((\"192.0.2.1\", 9))'))",
 }
@@ -74,7 +79,10 @@ def run(code: str, tmp_path: Path, *words: str | Path, refused: bool = False) ->
 
 @pytest.mark.parametrize("code", BEYOND.values(), ids=BEYOND.keys())
 def test_the_trace_sees_every_way_out(code: str, tmp_path: Path) -> None:
-    assert run(code, tmp_path, refused=True).reached()
+    trace = run(code, tmp_path, refused=True)
+    if "syscall(425" in code and trace.process.returncode and not trace.reached():
+        pytest.skip("io_uring is not allowed here")
+    assert trace.reached()
 
 
 def test_the_trace_takes_loopback_and_unix_sockets_for_what_they_are(tmp_path: Path) -> None:

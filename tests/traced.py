@@ -35,6 +35,7 @@ _WRITES = re.compile(r"\bO_(CREAT|WRONLY|RDWR|TRUNC|TMPFILE)\b")
 _LOCAL = ("AF_UNIX", "AF_NETLINK", "AF_UNSPEC")  # the kernel of this machine, or nobody
 _NAME_PORTS = ("53", "853", "5353")  # a resolver on loopback passes questions on
 _NAME_PATHS = ("/etc/hosts", "/etc/resolv.conf")  # read by whoever looks up a name, however it is then asked
+_NAME_SOCKETS = ("/run/systemd/resolve/", "/run/nscd/", "/var/run/nscd/")  # services that look names up for others
 _CALL = re.compile(r"(\d+) +(\w+)\((.*)")
 _FAMILY = re.compile(r"sa_family=(\w+)(?:, sin6?_port=htons\((\d+)\))?")
 _ADDRESS = re.compile(r'(?:inet_addr\(|inet_pton\(AF_INET6, )"([^"]+)"')
@@ -136,7 +137,7 @@ def _leaves(call: str, rest: str) -> bool:
         return True  # what is sent through such a ring is no system call
     families = _FAMILY.findall(rest)
     addresses = _ADDRESS.findall(rest)
-    if 'sun_path="/run/systemd/resolve/' in rest:
+    if any(f'sun_path="{path}' in rest for path in _NAME_SOCKETS):
         return True
     if any(port in _NAME_PORTS for _, port in families):
         return True
