@@ -10,6 +10,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -102,51 +103,64 @@ def test_the_trace_sees_every_change_of_a_file(tmp_path: Path) -> None:
     assert trace.changed(inside) == sorted(map(str, ["/sys/refused", *names, *relative]))
 
 
-@pytest.fixture(scope="module")
-def control(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trace]:
-    """onnxruntime alone, without the switch, and without a network. It tells when it would have called out."""
-    needs_strace()
-    place = tmp_path_factory.mktemp("control")
+@contextmanager
+def unswitched(place: Path) -> Iterator[Trace]:
+    """onnxruntime alone, without its switch and without a network: it tells how long it takes until it calls out."""
+    place.mkdir()
     words = [sys.executable, "-I", "-c", "import onnxruntime, time; time.sleep(300)"]
     with traced(words, place / "calls", place, refused=True) as trace:
         yield trace
 
 
-def test_the_cpu_engine_in_watch_and_the_page_stay_on_this_machine(
-    chrome: Any, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    """Both are kept until onnxruntime without its switch, started after them, has called out."""
+def test_onnxruntime_without_its_switch_calls_out_and_writes_below_home(tmp_path: Path) -> None:
+    """So the tests below would see it, if the switch were not set."""
     needs_strace()
-    root, temporary = tmp_path / "root", tmp_path / "tmp"
+    with unswitched(tmp_path / "control") as control:
+        until(control.reached)
+    assert any("/.cache" in path for path in control.changed())
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Trace]:
+    """A root in which `watch` read a document with the CPU engine, and the trace of it.
+
+    It was kept until onnxruntime without its switch, started after it, had called out.
+    """
+    needs_strace()
+    top = tmp_path_factory.mktemp("watched")
+    root = top / "root"
     (root / "inbox" / "invoices").mkdir(parents=True)
-    temporary.mkdir()
-    config = tmp_path / "config.yaml"
-    config.write_text("engine: ocr\nworkers: 1\nsettle_s: 0\n")
-    port = free_port()
-    words = [sys.executable, "run_batch.py"]
-    places = ["--root", root, "--config", config]
-    with (
-        traced([*words, "watch", *places], tmp_path / "watch", temporary, **CONTRARY) as watch,
-        traced([*words, "web", *places, "--port", str(port)], tmp_path / "web", temporary, **CONTRARY) as web,
-    ):
+    (top / "tmp").mkdir()
+    (top / "config.yaml").write_text("engine: ocr\nworkers: 1\nsettle_s: 0\n")
+    with traced(command("watch", top), top / "watch", top / "tmp", **CONTRARY) as trace:
         shutil.copy(PROJECT / "samples" / "invoices" / "english_two_pages.pdf", root / "inbox" / "invoices")
         until(lambda: list((root / "done").rglob("*.pdf")))
+        with unswitched(top / "control") as control:
+            until(control.reached)
+        assert trace.stop() == 130
+    return top, trace
+
+
+def command(verb: str, top: Path) -> list[str | Path]:
+    return [sys.executable, "run_batch.py", verb, "--root", top / "root", "--config", top / "config.yaml"]
+
+
+def test_watch_and_the_cpu_engine_stay_on_this_machine(watched: tuple[Path, Trace]) -> None:
+    top, trace = watched
+    assert trace.processes() >= 3  # the run, its decoder, its reader
+    assert trace.reached() == []
+    assert trace.changed(top / "root", top / "tmp", "/dev", "/proc") == []
+
+
+def test_the_page_stays_on_this_machine(watched: tuple[Path, Trace], chrome: Any) -> None:
+    top, _ = watched
+    port = free_port()
+    with traced([*command("web", top), "--port", str(port)], top / "web", top / "tmp", **CONTRARY) as trace:
         until(lambda: answers(port))
         visit(chrome, f"http://127.0.0.1:{port}")
-        control: Trace = request.getfixturevalue("control")
-        until(control.reached)
-        assert web.stop() == -signal.SIGTERM  # which the server raises again once it has ended
-        assert watch.stop() == 130
-    assert watch.processes() >= 3  # the run, its decoder, its reader
-    for trace in (watch, web):
-        assert trace.reached() == []
-        assert trace.changed(root, temporary, "/dev", "/proc") == []
-
-
-def test_onnxruntime_without_its_switch_calls_out_and_writes_below_home(control: Trace) -> None:
-    """So the test above would see it, if the switch were not set."""
-    until(control.reached)
-    assert any("/.cache" in path for path in control.changed())
+        assert trace.stop() == -signal.SIGTERM  # which the server raises again once it has ended
+    assert trace.reached() == []
+    assert trace.changed(top / "root", top / "tmp", "/dev", "/proc") == []
 
 
 def test_the_gpu_engine_in_its_own_process_stays_on_this_machine(tmp_path: Path) -> None:
