@@ -1,31 +1,59 @@
 # Two commands: `make demo` shows a table read from real scans, `make test` checks everything.
+# For maintainers: `make lock` pins new versions, `make test-newest` tries them, `make audit` looks for known faults.
 PYTHON ?= python3
-BIN := .venv/bin
+VENV ?= .venv
+BIN := $(VENV)/bin
+PINS ?= -c constraints.txt
+UPGRADE ?= --upgrade
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS)
+TOOLS := .venv-tools/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint lock test-newest audit clean
 
-demo: .venv/base
+demo: $(VENV)/base
 	$(BIN)/python run_batch.py demo
 
-test: .venv/test lint
+test: $(VENV)/test lint
 	$(BIN)/python -m pytest
 
-lint: .venv/test
+lint: $(VENV)/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 # The stamps are made again when the dependencies change.
-.venv/base: pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+$(VENV)/base: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(INSTALL) -e .
 	touch $@
 
-.venv/test: pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
-	touch $@ .venv/base
+$(VENV)/test: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(INSTALL) -e '.[test]'
+	touch $@ $(VENV)/base
+
+# Pins what pyproject.toml asks for, for every supported Python and platform. `make lock UPGRADE=` changes no pin that
+# still fits. torch is left out (constraints-gpu.txt has it), and setuptools, on which releases of torch set bounds.
+lock: $(TOOLS)/uv
+	$(TOOLS)/uv pip compile pyproject.toml --quiet --universal --python $(TOOLS)/python --python-version 3.11 \
+		--all-extras $(UPGRADE) --no-emit-package torch --no-emit-package setuptools \
+		--custom-compile-command 'make lock' --output-file constraints.txt
+
+# All tests with the newest versions that pyproject.toml allows; first, what its bounds hold back.
+test-newest:
+	rm -rf .venv-newest
+	$(MAKE) .venv-newest/test VENV=.venv-newest PINS=
+	.venv-newest/bin/python -m pip list --outdated --disable-pip-version-check
+	$(MAKE) test VENV=.venv-newest PINS=
+
+# Exits 1 for a pin with a known fault, and where the service that knows them cannot be asked about every pin.
+audit: $(TOOLS)/uv
+	$(TOOLS)/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
+
+$(TOOLS)/uv:
+	$(PYTHON) -m venv .venv-tools
+	$(TOOLS)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9,<1' 'pip-audit>=2.9,<3'
 
 clean:
-	rm -rf .venv demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

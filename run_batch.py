@@ -6,7 +6,6 @@ import sys
 import typer
 
 from commands import jobs, nights, web, work
-from operations.offline import switch_off_network
 
 app = typer.Typer(
     help="Drop scans into a folder; in the morning there is a checked table. Without a command: run.",
@@ -33,7 +32,6 @@ app.command()(web.web)
 
 def main(arguments: list[str]) -> None:
     """`run_batch.py` alone, or with options only, is `run_batch.py run`."""
-    switch_off_network()
     named = arguments and (not arguments[0].startswith("-") or arguments[0] in ("-h", "--help"))
     app(arguments if named else ["run", *arguments], prog_name="run_batch.py")
 

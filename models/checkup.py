@@ -93,7 +93,12 @@ def gpu(card: Card | str, needed: bool) -> Finding:
         if not needed:
             return Finding("GPU", "ok", f"{seen}; the engine does not use it")
         if find_spec("torch") is None:
-            return Finding("GPU", "fault", f"{seen}; torch is not installed", "pip install -e '.[gpu]'")
+            return Finding(
+                "GPU",
+                "fault",
+                f"{seen}; torch is not installed",
+                "pip install -c constraints.txt -c constraints-gpu.txt -e '.[gpu]'",
+            )
         import torch
 
         if not torch.cuda.is_available():
@@ -131,7 +136,12 @@ def _memory(settings: "Settings", card: Card | str) -> Finding:
 def _attention(weights: Path) -> Finding:
     """Runs the engine's own probe: every kernel beside its reference on a small problem."""
     if find_spec("torch") is None:
-        return Finding("attention", "warning", "unknown: torch is not installed", "pip install -e '.[gpu]'")
+        return Finding(
+            "attention",
+            "warning",
+            "unknown: torch is not installed",
+            "pip install -c constraints.txt -c constraints-gpu.txt -e '.[gpu]'",
+        )
     import torch
 
     if not torch.cuda.is_available():
@@ -148,7 +158,9 @@ def _attention(weights: Path) -> Finding:
         return Finding("attention", "warning", "not probed: config.json does not tell the size of its heads")
     _, line = pick(torch.device("cuda"), torch.bfloat16, *heads)
     if "sdpa" in line.split("(")[0]:
-        return Finding("attention", "warning", line, "It works, slowly. pip install -e '.[flash]' may help.")
+        return Finding(
+            "attention", "warning", line, "It works, slowly. pip install -c constraints.txt -e '.[flash]' may help."
+        )
     return Finding("attention", "ok", line)
 
 

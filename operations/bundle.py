@@ -25,7 +25,8 @@ from pipeline import disk
 from pipeline.disk import sha256_of
 from pipeline.errors import ConfigError, Fault
 
-FILES = ("run_batch.py", "pyproject.toml", "Makefile", "LICENSE", *(
+CONSTRAINTS = ("constraints.txt", "constraints-gpu.txt")  # the versions that everybody gets
+FILES = ("run_batch.py", "pyproject.toml", *CONSTRAINTS, "Makefile", "LICENSE", *(
     f"{name}.md" for name in ("README", "CHANGELOG", "DECISIONS", "CONTRIBUTING")))  # fmt: skip
 FOLDERS = ("commands", "configs", "docs", "jobs", "models", "operations", "pipeline", "samples", "web")
 HIDDEN = (".streamlit",)  # the one folder with a leading dot that holds settings and no cache
@@ -85,7 +86,8 @@ def gather(
         for name in (WHEELS, PROJECT):  # the weights alone are worth going on with
             shutil.rmtree(partial / name, ignore_errors=True)
         steps.step("gathering the packages")
-        _fetch(python, wanted, partial / WHEELS, pip_options, steps)
+        pins = [word for name in CONSTRAINTS for word in ("--constraint", project / name)]
+        _fetch(python, wanted, partial / WHEELS, [*pins, *pip_options], steps)
         packages = _lock(partial)
         steps.step("copying the project")
         for path in project_files(project):
@@ -169,7 +171,7 @@ def _machine(project: Path, python: Path) -> Machine:
     return Machine(**json.loads(done.stdout))
 
 
-def _fetch(python: Path, wanted: Sequence[str], wheels: Path, options: Sequence[str], steps: Steps) -> None:
+def _fetch(python: Path, wanted: Sequence[str], wheels: Path, options: Sequence[str | Path], steps: Steps) -> None:
     command: list[str | Path] = [
         *(python, "-m", "pip", "wheel", "--disable-pip-version-check", "--no-input", "--prefer-binary"),
         *("--progress-bar", "off", "--wheel-dir", wheels),

@@ -17,11 +17,10 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from models import checkup
-from operations import offline
 from operations.install import KEPT, WEIGHTS
 from operations.manifest import NAME, BundleError, Machine, Manifest
 from operations.steps import Steps
-from pipeline import disk
+from pipeline import disk, offline
 from pipeline.boxes import ignored
 from pipeline.console import counted
 from pipeline.engines import ENGINES, choose
@@ -48,13 +47,7 @@ def examine(project: Path, settings: Settings | ConfigError, bundle: Path | None
     yield _python(told["requires-python"])
     yield from packages(told, settings)
     yield from brought()
-    missing = offline.not_set()
-    switches = f"{len(offline.SWITCHES)} switches keep libraries from calling out"
-    yield (
-        Finding("offline", "warning", f"not set: {', '.join(missing)}", "Start it with run_batch.py, which sets them.")
-        if missing
-        else Finding("offline", "ok", switches)
-    )
+    yield _offline()
     if isinstance(settings, ConfigError):
         for fault in settings.faults:
             yield Finding("settings", "fault", str(fault), "Correct the config; docs/operations.md names its keys.")
@@ -101,6 +94,18 @@ def _python(supported: str) -> Finding:
     return Finding("Python", "fault", f"{seen}; supported is {supported}", "Install one of those, and make .venv anew.")
 
 
+def _offline() -> Finding:
+    """Importing Scanmill has set every switch; one that differs was changed by this very process since."""
+    if wrong := offline.contradicted():
+        seen = ", ".join(f"{each.variable} is {os.environ.get(each.variable, 'not set')}" for each in wrong)
+        cure = "Leave these variables alone after Scanmill is imported: it sets " + ", ".join(
+            f"{each.variable}={each.value}" for each in wrong
+        )
+        return Finding("offline", "fault", f"libraries may call out: {seen}", cure)
+    libraries = ", ".join(dict.fromkeys(each.library for each in offline.SWITCHES if each.library))
+    return Finding("offline", "ok", f"telemetry and downloads are off: {libraries}")
+
+
 def packages(told: Mapping[str, object], settings: Settings | ConfigError) -> Iterator[Finding]:
     """The base, and each extra: whole, in part, or not here. `told` is [project] of pyproject.toml."""
     base, extras = told["dependencies"], told["optional-dependencies"]
@@ -115,10 +120,11 @@ def packages(told: Mapping[str, object], settings: Settings | ConfigError) -> It
             yield Finding("packages", "ok", f"{name}: all {len(wanted)} are here")
         elif name in ("base", needed):
             extra = "" if name == "base" else f"[{name}]"
-            cure = f"pip install -e '.{extra}', or install.sh of a bundle"
+            cure = f"pip install -c constraints.txt -e '.{extra}', or install.sh of a bundle"
             yield Finding("packages", "fault", f"{name}: {', '.join(faults)}", cure)
         elif there:
-            yield Finding("packages", "warning", f"{name}, in part: {', '.join(faults)}", f"pip install -e '.[{name}]'")
+            cure = f"pip install -c constraints.txt -e '.[{name}]'"
+            yield Finding("packages", "warning", f"{name}, in part: {', '.join(faults)}", cure)
         else:
             yield Finding("packages", "ok", f"{name}: not installed, and not needed for this")
 

@@ -61,7 +61,7 @@ def test_a_folder_in_use_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_failing_pip_leaves_no_bundle_and_its_own_words(tmp_path: Path) -> None:
     options = ["--isolated", "--no-index"]
-    with Steps() as steps, pytest.raises(BundleError, match="No matching distribution"):
+    with Steps() as steps, pytest.raises(BundleError, match=r"(?s)pip could not gather.*ERROR.*numpy"):
         bundle.gather(HERE, tmp_path / "b", [], None, Path(sys.executable), options, steps)
     assert not (tmp_path / "b").exists()
 

@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 
 from models import checkup
-from operations import doctor, offline, tonight
+from operations import doctor, tonight
+from operations.steps import Steps
+from pipeline import offline
 from pipeline.finding import Finding
 from pipeline.lock import RootLock, holder
 from pipeline.settings import Settings, load_settings
@@ -25,7 +27,7 @@ PROJECT = Path(__file__).parents[1]
 
 def asked(root: Path, *words: str, config: dict[str, object] | None = None) -> tuple[int, dict[str, Any]]:
     (root / "config.yaml").write_text(json.dumps({"engine": "ocr", **(config or {})}))
-    environment = {name: value for name, value in os.environ.items() if name not in offline.SWITCHES}
+    environment = os.environ | {each.variable: "contrary" for each in offline.SWITCHES}
     done = subprocess.run(
         [sys.executable, PROJECT / "run_batch.py", "doctor", "--json", "--config", root / "config.yaml", "--root", root,
          "--jobs", root / "jobs", *words],
@@ -52,7 +54,7 @@ def test_all_is_well_and_nothing_is_known_of_the_pace(root: Path) -> None:
     assert code == 0, told
     assert {each["state"] for each in told["findings"] if each["check"] != "packages"} == {"ok"}
     assert lines(told, "packages")[0][0] == "ok"
-    assert lines(told, "offline")[0][0] == "ok"  # the command line set them: the environment had none
+    assert lines(told, "offline")[0][0] == "ok"  # set by Scanmill: the environment had others
     (box,) = told["tonight"]
     assert (box["inbox"], box["documents"], box["seconds"]) == ("note", 1, None)
     assert (
@@ -70,6 +72,17 @@ def test_faults_are_told_together_each_with_its_cure(root: Path) -> None:
     faults = {each["check"]: each["cure"] for each in told["findings"] if each["state"] == "fault"}
     assert set(faults) == {"bundle", "jobs", "clock"}
     assert all(faults.values())
+
+
+def test_a_switch_that_was_changed_since_is_a_fault(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "0")
+    monkeypatch.delenv("RAY_USAGE_STATS_ENABLED")
+    with Steps() as steps:
+        found = list(doctor.examine(PROJECT, Settings(root=root, jobs=root / "jobs", engine="echo"), None, steps))
+    (line,) = [each for each in found if each.check == "offline"]
+    assert line.state == "fault"
+    assert "ORT_DISABLE_TELEMETRY is 0, RAY_USAGE_STATS_ENABLED is not set" in line.seen
+    assert "ORT_DISABLE_TELEMETRY=1, RAY_USAGE_STATS_ENABLED=0" in line.cure
 
 
 def test_broken_settings_are_a_line_too(root: Path) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from operations.manifest import NAME, Manifest
 from trials.verdict import Skipped, Trial, exit_code, held
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -35,7 +36,15 @@ def gathered(bundle: Path) -> tuple[str, list[str]]:
     if done.returncode:
         return "", [done.stderr]
     told = json.loads(done.stdout)
-    return f"{told['files']} files, {told['bytes'] / 1e6:,.0f} MB", []
+    return f"{told['files']} files, {told['bytes'] / 1e6:,.0f} MB", unpinned(bundle)
+
+
+def unpinned(bundle: Path) -> list[str]:
+    """Packages of the bundle whose version is not the one in constraints.txt."""
+    pinned = (PROJECT / "constraints.txt").read_text("utf-8").split()
+    packages = Manifest.read(bundle / NAME).packages
+    packages.pop("setuptools")  # which builds the project, within the bounds of pyproject.toml
+    return [f"{name} {version} is no pin" for name, version in packages.items() if f"{name}=={version}" not in pinned]
 
 
 def installed(bundle: Path, place: Path) -> tuple[str, list[str]]:

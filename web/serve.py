@@ -38,7 +38,7 @@ def serve(
     try:
         import streamlit  # noqa: F401
     except ModuleNotFoundError:
-        cure = "the page needs more packages; install them with: pip install -e '.[web]'"
+        cure = "the page needs more packages; install them with: pip install -c constraints.txt -e '.[web]'"
         raise ConfigError([Fault("web", None, "", cure)]) from None
     _check_password(settings.web.password, config)
     settle(settings, config)

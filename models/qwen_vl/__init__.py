@@ -38,7 +38,7 @@ class QwenVL:
         except ImportError as error:
             raise ModelError(
                 f"The GPU engine needs packages that are not installed here ({error}). Install them with\n"
-                "  pip install -e '.[gpu]'"
+                "  pip install -c constraints.txt -c constraints-gpu.txt -e '.[gpu]'"
             ) from error
         place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.engine, self._provenance = setup.start(weights, self.wants, place, vram_gib, _log.info)
