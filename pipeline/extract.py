@@ -3,9 +3,10 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
+from itertools import pairwise
 from typing import Any
 
 from pipeline import answers, places, rules
@@ -165,6 +166,8 @@ def _window(reply: Reply) -> _Window:
     problems: dict[str, list[tuple[str, str]]] = {}
     for code, message, suffix in found:
         problems.setdefault(suffix.removeprefix("."), []).append((code, message))
+    for path, message in _cut_lists(fields, data):
+        problems.setdefault(path, []).append(("truncated", message))
     for path, (code, message, _) in places.to_source(fields, data, list(pages.values()), reply.low_resolution):
         problems.setdefault(path, []).append((code, message))
     return _Window(
@@ -175,6 +178,20 @@ def _window(reply: Reply) -> _Window:
         problems=problems,
         issues=(*answer.issues, *reply.issues),
     )
+
+
+def _cut_lists(fields: Mapping[str, Field], data: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Cuts every list to its `max_items`; the path of each that was longer, and a sentence that says so."""
+    for name, each in fields.items():
+        if isinstance(each, ListField) and len(data[name]) > each.max_items:
+            del data[name][each.max_items :]
+            yield (
+                prefix + name,
+                f"the answer has more than {each.max_items} entries, and only these were kept; "
+                "raise max_items of this list in the job, and read the document again",
+            )
+        elif not isinstance(each, ListField) and (inner := getattr(each, "fields", None)):
+            yield from _cut_lists(inner, data[name], f"{prefix}{name}.")
 
 
 def _answer(reply: Reply, fields: Mapping[str, Field]) -> answers.Answer:
@@ -284,7 +301,18 @@ class _Merged:
                     self._carry(window, f"{path}[{index}]{suffix}", new + suffix)
                 for suffix in wrong.get(index, ()):
                     self._note(new + suffix, window, window.problems[f"{path}[{index}]{suffix}"])
+        self._broken_off(path, parts)
         return rows
+
+    def _broken_off(self, path: str, parts: _Parts) -> None:
+        """A table that goes over the edge of a window without new headings cannot be read behind it: say where."""
+        for (before, rows), (behind, more) in pairwise(parts):
+            start = f"{path}[{len(rows) - 1}]"
+            last = max((seen.page for at, seen in before.evidence.items() if at.startswith(start)), default=None)
+            if rows and not more and before.pages != behind.pages and last == max(before.pages):
+                where = behind.place("")
+                message = f"the rows end on page {last}, where a window of pages ends, and {where} gave none"
+                self.issues.append(Issue("truncated", path, f"{message}; see whether the table goes on there"))
 
     def _told(self, path: str, parts: _Parts) -> None:
         for window, _ in parts:

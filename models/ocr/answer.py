@@ -97,7 +97,7 @@ def _add_texts(told: _Told, sheets: Sequence[tuple[int, Sheet]], leaves: Sequenc
         if not _is_text(path, leaf):
             continue
         if leaf.type == "list":
-            rows = plaintext.rows(sheets)[: leaf.max_items]
+            rows = plaintext.rows(sheets)[: leaf.answer_items]
             for number, (row, evidence, score) in enumerate(rows):
                 told.add(f"{path}[{number}]", row, evidence, min(MOST_SURE, score))
             told.values[path] = len(rows)

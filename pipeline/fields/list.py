@@ -28,7 +28,10 @@ _NO_ENTRY = NOTHING | {"没有", "keine", "aucun", "aucune", "ninguno", "nessuno
 
 
 class ListField(Field):
-    """`fields` gives rows with columns, `item` a plain list. `max_items` bounds one answer (one window of pages)."""
+    """`fields` gives rows with columns, `item` a plain list. `max_items` bounds one answer (one window of pages).
+
+    An engine may give one entry more, `answer_items`: that one is not kept, and shows that the list was cut.
+    """
 
     NOUN: ClassVar[str] = "a list"
 
@@ -58,6 +61,10 @@ class ListField(Field):
         return self
 
     @property
+    def answer_items(self) -> int:
+        return self.max_items + 1
+
+    @property
     def row_keys(self) -> frozenset[str]:
         """The keys that a row may have in an answer; none for a plain list."""
         return answer_keys(self.fields)
@@ -73,7 +80,7 @@ class ListField(Field):
 
     def _schema(self) -> dict[str, Any]:
         each = self.item.schema() if self.item else object_schema(self.fields)
-        return {"type": "array", "items": each, "maxItems": self.max_items}
+        return {"type": "array", "items": each, "maxItems": self.answer_items}
 
     def nothing(self) -> Coerced:
         return Coerced([])
