@@ -1,12 +1,33 @@
 #!/usr/bin/env python3
 """Scanmill's command line. `run_batch.py` alone drains the inbox; the commands lie in commands/."""
 
+import os
+import signal
 import sys
+from types import FrameType
 
-import typer
 
-from commands import jobs, nights, web, work
-from operations.offline import switch_off_network
+def _leave(number: int, frame: FrameType | None) -> None:
+    """Ctrl-C while modules are loaded, before and after a command: nothing is open yet, and nothing to be said."""
+    os._exit(130)
+
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, _leave)
+
+try:
+    import typer
+
+    from commands import jobs, nights, web, work
+    from operations.offline import switch_off_network
+except (ImportError, MemoryError) as error:
+    if __name__ != "__main__":
+        raise
+    from pipeline.shortage import shortage
+
+    lacking = f"A package is missing or cannot be loaded ({error}). Install Scanmill's packages: pip install -e ."
+    sys.stderr.write(f"{shortage(error) or lacking}\n")
+    sys.exit(3)
 
 app = typer.Typer(
     help="Drop scans into a folder; in the morning there is a checked table. Without a command: run.",

@@ -1,8 +1,10 @@
 """What the commands share: their options, and how settings, engine and errors reach them."""
 
 import logging
+import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,10 +17,13 @@ import simplejson
 import typer
 
 from pipeline.console import Screen, ToScreen
+from pipeline.disk import storage_error
 from pipeline.errors import INTERRUPTED, ConfigError, Fault, ScanmillError
-from pipeline.job import Job, load_jobs
+from pipeline.job import Job, load_job, load_jobs
 from pipeline.jsonlog import JsonLog
+from pipeline.safetext import harmless_lines, json_text
 from pipeline.settings import Settings, load_settings
+from pipeline.shortage import check_address_space, shortage_told
 
 HERE = Path(__file__).resolve().parents[1]  # the project: jobs/, configs/ and samples/ lie here
 
@@ -48,34 +53,70 @@ def job_named(settings: Settings, name: str) -> Job:
     """The job of that name, or of that file. Raises ConfigError."""
     path = Path(name)
     if path.suffix in (".yaml", ".yml"):
-        from pipeline.job import parse_job
-
-        if not path.is_file():
+        if not os.path.lexists(path):
             raise ConfigError([Fault(name, None, "", "there is no such job file")])
-        return parse_job(path.read_bytes(), str(path))
+        return load_job(path)
     return load_jobs(settings.jobs, [name])[0]
 
 
 def print_json(value: Any) -> None:
-    """One JSON value on stdout; amounts keep every digit."""
-    sys.stdout.write(simplejson.dumps(value, ensure_ascii=False, indent=1, use_decimal=True, default=str) + "\n")
+    """One JSON value on stdout; amounts keep every digit, and bytes of a name that are not UTF-8 are escapes."""
+    text = simplejson.dumps(value, ensure_ascii=False, indent=1, use_decimal=True, default=str)
+    sys.stdout.write(json_text(text) + "\n")
+
+
+def say(text: object) -> None:
+    """Lines on stdout, without what a terminal would obey. A name in it is made `harmless` first: it is one line."""
+    sys.stdout.write(harmless_lines(text) + "\n")
+
+
+def tell(text: object) -> None:
+    """As `say`, on stderr."""
+    sys.stderr.write(harmless_lines(text) + "\n")
 
 
 @contextmanager
 def errors_told(as_json: bool = False) -> Iterator[None]:
     """Every error becomes a sentence on stderr and its exit code."""
     try:
-        yield
+        with interruptible(), errors_of_the_system():
+            yield
     except ScanmillError as error:
         if as_json:
             faults = [str(fault) for fault in error.faults] if isinstance(error, ConfigError) else [str(error)]
             print_json({"scanmill": 1, "error": type(error).__name__, "messages": faults})
         if not error.told:
-            sys.stderr.write(f"{error}\n")
+            tell(error)
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
-        sys.stderr.write("Interrupted. What a run had in hand goes back to the inbox when the next one starts.\n")
+        tell("Interrupted. What a run had in hand goes back to the inbox when the next one starts.")
         raise typer.Exit(INTERRUPTED) from None
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt inside; outside of it `run_batch.py` ends at once, in silence."""
+    before = signal.getsignal(signal.SIGINT)
+    if before == signal.SIG_IGN or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def errors_of_the_system() -> Iterator[None]:
+    """What nobody else has caught: raises ModelError where something ran out, StorageError for other OSErrors."""
+    try:
+        with shortage_told():
+            yield
+    except BrokenPipeError:  # whoever reads our output has left; typer ends in silence
+        raise
+    except OSError as error:
+        raise storage_error(error, error.filename or "a file or folder") from error
 
 
 class Stop:
@@ -136,6 +177,7 @@ def engine_of(settings: Settings, screen: Screen | JsonLog) -> Iterator[tuple[An
     """The engine and the sentence that says which it is and why. Raises ModelError."""
     import models
 
+    check_address_space(settings.limits.memory_mib)
     log = logging.getLogger("scanmill")  # what an engine says of its plan and its kernels
     log.setLevel(logging.INFO)
     # held back at first: the first line of a run is the one that says which engine reads, and why

@@ -17,6 +17,7 @@ from pipeline.ledger import NOTHING, Ledger
 from pipeline.listeners import Listener
 from pipeline.pages import Pages
 from pipeline.sets import COMPLETE
+from pipeline.shortage import shortage_told
 from pipeline.store import record_file
 from pipeline.types import Document, Issue, Model, Page, Record
 
@@ -88,8 +89,9 @@ class Batch:
         documents = self._documents(lambda: flow.out())
         flow = Flow(documents, self._jobs, self.model, self.pages, self.stop, told, self._answering)
         try:
-            for item in flow.records():
-                self._take(item)
+            with shortage_told():
+                for item in flow.records():
+                    self._take(item)
         except ModelError:
             for document in flow.unfinished():
                 self._give_back(document)
