@@ -16,6 +16,12 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
     signal.signal(signal.SIGINT, _leave)
 
 try:
+    from pipeline.shortage import imports_fault, shortage
+
+    if __name__ == "__main__" and (fault := imports_fault()):
+        sys.stderr.write(f"{fault}\n")
+        sys.exit(3)
+
     import typer
 
     from commands import jobs, nights, web, work
@@ -23,8 +29,6 @@ try:
 except (ImportError, MemoryError) as error:
     if __name__ != "__main__":
         raise
-    from pipeline.shortage import shortage
-
     lacking = f"A package is missing or cannot be loaded ({error}). Install Scanmill's packages: pip install -e ."
     sys.stderr.write(f"{shortage(error) or lacking}\n")
     sys.exit(3)

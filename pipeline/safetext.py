@@ -30,7 +30,7 @@ def harmless_lines(text: object) -> str:
 def json_text(text: str) -> str:
     """JSON that was written with `ensure_ascii=False`, with control characters and lone surrogates as escapes.
 
-    JSON itself escapes only those below U+0020; line feeds between its tokens stay.
+    Each is the very same string to a reader. JSON itself escapes those below U+0020; line feeds between tokens stay.
     """
     escapes = {code: f"\\u{code:04x}" for code in CONTROL if code >= 127}
     return text.translate(escapes).encode("utf-8", "backslashreplace").decode()

@@ -13,6 +13,7 @@ from pipeline.errors import ModelError
 # What a process maps besides the memory that one document may take: Python, Arrow, OpenCV, ONNX runtime and its models.
 # Measured with /proc/PID/status on two cores: 2.0 GB at most in a run of the demo, 1.1 GB in its workers.
 BASE_MIB = 2048
+IMPORTS_MIB = 512  # what the modules of the command line map; with less, libraries end the process, or signal it
 _ERRNOS = {errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE}
 _WORDS = ("can't start new thread", "failed to map segment", "Cannot allocate memory", "bad_alloc", "bad allocation")
 _CURE = (
@@ -38,6 +39,15 @@ def address_space_fault(memory_mib: int) -> str | None:
         f"a process may map {allowed} MiB of memory here (ulimit -v), and a run needs {needed} MiB: {BASE_MIB} MiB and "
         f"`limits.memory_mib` ({memory_mib})"
     )
+
+
+def imports_fault() -> str | None:
+    """A sentence where a process may not even map the modules that every command needs."""
+    allowed = address_space_mib()
+    if allowed is None or allowed >= IMPORTS_MIB:
+        return None
+    seen = f"A process may map {allowed} MiB of memory here (ulimit -v), and Scanmill needs {IMPORTS_MIB} MiB to start."
+    return f"{seen} Lift the limit (ulimit -v unlimited, or LimitAS=infinity in the systemd unit)."
 
 
 def check_address_space(memory_mib: int) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from roothere import Root, bounded
+from roothere import PROJECT, Root, bounded
 
 MIB = 1 << 20
 # It clears the screen, sets the title, forges a line, turns the direction of writing, and ends with a C1 character.
@@ -237,6 +237,7 @@ def test_memory_that_runs_out_during_a_run_gives_the_documents_back(here: Root) 
         text=True,
         timeout=120,
         check=False,
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
         preexec_fn=bounded(resource.RLIMIT_AS, 3000 * MIB),
     )
     assert done.returncode == 3, done.stderr
