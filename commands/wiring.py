@@ -125,6 +125,7 @@ class Stop:
     def __init__(self, until: str | None) -> None:
         self.signalled = False
         self._end = _next(until) if until else None
+        self._last_s = _longest(self._end) if self._end else None
         for name in (signal.SIGINT, signal.SIGTERM):
             signal.signal(name, self._hear)
 
@@ -134,7 +135,14 @@ class Stop:
         self.signalled = True
 
     def __call__(self) -> bool:
-        return self.signalled or (self._end is not None and datetime.now() >= self._end)
+        if self._end is None or self._last_s is None:
+            return self.signalled
+        return self.signalled or datetime.now() >= self._end or time.monotonic() >= self._last_s
+
+
+def _longest(end: datetime) -> float:
+    """When `time.monotonic` has passed the end for certain, though the clock was set back; an hour is for summer time."""
+    return time.monotonic() + (end - datetime.now()).total_seconds() + 3600
 
 
 def patience(minutes: float, stop: Stop, screen: Screen | JsonLog) -> Callable[[str], bool]:
