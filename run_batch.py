@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Scanmill's command line. `run_batch.py` alone drains the inbox; the commands lie in commands/."""
 
+import io
 import os
 import signal
 import sys
@@ -59,6 +60,11 @@ app.command()(web.web)
 def main(arguments: list[str]) -> None:
     """`run_batch.py` alone, or with options only, is `run_batch.py run`."""
     switch_off_network()
+    if sys.stdout is None or sys.stderr is None:  # closed, as with >&-
+        nowhere = open(os.devnull, "w")  # noqa: SIM115 - it lasts as long as the process
+        sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # where the terminal has no Chinese, say
     named = arguments and (not arguments[0].startswith("-") or arguments[0] in ("-h", "--help"))
     app(arguments if named else ["run", *arguments], prog_name="run_batch.py")
 

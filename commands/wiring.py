@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from logging.handlers import MemoryHandler
 from pathlib import Path
@@ -84,7 +84,8 @@ def errors_told(as_json: bool = False) -> Iterator[None]:
     except ScanmillError as error:
         if as_json:
             faults = [str(fault) for fault in error.faults] if isinstance(error, ConfigError) else [str(error)]
-            print_json({"scanmill": 1, "error": type(error).__name__, "messages": faults})
+            with suppress(OSError):  # it may be stdout that takes nothing any more
+                print_json({"scanmill": 1, "error": type(error).__name__, "messages": faults})
         if not error.told:
             tell(error)
         raise typer.Exit(error.exit_code) from None
@@ -116,7 +117,7 @@ def errors_of_the_system() -> Iterator[None]:
     except BrokenPipeError:  # whoever reads our output has left; typer ends in silence
         raise
     except OSError as error:
-        raise storage_error(error, error.filename or "a file or folder") from error
+        raise storage_error(error, error.filename or "the current folder, or where output goes") from error
 
 
 class Stop:
@@ -141,7 +142,7 @@ class Stop:
 
 
 def _longest(end: datetime) -> float:
-    """When `time.monotonic` has passed the end for certain, though the clock was set back; an hour is for summer time."""
+    """When `time.monotonic` has surely passed the end, though the clock was set back; an hour is for summer time."""
     return time.monotonic() + (end - datetime.now()).total_seconds() + 3600
 
 

@@ -32,7 +32,7 @@ _CURES = {
     errno.EACCES: "Scanmill has no right to write there. Give the user that runs it read and write rights.",
     errno.EPERM: "Scanmill has no right to write there. Give the user that runs it read and write rights.",
     errno.ENOENT: "the folder is not there. Connect the disk or share, or make the folder.",
-    errno.ENOTDIR: "a file lies where a folder should be. Move that file away.",
+    errno.ENOTDIR: "a file, or a link that leads nowhere, lies where a folder should be. Move it away.",
     errno.EXDEV: "it lies on another disk than the root. Keep all folders of a root on one disk.",
     errno.ENAMETOOLONG: "the name is too long for this disk. Shorten the names of the folders.",
 }

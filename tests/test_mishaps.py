@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shlex
 import signal
 import socket
 import subprocess
@@ -81,6 +82,25 @@ def test_a_report_and_the_note_beside_a_failed_file_hold_nothing_that_a_terminal
         assert not OBEYED & set(path.read_text()), path.name
     assert json.loads(note.read_text())["file"] == EVIL
     assert json.loads(account.read_text())["documents"][0]["name"] == EVIL
+
+
+# ---- where output goes
+@pytest.mark.parametrize("words", ["status", "status --json", "check", "doctor", "run --json"])
+@pytest.mark.parametrize("out", ["| true", "> /dev/full", ">&-", ">&- 2>&-", "> /dev/null"])
+def test_output_that_nobody_takes_is_no_traceback(here: Root, words: str, out: str) -> None:
+    here.drop("a.png")
+    command = " ".join(map(shlex.quote, here.command(*words.split())))
+    done = subprocess.run(["sh", "-c", f"{command} {out}"], capture_output=True, text=True, timeout=120, check=False)
+    said(done)
+    assert here.files("inbox") + here.files("done") == ["a.png"]
+
+
+def test_a_terminal_without_chinese_letters_shows_escapes(here: Root) -> None:
+    (here.root / "inbox" / "票据").mkdir()
+    for words in (["status"], ["status", "--json"], ["doctor"], ["check"]):
+        done = here.run(*words, env={"PYTHONIOENCODING": "ascii"})
+        assert done.returncode == 0 or words == ["doctor"]
+        assert "\\u7968" in said(done) or words[0] in ("doctor", "check")
 
 
 # ---- what is no file
