@@ -71,7 +71,8 @@ class Root:
 
         wanted = Counter(f"{number:05}.png" for number in range(self.documents))
         ended = Counter(path.name for path in (self.root / "done").rglob("*.png"))
-        rows = pd.read_parquet(self.root / "results" / "note")
+        table = self.root / "results" / "note"
+        rows = pd.read_parquet(table) if table.is_dir() else pd.DataFrame({"source": [], "document_id": []})
         told = [json.loads(path.read_text()) for path in (self.root / "runs").glob("*.json")]
         sums = {key: sum(each["counts"][key] for each in told) for key in ("taken", "done", "failed", "duplicate")}
         counted = {
@@ -88,7 +89,7 @@ class Root:
             "faults in the accounts": [fault for each in told for fault in each["faults"]],
         }
         found = [f"{what}: {list(those)[:5]} ({len(those)})" for what, those in counted.items() if those]
-        if (records := len(os.listdir(self.root / "records" / "note"))) != self.documents:
+        if (records := len(list(self.root.glob("records/note/*.json")))) != self.documents:
             found.append(f"{records} records for {self.documents} documents")
         if sums != {"taken": self.documents, "done": self.documents, "failed": 0, "duplicate": 0}:
             found.append(f"the accounts together say {sums}")
