@@ -33,6 +33,8 @@ JUMPS_S = (0.0, -1.0, 90.0, -3600.0, 3600.0, DAY_S, -DAY_S, 40 * DAY_S, -400 * D
 EVERY = 37  # records between two jumps
 JUMP_S = 0.5  # between two jumps of a clock that somebody else sets
 SHARE_S, BASE_S = 0.2, 120.0  # what a document may take on a busy machine, and a run beside that
+# libfaketime 0.9.10 refuses what Python's time.sleep asks the kernel for (an absolute time of the monotonic clock).
+SLEEP = "import select, time\ntime.sleep = lambda seconds: select.select([], [], [], seconds) and None\n"
 LIBRARY = "/usr/lib/*/faketime/libfaketime.so.1"
 Found = tuple[str, list[str]]
 
@@ -146,9 +148,11 @@ def of_the_system(place: Path, documents: int) -> Found:
     root, wrong = Root(place, documents), place / "wrong"
     root.drop(0, documents)
     wrong.write_text("+0")
+    (place / "sitecustomize.py").write_text(SLEEP)
     environment = {
         **os.environ,
         "LD_PRELOAD": str(library),
+        "PYTHONPATH": str(place),
         "FAKETIME_TIMESTAMP_FILE": str(wrong),
         "FAKETIME_NO_CACHE": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",  # no kernel's monotonic clock jumps
