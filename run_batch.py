@@ -1,11 +1,37 @@
 #!/usr/bin/env python3
 """Scanmill's command line. `run_batch.py` alone drains the inbox; the commands lie in commands/."""
 
+import io
+import os
+import signal
 import sys
+from types import FrameType
 
-import typer
 
-from commands import jobs, nights, web, work
+def _leave(number: int, frame: FrameType | None) -> None:
+    """Ctrl-C while modules are loaded, before and after a command: nothing is open yet, and nothing to be said."""
+    os._exit(130)
+
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, _leave)
+
+try:
+    from pipeline.shortage import imports_fault, shortage
+
+    if __name__ == "__main__" and (fault := imports_fault()):
+        sys.stderr.write(f"{fault}\n")
+        sys.exit(3)
+
+    import typer
+
+    from commands import jobs, nights, web, work
+except (ImportError, MemoryError) as error:
+    if __name__ != "__main__":
+        raise
+    lacking = f"A package is missing or cannot be loaded ({error}). Install Scanmill's packages: pip install -e ."
+    sys.stderr.write(f"{shortage(error) or lacking}\n")
+    sys.exit(3)
 
 app = typer.Typer(
     help="Drop scans into a folder; in the morning there is a checked table. Without a command: run.",
@@ -32,6 +58,11 @@ app.command()(web.web)
 
 def main(arguments: list[str]) -> None:
     """`run_batch.py` alone, or with options only, is `run_batch.py run`."""
+    if sys.stdout is None or sys.stderr is None:  # closed, as with >&-
+        nowhere = open(os.devnull, "w")  # noqa: SIM115 - it lasts as long as the process
+        sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # where the terminal has no Chinese, say
     named = arguments and (not arguments[0].startswith("-") or arguments[0] in ("-h", "--help"))
     app(arguments if named else ["run", *arguments], prog_name="run_batch.py")
 

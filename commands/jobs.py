@@ -1,6 +1,5 @@
 """Commands about jobs and what became of them: check, show, new, eval, table, status."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -18,10 +17,13 @@ from commands.wiring import (
     errors_told,
     job_named,
     print_json,
+    say,
     settings_of,
+    tell,
 )
 from pipeline.console import Screen, show_rows, show_score
 from pipeline.job import load_jobs
+from pipeline.safetext import harmless
 
 
 def check(root: Root = None, config: Config = None, jobs: Jobs = None, as_json: Json = False) -> None:
@@ -54,14 +56,14 @@ def show(job: JobName, config: Config = None, jobs: Jobs = None, as_json: Json =
         if as_json:
             print_json(view)
         else:
-            sys.stdout.write(f"{view['system']}\n\n{view['question']}\n\n")
+            say(f"{view['system']}\n\n{view['question']}\n")
             schema = view["schema"]
             form = (
                 "The answer is text, of no set form."
                 if schema is None
                 else simplejson.dumps(schema, ensure_ascii=False, indent=1)
             )
-            sys.stdout.write(form + "\n\n")
+            say(form + "\n")
             show_rows(["column", "type"], view["columns"].items())
 
 
@@ -76,10 +78,8 @@ def new(
 
         settings = settings_of(config, jobs=jobs)
         path = write(settings.jobs, name)
-        sys.stdout.write(f"{path}\n")
-        sys.stderr.write(
-            f"Edit it, then: python run_batch.py show {name}; drop scans into {settings.root}/inbox/{name}/\n"
-        )
+        say(harmless(path))
+        tell(f"Edit it, then: python run_batch.py show {name}; drop scans into {harmless(settings.root)}/inbox/{name}/")
 
 
 def evaluate(
@@ -111,21 +111,21 @@ def evaluate(
             print_json(score.to_dict())
         else:
             show_score(score)
-        sys.stderr.write(f"the worst ten: {html}\n")
+        tell(f"the worst ten: {harmless(html)}")
 
 
 def table(job: JobName, root: Root = None, config: Config = None, jobs: Jobs = None) -> None:
     """Make a job's Parquet again from its JSON records."""
     with errors_told():
         from pipeline.lock import RootLock
-        from pipeline.store import Store
+        from pipeline.store import Store, warn_of
         from pipeline.table import Table
 
         settings = settings_of(config, root=root, jobs=jobs)
         with RootLock(settings.root, "table"):
             chosen = job_named(settings, job)
-            rows = Table(settings.root, chosen).rebuild(Store(settings.root).days(chosen))
-        sys.stdout.write(f"{settings.root / 'results' / job}: {rows} rows\n")
+            rows = Table(settings.root, chosen).rebuild(Store(settings.root).days(chosen, warn_of))
+        say(f"{harmless(settings.root / 'results' / chosen.name)}: {rows} rows")
 
 
 def status(root: Root = None, config: Config = None, jobs: Jobs = None, as_json: Json = False) -> None:
@@ -141,4 +141,4 @@ def status(root: Root = None, config: Config = None, jobs: Jobs = None, as_json:
             rows = [list(row.values()) for row in view["boxes"]]
             show_rows(["inbox", "jobs", "waiting", "in work", "done", "failed", "duplicate"], rows)
             for note in view["notes"]:
-                sys.stdout.write(f"{note}\n")
+                say(harmless(note))

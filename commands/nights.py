@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from commands.wiring import HERE, Config, Jobs, Json, Root, Until, errors_told, print_json, settings_of
+from commands.wiring import HERE, Config, Jobs, Json, Root, Until, errors_told, print_json, say, settings_of, tell
 from pipeline.errors import OK, SOME_FAILED, ConfigError
+from pipeline.safetext import harmless
 from pipeline.settings import Settings
 
 WAIT_MINUTES = 30  # the page's own watch ends after ten minutes without a question
@@ -43,9 +44,9 @@ def bundle(
             print_json({"scanmill": 1, "bundle": str(folder), "sha256": own, "bytes": made.bytes, "files": files})
         else:
             size, count = f"{made.bytes / 1e6:,.0f} MB", len(made.packages)
-            sys.stdout.write(f"{folder}: {len(made.files)} files, {size}, {count} packages\n")
-            sys.stdout.write(f"SHA-256 of its manifest.json: {own}\n")
-        sys.stderr.write(f"On the other machine: sh {folder.name}/install.sh /srv/scanmill\n")
+            say(f"{harmless(folder)}: {len(made.files)} files, {size}, {count} packages")
+            say(f"SHA-256 of its manifest.json: {own}")
+        tell(f"On the other machine: sh {harmless(folder.name)}/install.sh /srv/scanmill")
 
 
 def schedule(
@@ -93,12 +94,12 @@ def schedule(
         )
         if install or remove:
             done = planting.install(plan) if install else planting.remove(name)
-            sys.stdout.write("".join(f"{line}\n" for line in done or ["nothing was there"]))
+            say("\n".join(map(harmless, done)) or "nothing was there")
             return
-        sys.stdout.write(f"# a line for cron (crontab -e)\n{cron_line(plan)}\n")
+        say(f"# a line for cron (crontab -e)\n{cron_line(plan)}")
         for file, text in units(plan).items():
-            sys.stdout.write(f"\n# ~/.config/systemd/user/{file}\n{text}")
-        sys.stderr.write("Nothing was changed; --install puts it in place.\n")
+            say(f"\n# ~/.config/systemd/user/{file}\n{text.rstrip()}")
+        tell("Nothing was changed; --install puts it in place.")
 
 
 def doctor(

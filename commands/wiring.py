@@ -1,11 +1,13 @@
 """What the commands share: their options, and how settings, engine and errors reach them."""
 
 import logging
+import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from logging.handlers import MemoryHandler
 from pathlib import Path
@@ -15,10 +17,13 @@ import simplejson
 import typer
 
 from pipeline.console import Screen, ToScreen
+from pipeline.disk import storage_error
 from pipeline.errors import INTERRUPTED, ConfigError, Fault, ScanmillError
-from pipeline.job import Job, load_jobs
+from pipeline.job import Job, load_job, load_jobs
 from pipeline.jsonlog import JsonLog
+from pipeline.safetext import harmless_lines, json_text
 from pipeline.settings import Settings, load_settings
+from pipeline.shortage import check_address_space, shortage_told
 
 HERE = Path(__file__).resolve().parents[1]  # the project: jobs/, configs/ and samples/ lie here
 
@@ -48,34 +53,71 @@ def job_named(settings: Settings, name: str) -> Job:
     """The job of that name, or of that file. Raises ConfigError."""
     path = Path(name)
     if path.suffix in (".yaml", ".yml"):
-        from pipeline.job import parse_job
-
-        if not path.is_file():
+        if not os.path.lexists(path):
             raise ConfigError([Fault(name, None, "", "there is no such job file")])
-        return parse_job(path.read_bytes(), str(path))
+        return load_job(path)
     return load_jobs(settings.jobs, [name])[0]
 
 
 def print_json(value: Any) -> None:
-    """One JSON value on stdout; amounts keep every digit."""
-    sys.stdout.write(simplejson.dumps(value, ensure_ascii=False, indent=1, use_decimal=True, default=str) + "\n")
+    """One JSON value on stdout; amounts keep every digit, and bytes of a name that are not UTF-8 are escapes."""
+    text = simplejson.dumps(value, ensure_ascii=False, indent=1, use_decimal=True, default=str)
+    sys.stdout.write(json_text(text) + "\n")
+
+
+def say(text: object) -> None:
+    """Lines on stdout, without what a terminal would obey. A name in it is made `harmless` first: it is one line."""
+    sys.stdout.write(harmless_lines(text) + "\n")
+
+
+def tell(text: object) -> None:
+    """As `say`, on stderr."""
+    sys.stderr.write(harmless_lines(text) + "\n")
 
 
 @contextmanager
 def errors_told(as_json: bool = False) -> Iterator[None]:
     """Every error becomes a sentence on stderr and its exit code."""
     try:
-        yield
+        with interruptible(), errors_of_the_system():
+            yield
     except ScanmillError as error:
         if as_json:
             faults = [str(fault) for fault in error.faults] if isinstance(error, ConfigError) else [str(error)]
-            print_json({"scanmill": 1, "error": type(error).__name__, "messages": faults})
+            with suppress(OSError):  # it may be stdout that takes nothing any more
+                print_json({"scanmill": 1, "error": type(error).__name__, "messages": faults})
         if not error.told:
-            sys.stderr.write(f"{error}\n")
+            tell(error)
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
-        sys.stderr.write("Interrupted. What a run had in hand goes back to the inbox when the next one starts.\n")
+        tell("Interrupted. What a run had in hand goes back to the inbox when the next one starts.")
         raise typer.Exit(INTERRUPTED) from None
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt inside; outside of it `run_batch.py` ends at once, in silence."""
+    before = signal.getsignal(signal.SIGINT)
+    if before == signal.SIG_IGN or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def errors_of_the_system() -> Iterator[None]:
+    """What nobody else has caught: raises ModelError where something ran out, StorageError for other OSErrors."""
+    try:
+        with shortage_told():
+            yield
+    except BrokenPipeError:  # whoever reads our output has left; typer ends in silence
+        raise
+    except OSError as error:
+        raise storage_error(error, error.filename or "the current folder, or where output goes") from error
 
 
 class Stop:
@@ -84,6 +126,7 @@ class Stop:
     def __init__(self, until: str | None) -> None:
         self.signalled = False
         self._end = _next(until) if until else None
+        self._last_s = _longest(self._end) if self._end else None
         for name in (signal.SIGINT, signal.SIGTERM):
             signal.signal(name, self._hear)
 
@@ -93,7 +136,14 @@ class Stop:
         self.signalled = True
 
     def __call__(self) -> bool:
-        return self.signalled or (self._end is not None and datetime.now() >= self._end)
+        if self._end is None or self._last_s is None:
+            return self.signalled
+        return self.signalled or datetime.now() >= self._end or time.monotonic() >= self._last_s
+
+
+def _longest(end: datetime) -> float:
+    """When `time.monotonic` has surely passed the end, though the clock was set back; an hour is for summer time."""
+    return time.monotonic() + (end - datetime.now()).total_seconds() + 3600
 
 
 def patience(minutes: float, stop: Stop, screen: Screen | JsonLog) -> Callable[[str], bool]:
@@ -136,6 +186,7 @@ def engine_of(settings: Settings, screen: Screen | JsonLog) -> Iterator[tuple[An
     """The engine and the sentence that says which it is and why. Raises ModelError."""
     from pipeline import engines
 
+    check_address_space(settings.limits.memory_mib)
     log = logging.getLogger("scanmill")  # what an engine says of its plan and its kernels
     log.setLevel(logging.INFO)
     # held back at first: the first line of a run is the one that says which engine reads, and why

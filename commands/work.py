@@ -1,6 +1,5 @@
 """Commands that read documents or move them: run, watch, retry, demo."""
 
-import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,12 +20,15 @@ from commands.wiring import (
     errors_told,
     patience,
     print_json,
+    say,
     screen_of,
     settings_of,
+    tell,
 )
 from pipeline.console import counted
 from pipeline.errors import INTERRUPTED, SOME_FAILED, ConfigError, Fault
 from pipeline.job import Job, load_jobs
+from pipeline.safetext import harmless
 from pipeline.settings import Settings
 
 
@@ -142,8 +144,9 @@ def retry(
             raise ConfigError([Fault("retry", None, name, unknown(name, known, "inbox")) for name in wrong])
         with RootLock(settings.root, "retry"):
             moved = Inbox(settings.root, "retry").retry(box)
-        sys.stdout.write("".join(f"inbox/{name}\n" for name in moved))
-        sys.stderr.write(f"Back in the inbox: {counted(len(moved), 'document')}.\n")
+        for name in moved:
+            say(f"inbox/{harmless(name)}")
+        tell(f"Back in the inbox: {counted(len(moved), 'document')}.")
 
 
 def demo(

@@ -30,6 +30,7 @@ from pipeline.formats import FORMATS
 from pipeline.job import Job, load_jobs
 from pipeline.lock import holder, on_share
 from pipeline.settings import Settings
+from pipeline.shortage import ADDRESS_SPACE_CURE, address_space_fault
 
 MIB = 1 << 20
 LEAST_MIB, SPARE_MIB = 100, 1024  # free: below the first nothing can be written for long; the second is room to breathe
@@ -54,6 +55,7 @@ def examine(project: Path, settings: Settings | ConfigError, bundle: Path | None
         return
     yield Finding("settings", "ok", f"root {settings.root.absolute()}, jobs {settings.jobs.absolute()}")
     yield from _jobs(settings)
+    yield from _memory(settings)
     try:
         yield from folders(settings)
     except StorageError as error:
@@ -171,6 +173,12 @@ def _jobs(settings: Settings) -> Iterator[Finding]:
             yield Finding("jobs", "fault", str(fault), "Correct the job; run_batch.py check names every fault.")
         return
     yield Finding("jobs", "ok", f"{len(jobs)} valid")
+
+
+def _memory(settings: Settings) -> Iterator[Finding]:
+    """Only where something bounds it."""
+    if fault := address_space_fault(settings.limits.memory_mib):
+        yield Finding("memory", "fault", fault, ADDRESS_SPACE_CURE)
 
 
 def folders(settings: Settings) -> Iterator[Finding]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from pipeline.disk import printable
 from pipeline.errors import ConfigError, Fault
+from pipeline.safetext import harmless
 
 PLACES = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 PROGRAMS = ("nvidia-smi", "cc")  # asked for the card's load; compiles the GPU engine's kernels
@@ -47,8 +47,8 @@ class Plan:
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,60}", self.name):
             found.append(Fault("--name", None, "", f"{self.name!r}: small letters, digits, - and _ only"))
         paths = (*self.command, str(self.folder), *map(str, self.writes))
-        if any("\n" in path or printable(path) != path for path in paths):
-            why = "a path with a line break, or bytes that are no UTF-8, cannot stand in a crontab or a unit"
+        if any(harmless(path) != path for path in paths):
+            why = "a path with a control character, or bytes that are no UTF-8, cannot stand in a crontab or a unit"
             found.append(Fault("--root", None, "", why))
         return found
 

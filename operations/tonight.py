@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline import disk
 from pipeline.engines import choose
 from pipeline.errors import ConfigError, StorageError
 from pipeline.job import Job
@@ -64,7 +65,7 @@ def last_pace(runs: Path, engine: str) -> Pace | None:
     """From the accounts below runs/; one that cannot be read is passed over."""
     for path in sorted(runs.glob("*.json"), reverse=True)[:RUNS] if runs.is_dir() else ():
         try:
-            account = json.loads(path.read_text("utf-8"))
+            account = json.loads(disk.read_file(path))
             speed = float(account["counts"]["pages_per_second"])
             if account.get("model") != engine or speed <= 0:
                 continue

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipeline import questions
+from pipeline import disk, questions
 from pipeline.boxes import signature
 from pipeline.errors import DocumentError
 from pipeline.types import Document
@@ -35,7 +35,7 @@ def opened(path: Path, box: str, name: str, run: str) -> Claim | None:
         with suppress(ValueError, OverflowError, OSError):  # a time beyond the calendar
             received = min(received, datetime.fromtimestamp(found.st_mtime, UTC))
         if not stat.S_ISREG(found.st_mode):
-            raise DocumentError("not_a_file", _kind(found.st_mode))
+            raise DocumentError("not_a_file", disk.kind(found.st_mode))
         with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             read = hashlib.file_digest(file, "sha256").hexdigest()
             if signature(os.fstat(file.fileno())) != signature(found):
@@ -71,8 +71,3 @@ def asked(path: Path, box: str, run: str) -> Claim | None:
         found.id, found.name, path, box, received, found.size_bytes, found.question, found.earlier, found.parts
     )
     return Claim(document, run, found.error)
-
-
-def _kind(mode: int) -> str:
-    kinds = {stat.S_IFLNK: "a link", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
-    return kinds.get(stat.S_IFMT(mode), "a device")

@@ -15,10 +15,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from pipeline.account import Account, Entry, worst
-from pipeline.disk import printable
 from pipeline.fields import is_empty
 from pipeline.job import Job
 from pipeline.listeners import Listener
+from pipeline.safetext import harmless
 from pipeline.scoring import Score
 from pipeline.types import Record
 
@@ -27,12 +27,11 @@ FAULTS = 20  # of a run that are told one by one
 WIDEST = 24  # a column of a table of records
 PLAIN_LINE_S = 30.0  # in cron's mail: a line of counts every half minute
 STATUS_STYLE = {"ok": "green", "review": "yellow", "failed": "red", "duplicate": "dim", "given back": "dim"}
-CONTROL = dict.fromkeys([*range(32), 127, *range(128, 160), *range(8234, 8239), *range(8294, 8298)], "�")
 
 
 def safe(text: object) -> str:
     """Text from a document or a file name, harmless in a terminal: no control characters, no markup."""
-    return escape(printable(str(text)).translate(CONTROL))
+    return escape(harmless(text))
 
 
 def counted(number: int, what: str) -> str:
@@ -255,5 +254,5 @@ def _brief(value: object) -> str:
 
 def _short(text: str) -> str:
     """Plain text as markup that takes at most `WIDEST` columns. Cut first, escaped then: half an escape is none."""
-    plain = " ".join(printable(text).split()).translate(CONTROL)
+    plain = harmless(" ".join(text.split()))
     return escape(plain if cell_len(plain) <= WIDEST else set_cell_size(plain, WIDEST - 1).rstrip() + "…")

@@ -10,8 +10,12 @@ which old rows stand there now, in order, None for a new one; paths then count t
 """
 
 import hashlib
+import logging
+import os
 import re
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
@@ -24,13 +28,18 @@ from pipeline.job import Job
 from pipeline.lock import writing
 from pipeline.places import source_boxes
 from pipeline.records import from_json, to_json
-from pipeline.store import Store, record_file
+from pipeline.safetext import harmless
+from pipeline.store import DamagedRecord, Store, is_record_file, record_file
 from pipeline.table import Table
 from pipeline.tree import copied, flat, plain, put, value_at
 from pipeline.types import Approval, Correction, Evidence, Issue, Record
 
 Rows = Mapping[str, Sequence[int | None]]
+_LONGEST_NOTE = 4096
 _JUDGED_ANEW = ("missing", "rule_failed")  # these follow from the data alone
+
+
+log = logging.getLogger("scanmill")
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +83,7 @@ def open_draft(root: Path, job: Job, document_id: str, page: int | None) -> Draf
 def _draft(path: Path, job: Job) -> Draft:
     try:
         with disk.storing(path):
-            content = path.read_bytes()
+            content = disk.read_file(path)
     except StorageError as error:
         if not isinstance(error.__cause__, FileNotFoundError):
             raise
@@ -84,8 +93,7 @@ def _draft(path: Path, job: Job) -> Draft:
         text = content.decode()
         return Draft(job, from_json(text, job), hashlib.sha256(content).hexdigest(), from_json(text))
     except (ValueError, KeyError, TypeError) as error:
-        why = f"{type(error).__name__} {error}"
-        raise StorageError(f"{path} is not a whole record ({why}). Delete it, and drop its document again.") from error
+        raise DamagedRecord(path, f"{type(error).__name__} {error}") from error
 
 
 def check(draft: Draft, changes: Mapping[str, Any], rows: Rows | None = None) -> Checked:
@@ -192,7 +200,7 @@ def save(
 
 def mend(root: Path, job: Job) -> None:
     """Ends a save that was cut off between the record and what follows it. Raises StorageError."""
-    if _note(root, job).exists():
+    if os.path.lexists(_note(root, job)):
         with writing(root, job.name):
             _mend(root, job, Table(root, job))
 
@@ -200,12 +208,10 @@ def mend(root: Path, job: Job) -> None:
 def _mend(root: Path, job: Job, table: Table) -> None:
     """The record says what is right, whether the cut came before it was written or after: files and row follow it."""
     note = _note(root, job)
-    with disk.storing(note):
-        if not note.exists():
-            return
-        path = root / note.read_text("utf-8")
-    if path.exists():
-        record = _draft(path, job).record
+    if not os.path.lexists(note):
+        return
+    record = _noted(root, job, note)
+    if record is not None:
         for one in besides.texts(job, record):
             if isinstance(one.content, bytes) and (name := besides.name(record, one.suffix)) in record.files:
                 disk.write_whole(root, besides.inside(root, name), one.content)
@@ -215,6 +221,21 @@ def _mend(root: Path, job: Job, table: Table) -> None:
     _done(note)
 
 
+def _noted(root: Path, job: Job, note: Path) -> Record | None:
+    """The record that the note names, if it still is one; else what is wrong is told. Raises StorageError."""
+    name = ""
+    with suppress(OSError, ValueError):
+        name = disk.read_file(note, _LONGEST_NOTE).decode()
+    if not is_record_file(job.name, name):  # left by a power cut, or by a person
+        log.warning("%s names no record, and is removed. Where a save was cut off, save it again.", harmless(note))
+    elif (root / name).exists():
+        try:
+            return _draft(root / name, job).record
+        except DamagedRecord as error:
+            log.warning("%s A save of it was cut off.", error)
+    return None
+
+
 def _note(root: Path, job: Job) -> Path:
     """Names the record that is being saved, as long as that takes."""
     return disk.folder(root, ".locks") / f"{disk.child(job.name)}.saving"
@@ -222,7 +243,10 @@ def _note(root: Path, job: Job) -> Path:
 
 def _done(note: Path) -> None:
     with disk.storing(note):
-        note.unlink(missing_ok=True)
+        if note.is_dir() and not note.is_symlink():
+            shutil.rmtree(note)
+        else:
+            note.unlink(missing_ok=True)
 
 
 def _beside(draft: Draft, checked: Checked) -> tuple[dict[str, bytes], set[str]]:

@@ -10,12 +10,15 @@ import itertools
 import os
 import re
 import secrets
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipeline.errors import StorageError
+from pipeline.safetext import harmless
+from pipeline.safetext import printable as printable
 
 NAME_BYTES = 255  # the longest file name of ext4, XFS, APFS and NTFS shares
 _SUFFIX_BYTES = 16  # a longer "suffix" is a sentence with a full stop in it
@@ -29,7 +32,7 @@ _CURES = {
     errno.EACCES: "Scanmill has no right to write there. Give the user that runs it read and write rights.",
     errno.EPERM: "Scanmill has no right to write there. Give the user that runs it read and write rights.",
     errno.ENOENT: "the folder is not there. Connect the disk or share, or make the folder.",
-    errno.ENOTDIR: "a file lies where a folder should be. Move that file away.",
+    errno.ENOTDIR: "a file, or a link that leads nowhere, lies where a folder should be. Move it away.",
     errno.EXDEV: "it lies on another disk than the root. Keep all folders of a root on one disk.",
     errno.ENAMETOOLONG: "the name is too long for this disk. Shorten the names of the folders.",
 }
@@ -44,7 +47,7 @@ def storage_error(error: OSError, place: Path | str) -> StorageError:
         cure = _GONE
     else:
         cure = _CURES.get(error.errno or 0, f"{error.strerror or error}. Nothing was lost; repair it and run again.")
-    return StorageError(f"{printable(str(place))}: {cure}")
+    return StorageError(f"{harmless(place)}: {cure}")
 
 
 @contextmanager
@@ -56,13 +59,23 @@ def storing(place: Path | str) -> Iterator[None]:
         raise storage_error(error, place) from error
 
 
-def printable(text: str) -> str:
-    """The text with U+FFFD for each byte of a file name that is not UTF-8: for people, and for tables."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return "".join("\ufffd" if "\ud800" <= letter <= "\udfff" else letter for letter in text)
-    return text
+def read_file(place: Path | str, most_bytes: int = -1) -> bytes:
+    """The bytes of a file, at most so many. Raises OSError, also for what is no file: a pipe is never waited for."""
+    _must_be_file(os.stat(place))
+    with open(os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        _must_be_file(os.fstat(file.fileno()))
+        return file.read(most_bytes)
+
+
+def _must_be_file(found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, f"it is {kind(found.st_mode)}, not a file")
+
+
+def kind(mode: int) -> str:
+    """What lies there, where it is no file: "a folder", "a pipe", …"""
+    kinds = {stat.S_IFLNK: "a link", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
 
 
 def child(name: str) -> str:

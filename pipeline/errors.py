@@ -7,6 +7,8 @@ knows what is read).
 
 from dataclasses import dataclass
 
+from pipeline.safetext import harmless
+
 OK, SOME_FAILED, BAD_CONFIG, CANNOT_RUN, BUSY, INTERRUPTED = 0, 1, 2, 3, 75, 130
 
 
@@ -28,7 +30,7 @@ class Fault:
 
     def __str__(self) -> str:
         place = self.file if self.line is None else f"{self.file}:{self.line}"
-        return f"{place}: {self.key}: {self.message}" if self.key else f"{place}: {self.message}"
+        return harmless(f"{place}: {self.key}: {self.message}" if self.key else f"{place}: {self.message}")
 
 
 class ConfigError(ScanmillError):

@@ -3,14 +3,16 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
+from itertools import pairwise
 from typing import Any
 
 from pipeline import answers, places, rules
 from pipeline.fields import (
     Field,
+    ListField,
     answer_keys,
     coerce_object,
     column,
@@ -21,6 +23,7 @@ from pipeline.fields import (
     shown,
 )
 from pipeline.job import Job
+from pipeline.tree import value_at
 from pipeline.types import Document, Evidence, Issue, Page, Record, Reply
 from pipeline.values.texts import fold
 
@@ -156,6 +159,8 @@ def _window(reply: Reply) -> _Window:
     problems: dict[str, list[tuple[str, str]]] = {}
     for code, message, suffix in found:
         problems.setdefault(suffix.removeprefix("."), []).append((code, message))
+    for path, message in _cut_lists(fields, data):
+        problems.setdefault(path, []).append(("truncated", message))
     for path, (code, message, _) in places.to_source(fields, data, list(pages.values()), reply.low_resolution):
         problems.setdefault(path, []).append((code, message))
     return _Window(
@@ -166,6 +171,19 @@ def _window(reply: Reply) -> _Window:
         problems=problems,
         issues=(*answer.issues, *reply.issues),
     )
+
+
+def _cut_lists(fields: Mapping[str, Field], data: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Cuts every list to its `max_items`; the path of each that was longer, and a sentence that says so."""
+    for path, each in leaves(fields, whole_lists=True):
+        rows = value_at(data, path)
+        if isinstance(each, ListField) and rows and len(rows) > each.max_items:
+            del rows[each.max_items :]
+            yield (
+                path,
+                f"the answer has more than {each.max_items} entries, and only these were kept; "
+                "raise max_items of this list in the job, and read the document again",
+            )
 
 
 def _answer(reply: Reply, fields: Mapping[str, Field]) -> answers.Answer:
@@ -277,7 +295,18 @@ class _Merged:
                     self._carry(window, f"{path}[{index}]{suffix}", new + suffix)
                 for suffix in wrong.get(index, ()):
                     self._note(new + suffix, window, window.problems[f"{path}[{index}]{suffix}"])
+        self._broken_off(path, parts)
         return rows
+
+    def _broken_off(self, path: str, parts: _Parts) -> None:
+        """A table that goes over the edge of a window without new headings cannot be read behind it: say where."""
+        for (before, rows), (behind, more) in pairwise(parts):
+            start = f"{path}[{len(rows) - 1}]"
+            last = max((seen.page for at, seen in before.evidence.items() if at.startswith(start)), default=None)
+            if rows and not more and before.pages != behind.pages and last == max(before.pages):
+                where = behind.place("")
+                message = f"the rows end on page {last}, where a window of pages ends, and {where} gave none"
+                self.issues.append(Issue("truncated", path, f"{message}; see whether the table goes on there"))
 
     def _told(self, path: str, parts: _Parts) -> None:
         for window, _ in parts:

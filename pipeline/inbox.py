@@ -22,6 +22,7 @@ from pipeline.claims import Claim as Claim
 from pipeline.claims import asked, opened
 from pipeline.errors import DocumentError
 from pipeline.formats import explained
+from pipeline.safetext import json_text
 from pipeline.types import Document
 
 Where = Literal["done", "failed", "duplicate"]
@@ -186,7 +187,7 @@ class Inbox:
         if error is None:
             return self._move(document.path, place, name)
         note = simplejson.dumps(self._note(document, error), indent=1, ensure_ascii=False) + "\n"
-        return self._move(document.path, place, name, note.encode("utf-8", "backslashreplace"))
+        return self._move(document.path, place, name, json_text(note).encode())
 
     def give_back(self, document: Document) -> Path:
         """Moves a claimed document back into its box: nothing was decided about it. Raises StorageError."""

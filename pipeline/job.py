@@ -143,6 +143,11 @@ def parse_job(raw: bytes, file: str = "job.yaml") -> Job:
     return _job(yamlfile.parse(raw, file))
 
 
+def load_job(path: Path) -> Job:
+    """The job in a file. Raises ConfigError with every fault."""
+    return _job(yamlfile.read(path))
+
+
 def _job(source: yamlfile.Source) -> Job:
     data = {"name": Path(source.file).stem, **source.data}
     try:
@@ -194,16 +199,25 @@ def _keys_at(place: yamlfile.Place, around: Mapping[str, Any]) -> list[str]:
     return list(kind.model_fields) if kind else []
 
 
+def files(folder: Path) -> list[Path]:
+    """What is named like a job file in the folder. Raises ConfigError where there is no such folder."""
+    try:
+        lying = sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        raise ConfigError([Fault(str(folder), None, "", "is not a folder; jobs are YAML files in a folder")]) from None
+    except OSError as error:
+        raise ConfigError([Fault(str(folder), None, "", f"cannot be read: {error.strerror or error}")]) from None
+    return [path for path in lying if path.suffix in ENDINGS and not path.name.startswith(".")]
+
+
 def load_jobs(folder: Path, names: Sequence[str] = ()) -> list[Job]:
     """The jobs of a folder, by name, or only those named.
 
     Raises ConfigError with all faults of all files, and of the field types of packages.
     """
-    if not folder.is_dir():
-        raise ConfigError([Fault(str(folder), None, "", "is not a folder; jobs are YAML files in a folder")])
     jobs: dict[str, tuple[Job, yamlfile.Source]] = {}
     faults: list[Fault] = list(TYPE_FAULTS)
-    for path in sorted(each for each in folder.iterdir() if each.suffix in ENDINGS and not each.name.startswith(".")):
+    for path in files(folder):
         try:
             source = yamlfile.read(path)
             job = _job(source)

@@ -88,7 +88,7 @@ def read(root: Path) -> dict[str, Any] | None:
     """What the run that holds the root does now; None where none does, or it has not said yet."""
     held = holder(root)
     try:
-        told = json.loads((root / _NAME).read_bytes())
+        told = json.loads(disk.read_file(root / _NAME))
     except (OSError, ValueError):
         return None
     return told if isinstance(told, dict) and held and told.get("run") == held.get("run") else None

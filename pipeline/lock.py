@@ -155,7 +155,8 @@ def holder(root: Path) -> dict[str, Any]:
     """
     with disk.storing(root / _NAME):
         try:
-            with open(root / _NAME, "rb") as file:
+            handle = os.open(root / _NAME, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe is not waited for
+            with open(handle, "rb") as file:
                 if _free(file.fileno()):
                     return {}  # the note of a killed run
                 note = json.loads(file.read())

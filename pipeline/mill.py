@@ -28,7 +28,7 @@ from pipeline.metrics import Metrics
 from pipeline.pages import Pages, warm_up
 from pipeline.run import Batch, RunContext, by_inbox, left
 from pipeline.settings import Settings
-from pipeline.store import Store
+from pipeline.store import Store, warn_of
 from pipeline.table import Table
 from pipeline.types import Engine
 from pipeline.workers import Pool
@@ -106,7 +106,7 @@ class Mill:
     def _recover(self) -> None:
         self._tables = {job.name: Table(self._settings.root, job, len(self._jobs)) for job in self._jobs}
         for table in self._tables.values():
-            table.ensure(self._store.days(table.job))
+            table.ensure(self._store.days(table.job, warn_of))
             mend(self._settings.root, table.job)
         boxes: dict[str, list[Job]] = {}
         for job in self._jobs:
@@ -129,7 +129,7 @@ class Mill:
             for _ in range(TRIES):
                 if table.count() == self._store.count(table.job):
                     break
-                table.rebuild(self._store.days(table.job))
+                table.rebuild(self._store.days(table.job, warn_of))
 
     def _left(self) -> list[str]:
         """What this engine leaves in the inbox, in one line."""

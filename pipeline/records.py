@@ -26,6 +26,7 @@ import simplejson
 
 from pipeline.formats import explained
 from pipeline.geometry import Box
+from pipeline.safetext import json_text
 from pipeline.types import Approval, Correction, Document, Evidence, Issue, Record
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def to_json(record: Record) -> str:
         **_persons(record),
     }
     text = simplejson.dumps(content, indent=1, ensure_ascii=False, use_decimal=True, ignore_nan=True, default=_plain)
-    return text.encode("utf-8", "backslashreplace").decode() + "\n"
+    return json_text(text) + "\n"
 
 
 def from_json(text: str, job: "Job | None" = None) -> Record:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline import disk, webpage
 from pipeline.account import Account, Entry, worst
+from pipeline.safetext import json_text
 
 CARDS, ROWS, SLOWEST, PLOT_BINS = 100, 2000, 8, 60  # what the page shows; the JSON beside it holds everything
 
@@ -24,9 +25,8 @@ def write(account: Account, root: Path) -> tuple[Path, Path]:
     else:  # before the JSON: a run that is killed here leaves no JSON without its page
         page = account.written = _reserved(account, root, folder)
     as_json = page.with_suffix(".json")
-    # A lone surrogate (a byte of a name that is not UTF-8) becomes \udcff: in JSON that is the very same string.
-    told = json.dumps(account.to_dict(), ensure_ascii=False, indent=1).encode("utf-8", "backslashreplace")
-    disk.write_whole(root, as_json, told + b"\n")
+    told = json_text(json.dumps(account.to_dict(), ensure_ascii=False, indent=1))
+    disk.write_whole(root, as_json, told.encode() + b"\n")
     return as_json, page
 
 

@@ -17,6 +17,7 @@ from pipeline.ledger import NOTHING, Ledger
 from pipeline.listeners import Listener
 from pipeline.pages import Pages
 from pipeline.sets import COMPLETE
+from pipeline.shortage import shortage_told
 from pipeline.store import record_file
 from pipeline.types import Document, Engine, Issue, Page, Record
 
@@ -97,17 +98,18 @@ class Batch:
         context.listener.started(sum(context.inbox.boxes.waiting(list(self.boxes)).values()))
         flow = Flow(context.engine, context.pages, self.stop, {"run": context.inbox.run})
         try:
-            for event in flow.run(self._assignments()):
-                match event:
-                    case Record():
-                        self._records.setdefault(event.document.id, []).append(event)
-                    case Finished():
-                        self._finish(event)
-                    case Answering():
-                        self._answering(event)
-                    case Idle():
-                        pass
-                self._settle()
+            with shortage_told():
+                for event in flow.run(self._assignments()):
+                    match event:
+                        case Record():
+                            self._records.setdefault(event.document.id, []).append(event)
+                        case Finished():
+                            self._finish(event)
+                        case Answering():
+                            self._answering(event)
+                        case Idle():
+                            pass
+                    self._settle()
         except ModelError:
             self._end()
             raise

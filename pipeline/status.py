@@ -86,7 +86,7 @@ def _last_run(runs: Path) -> dict[str, Any] | None:
     """The newest account without its list of documents; one that cannot be read is passed over."""
     for path in sorted(runs.glob("*.json"), reverse=True) if runs.is_dir() else ():
         try:
-            account = json.loads(path.read_text("utf-8"))
+            account = json.loads(disk.read_file(path))
             return {key: account[key] for key in ("engine", "started_at", "finished_at", "counts", "jobs", "faults")}
         except (OSError, ValueError, KeyError, TypeError):
             continue

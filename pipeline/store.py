@@ -4,6 +4,7 @@
 records of a document and a job are committed together, page 1 last: where page 1's record of some run lies, all lie.
 """
 
+import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from pipeline.besides import Beside
 from pipeline.errors import StorageError
 from pipeline.lock import writing
 from pipeline.records import from_json, to_json
+from pipeline.safetext import harmless
 from pipeline.types import Record, Status
 
 if TYPE_CHECKING:
@@ -32,7 +34,16 @@ _FILE = re.compile(r"([0-9a-f]{64})(?:\.p(\d{4,}))?\.json")
 _DAY = re.compile(rb'\n "day": "(\d{4}-\d\d-\d\d)"')
 _HEAD_BYTES = 16384  # holds all that stands before "day"; in older records the document stands there, and its name
 
+log = logging.getLogger("scanmill")
 SYNC_THREADS = 8  # waiting for the disk side by side: 0.08 ms a file, not 0.29; 12 ms when each commit waits alone
+
+
+class DamagedRecord(StorageError):
+    """A file of a record that cannot be read as one."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        said = f"{harmless(path)} is not a whole record ({harmless(why)})"
+        super().__init__(f"{said}. Delete it, and drop its document again.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +129,7 @@ class Store:
         """The files that the records name. What a damaged record named is found by nobody."""
         named: set[str] = set()
         for path in paths:
-            with suppress(_Damaged):
+            with suppress(DamagedRecord):
                 named.update(_read(path, None).files)
         return named
 
@@ -175,7 +186,7 @@ class Store:
         """What the last whole commit wrote; None where there is none, or where a file of it is damaged."""
         try:
             records = self._newest(self._lying(job, document_id))
-        except _Damaged:
+        except DamagedRecord:
             return None
         if not records:
             return None
@@ -200,7 +211,7 @@ class Store:
         """The document's records when that run committed all of them, else none. Raises StorageError."""
         try:
             records = self._newest(self._lying(job.name, document_id), job)
-        except _Damaged:
+        except DamagedRecord:
             return []  # what a power cut leaves where nothing was synced yet
         return records if records and records[0].provenance.get("run") == run else []
 
@@ -210,10 +221,14 @@ class Store:
         with disk.storing(place):
             return sum(1 for entry in scandir(place) if _FILE.fullmatch(entry.name)) if place.is_dir() else 0
 
-    def days(self, job: "Job") -> Iterator[tuple[date, Iterator[Record]]]:
-        """Every day of the job with its records, read as they are asked for. Raises StorageError for a damaged file.
+    def days(
+        self, job: "Job", damaged: Callable[[DamagedRecord], None] | None = None
+    ) -> Iterator[tuple[date, Iterator[Record]]]:
+        """Every day of the job with its records, read as they are asked for.
 
         Empty files are passed over: a power cut leaves them where a commit was not synced; the document is still there.
+        Documents with a damaged record are passed over where `damaged` is given, which is told of each; else raises
+        DamagedRecord.
         """
         place = self.root / "records" / disk.child(job.name)
         by_day: dict[date, list[str]] = {}
@@ -222,15 +237,19 @@ class Store:
                 for entry in scandir(place):
                     if _FILE.fullmatch(entry.name) and entry.stat().st_size:
                         by_day.setdefault(self._day([place / entry.name]) or date.min, []).append(entry.name)
+        for name in sorted(by_day.pop(date.min, ())):
+            _told(DamagedRecord(place / name, "it has no day"), damaged)
         for day in sorted(by_day):
-            names = sorted(by_day[day])
-            if day == date.min:
-                raise _damaged(place / names[0], "it has no day")
-            yield day, self._of(place, names, job)
+            yield day, self._of(place, sorted(by_day[day]), job, damaged)
 
-    def _of(self, place: Path, names: list[str], job: "Job") -> Iterator[Record]:
+    def _of(
+        self, place: Path, names: list[str], job: "Job", damaged: Callable[[DamagedRecord], None] | None
+    ) -> Iterator[Record]:
         for _, group in groupby(names, key=lambda name: name[:64]):
-            yield from self._newest([place / name for name in group], job)
+            try:
+                yield from self._newest([place / name for name in group], job)
+            except DamagedRecord as error:
+                _told(error, damaged)
 
     def _newest(self, paths: Sequence[Path], job: "Job | None" = None) -> list[Record]:
         """The records of one document in the order of pages, without what an unfinished or older commit left."""
@@ -247,7 +266,7 @@ class Store:
         """The records that lie there, when a person corrected or approved one of them; else none."""
         try:
             records = self._newest(paths)
-        except _Damaged:
+        except DamagedRecord:
             return []
         return records if any(record.corrections or record.approved for record in records) else []
 
@@ -270,7 +289,8 @@ class Store:
         for path in paths:
             with suppress(FileNotFoundError), open(path, "rb") as file:
                 if found := _DAY.search(file.read(_HEAD_BYTES)):
-                    return date.fromisoformat(found[1].decode())
+                    with suppress(ValueError):  # no such day
+                        return date.fromisoformat(found[1].decode())
         return None
 
 
@@ -282,21 +302,30 @@ def record_file(job: str, document_id: str, page: int | None) -> Path:
     return Path("records", disk.child(job), f"{document_id}{suffix}.json")
 
 
+def is_record_file(job: str, name: str) -> bool:
+    """Whether a path below the root is that of a record of the job."""
+    place, _, file = name.rpartition("/")
+    return place == f"records/{job}" and bool(_FILE.fullmatch(file))
+
+
 def _read(path: Path, job: "Job | None") -> Record:
     with disk.storing(path):
-        content = path.read_bytes()
+        content = disk.read_file(path)
     try:
         return from_json(content.decode(), job)
     except (ValueError, KeyError, TypeError) as error:
-        raise _damaged(path, f"{type(error).__name__} {error}") from error
+        raise DamagedRecord(path, f"{type(error).__name__} {error}") from error
 
 
-class _Damaged(StorageError):
-    pass
+def _told(error: DamagedRecord, damaged: Callable[[DamagedRecord], None] | None) -> None:
+    if damaged is None:
+        raise error
+    damaged(error)
 
 
-def _damaged(path: Path, why: str) -> _Damaged:
-    return _Damaged(f"{path} is not a whole record ({why}). Delete it, and drop its document again.")
+def warn_of(error: DamagedRecord) -> None:
+    """For `Store.days`: a log line for each record that has no row."""
+    log.warning("%s Until then its row is missing in the table.", error)
 
 
 def _moment(record: Record) -> float:

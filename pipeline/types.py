@@ -26,7 +26,7 @@ Status = Literal["ok", "review", "failed"]
 
 ISSUES: dict[str, str] = {
     "not_json": "The answer is not JSON, or answers something else than what was asked.",
-    "truncated": "The answer was cut off before its end.",
+    "truncated": "The answer was cut off before its end, or a list was: rows may be missing.",
     "missing": "A required field has no value.",
     "wrong_type": "The answer does not read as the field's type.",
     "not_allowed": "The value reads well but the job does not allow it (options, pattern, range, decimals).",

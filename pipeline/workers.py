@@ -21,6 +21,7 @@ from typing import Any, Self
 
 from pipeline.channel import Message, MessageKind, receive, send
 from pipeline.errors import ModelError
+from pipeline.shortage import shortage, shortage_told
 from pipeline.worker import WorkerError
 
 START_SECONDS = 120.0  # for `start`: a cold disk may take half a minute for the models
@@ -64,7 +65,8 @@ class Task:
             case WorkerError():
                 raise self._answer
             case Message(kind=MessageKind.VALUE):
-                return self._answer.load()
+                with shortage_told():  # of this process: no document's fault
+                    return self._answer.load()
             case message:
                 error = message.load()
                 if isinstance(error, ModuleNotFoundError):  # no document's fault, and the next would fare the same
@@ -241,7 +243,9 @@ class Pool:
     def _hear(self, worker: _Worker) -> None:
         try:
             message = receive(worker.channel)
-        except OSError:
+        except OSError as error:
+            if shortage(error):  # an answer came, and this process has no room for it
+                raise
             message = None
         match message:
             case None if worker.tasks or not worker.ready:

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from pipeline import disk
 from pipeline.errors import ConfigError, Fault
 from pipeline.suggest import unknown
 
@@ -59,7 +60,7 @@ def read(path: Path, *, may_be_empty: bool = False) -> Source:
     """The mapping in the file. Raises ConfigError with every fault found."""
     file = str(path)
     try:
-        raw = path.read_bytes()
+        raw = disk.read_file(path, LIMIT_BYTES + 1)
     except OSError as error:
         raise ConfigError([Fault(file, None, "", f"cannot be read: {error.strerror or error}")]) from None
     return parse(raw, file, may_be_empty=may_be_empty)

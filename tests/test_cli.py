@@ -2,6 +2,7 @@
 
 import json
 import runpy
+import time
 from datetime import datetime, tzinfo
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
+
+from commands.wiring import Stop
 
 PROJECT = Path(__file__).parents[1]
 APP = runpy.run_path(str(PROJECT / "run_batch.py"))["app"]
@@ -115,6 +118,22 @@ def test_until_an_hour_has_come_everything_after_it_nothing(
     here.drop("a.png")
     assert here.say("run", "--until", "06:00").exit_code == 0
     assert (here.root / "inbox" / "note" / "a.png").exists() is not begun
+
+
+def test_until_comes_though_the_clock_was_set_back(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "Clock":
+            return cls.fromisoformat("2025-03-01 02:00")
+
+    monkeypatch.setattr("commands.wiring.datetime", Clock)
+    stop = Stop("06:00")
+    monotonic = time.monotonic
+    assert not stop()
+    monkeypatch.setattr("commands.wiring.time.monotonic", lambda: monotonic() + 4 * 3600)
+    assert not stop()
+    monkeypatch.setattr("commands.wiring.time.monotonic", lambda: monotonic() + 5 * 3600 + 60)
+    assert stop()
 
 
 def test_new_writes_a_job_that_check_and_show_accept(here: Here) -> None:

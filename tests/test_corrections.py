@@ -1,10 +1,12 @@
 """What a person changes stays: in the record, in the table, and beside what others change at the same moment."""
 
 import json
+import os
+import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -17,7 +19,7 @@ import pytest
 
 from pipeline import besides
 from pipeline.corrections import Draft, Overtaken, check, mend, open_draft, save
-from pipeline.errors import BusyError, StorageError
+from pipeline.errors import BusyError
 from pipeline.geometry import Box
 from pipeline.job import Job, parse_job
 from pipeline.lock import writing
@@ -382,12 +384,46 @@ def test_a_save_that_was_killed_before_the_row_is_ended_by_the_next_run(root: Pa
     mend(root, JOB)  # and then there is nothing to do
 
 
-def test_a_damaged_record_under_a_cut_off_save_is_named_and_can_be_deleted(root: Path) -> None:
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"",
+        b"\xff\xfe\x00",
+        b"a\nb\0c",
+        b"../../etc/passwd",
+        b"/etc/passwd",
+        b"records/invoice/../../x.json",
+        b"\x1b[2J",
+    ],
+)
+def test_a_note_of_a_save_that_names_no_record_is_removed_and_told(
+    root: Path, garbage: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    note = root / ".locks" / "invoice.saving"
+    note.write_bytes(garbage)
+    mend(root, JOB)
+    assert "invoice.saving names no record" in caplog.text
+    assert not note.exists()
+    save(root, opened(root), {"number": "R-2"})
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("nowhere", path)])
+def test_a_note_of_a_save_that_is_no_file_stops_nothing(
+    root: Path, make: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    note = root / ".locks" / "invoice.saving"
+    make(note)
+    mend(root, JOB)
+    assert "invoice.saving names no record" in caplog.text
+    assert not os.path.lexists(note)
+
+
+def test_a_damaged_record_under_a_cut_off_save_is_named_and_stops_nothing(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     cut_off(root)
     damaged = root / "records" / "invoice" / f"{record(0).document.id}.json"
     damaged.write_text("{", "utf-8")
-    with pytest.raises(StorageError, match=f"{damaged.name} is not a whole record.*Delete it"):
-        mend(root, JOB)
-    damaged.unlink()
     mend(root, JOB)
+    assert re.search(f"{damaged.name} is not a whole record.*Delete it", caplog.text)
     assert list((root / ".locks").glob("*.saving")) == []

@@ -130,6 +130,77 @@ def test_an_answer_that_reached_its_limit_is_doubted_even_if_it_looks_whole() ->
     assert codes(read(reply(GOOD, finish="length"))) == [("truncated", "")]
 
 
+@pytest.mark.parametrize(("phones", "lines"), [(2, 3), (3, 2), (3, 4)])
+def test_a_list_longer_than_max_items_is_cut_and_goes_to_review(phones: int, lines: int) -> None:
+    job = parse_job(
+        b"name: bill\nfields:\n"
+        b"  seller: {type: group, fields: {phones: {type: list, max_items: 2, item: {type: text}}}}\n"
+        b"  lines: {type: list, max_items: 2, fields: {what: {type: text}}}\n"
+    )
+    answer = {
+        "seller": {"phones": [str(number) for number in range(phones)]},
+        "lines": [{"what": str(number)} for number in range(lines)],
+    }
+    record = read(reply(answer, job=job), job=job)
+    assert record.status == "review"
+    assert record.data["seller"]["phones"] == ["0", "1"]
+    assert record.data["lines"] == [{"what": "0"}, {"what": "1"}]
+    cut = [("truncated", "seller.phones")] * (phones > 2) + [("truncated", "lines")] * (lines > 2)
+    assert codes(record) == cut
+    assert "max_items" in record.issues[0].message
+
+
+def test_max_items_bounds_each_window_and_the_pages_of_a_cut_one_are_named() -> None:
+    job = parse_job(b"name: bill\nfields: {lines: {type: list, max_items: 2, fields: {what: {type: text}}}}\n")
+    rows = [{"what": str(number)} for number in range(5)]
+    whole, cut = {"lines": rows[:2]}, {"lines": rows[2:]}
+    record = read(
+        reply(whole, page(1), job=job, windows=2), reply(cut, page(2), page(3), job=job, window=1, windows=2), job=job
+    )
+    assert record.data["lines"] == rows[:4]
+    assert codes(record) == [("truncated", "lines")]
+    assert "pages 2–3" in record.issues[0].message
+    full = read(reply(whole, page(1), job=job, windows=2), reply(whole, page(2), job=job, window=1, windows=2), job=job)
+    assert full.status == "ok"
+
+
+def test_rows_that_end_where_a_window_ends_may_go_on_behind_it() -> None:
+    job = parse_job(b"name: bill\nfields: {lines: {type: list, fields: {what: {type: text}}}}\n")
+    rows = [{"what": "A"}, {"what": "B"}]
+
+    def joined(last_on: int, more: list[dict[str, str]]) -> Record:
+        seen = {"lines[0].what": Evidence(1, None, "A"), "lines[1].what": Evidence(last_on, None, "B")}
+        return read(
+            reply({"lines": rows}, page(1), page(2), job=job, windows=2, evidence=seen),
+            reply({"lines": more}, page(3), job=job, window=1, windows=2),
+            job=job,
+        )
+
+    cut = joined(2, [])
+    assert (cut.status, codes(cut)) == ("review", [("truncated", "lines")])
+    assert "page 2" in cut.issues[0].message
+    assert "page 3" in cut.issues[0].message
+    assert joined(1, []).status == "ok"
+    assert joined(2, [{"what": "C"}]).status == "ok"
+
+
+def test_an_answer_cut_in_one_window_of_several_is_named_with_its_pages() -> None:
+    job = parse_job(b"name: bill\nfields: {lines: {type: list, fields: {what: {type: text}}}}\n")
+    record = read(
+        reply({"lines": [{"what": "A"}]}, page(1), job=job, windows=2),
+        reply('{"lines": [{"what": "B"}, {"wh', page(2), job=job, finish="length", window=1, windows=2),
+        job=job,
+    )
+    assert [row["what"] for row in record.data["lines"]] == ["A", "B"]
+    assert [issue.code for issue in record.issues] == ["truncated"]
+    assert "page 2" in record.issues[0].message
+
+
+def test_the_schema_leaves_room_for_the_entry_that_shows_a_cut() -> None:
+    job = parse_job(b"name: bill\nfields: {lines: {type: list, max_items: 2, fields: {what: {type: text}}}}\n")
+    assert prompt.ask(job, DOCUMENT, (page(1),), 0, 1).schema["properties"]["lines"]["maxItems"] == 3
+
+
 def test_a_key_given_twice_is_no_value_unless_both_agree() -> None:
     assert read(reply('{"total": "1", "total": "2"}')).data["total"] is None
     assert codes(read(reply('{"total": "1", "total": "2"}'))) == [("conflict", ""), ("missing", "total")]

@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from models.ocr.engine import Ocr
 from pipeline import engines, prompt
 from pipeline.errors import ModelError
+from pipeline.extract import extract
 from pipeline.geometry import Affine, Box
 from pipeline.job import Job, parse_job
 from pipeline.settings import load_settings
@@ -86,6 +87,27 @@ def test_a_text_layer_needs_no_picture(engine: Ocr) -> None:
     words = (Word("Total", Box(50, 700, 60, 14)), Word("77.00", Box(120, 700, 50, 14)))
     (reply,) = engine.answer([request(RECEIPT, "a", page(None, words=words))])
     assert "77.00" in reply.text
+
+
+@pytest.mark.parametrize(("most", "status", "rows"), [(3, "review", 3), (4, "ok", 4)])
+def test_a_table_with_more_rows_than_the_list_allows_goes_to_review(
+    engine: Ocr, most: int, status: str, rows: int
+) -> None:
+    job = parse_job(
+        b"name: bill\nreview_below: 0\nfields:\n  lines:\n    type: list\n    max_items: %d\n"
+        b"    fields: {description: {type: text}, quantity: {type: number}, amount: {type: money}}\n" % most
+    )
+    table = ("Description|Quantity|Amount", "Bolt|2|10.00", "Nut|3|20.00", "Washer|4|30.00", "Screw|5|40.00")
+    words = tuple(
+        Word(said, Box(60 + 250 * column, 100 + 30 * row, 9 * len(said), 14))
+        for row, line in enumerate(table)
+        for column, said in enumerate(line.split("|"))
+    )
+    asked = page("a", None, words=words)
+    (reply,) = engine.answer([request(job, asked)])
+    record = extract(job, asked.document, None, [reply])
+    assert (record.status, len(record.data["lines"])) == (status, rows), record.issues
+    assert [issue.code for issue in record.issues] == ["truncated"] * (status == "review")
 
 
 def test_a_blank_page_gives_an_answer_without_values(engine: Ocr) -> None:

@@ -244,9 +244,9 @@ def test_where_there_is_no_table_nothing_is_made_up() -> None:
     assert tables.rows([], field(INVOICE), "lines") == []
 
 
-def test_no_more_rows_than_the_field_allows() -> None:
+def test_one_row_more_than_the_field_allows_shows_that_the_table_was_cut() -> None:
     short = field(INVOICE.replace("type: list", "type: list\n    max_items: 2"))
-    assert len(tables.rows([(1, sheet(*ENGLISH))], short, "lines")) == 2
+    assert len(tables.rows([(1, sheet(*ENGLISH))], short, "lines")) == 3
 
 
 def test_rows_may_stand_in_any_order_of_columns() -> None:

@@ -38,6 +38,10 @@ def test_a_lost_full_or_forbidden_disk_is_named_and_costs_nothing() -> None:
     assert "4 trials, 0 violations" in trial("storage.py", *chosen)
 
 
+def test_tiny_files_and_a_clock_that_jumps() -> None:
+    assert "3 trials, 0 violations" in trial("clock.py", "--documents", "120")
+
+
 def test_two_runs_two_machines_and_a_stop() -> None:
     assert "3 trials, 0 violations" in trial("meetings.py", "two_runs", "two_machines", "stop SIGTERM")
 

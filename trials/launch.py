@@ -112,18 +112,24 @@ def die_at(number: int, root: Path, told: Path) -> Callable[[], None]:
 
 def jump_clock(records: Path, jump_s: float) -> None:
     """For `start(before=…)`: every clock that Scanmill asks for the time of day jumps once six records are written."""
+    shift_clock(lambda: jump_s if records.is_dir() and len(os.listdir(records)) > 5 else 0.0)
+
+
+def shift_clock(shift_s: Callable[[], float]) -> None:
+    """For `start(before=…)`: every clock that Scanmill asks for the time of day is wrong by what `shift_s` says."""
     asked = time.time
 
-    def jump() -> float:
-        return jump_s if records.is_dir() and len(os.listdir(records)) > 5 else 0.0
-
     def shifted() -> float:
-        return asked() + jump()
+        return asked() + shift_s()
 
-    class Shifted(datetime):
+    class Kind(type):
+        def __instancecheck__(cls, each: object) -> bool:  # what was made before, or elsewhere, is a datetime too
+            return isinstance(each, datetime)
+
+    class Shifted(datetime, metaclass=Kind):
         @classmethod
         def now(cls, tz: tzinfo | None = None) -> Any:
-            return datetime.now(tz) + timedelta(seconds=jump())
+            return datetime.now(tz) + timedelta(seconds=shift_s())
 
     setattr(time, "time", shifted)  # noqa: B010
     for module in [module for name, module in sys.modules.items() if name.split(".")[0] in ("pipeline", "commands")]:

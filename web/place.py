@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline import disk
 from pipeline.errors import ConfigError
-from pipeline.job import Job, load_jobs, parse_job
+from pipeline.job import Job, load_job, load_jobs
 from pipeline.settings import Settings
 from web.scans import Scans
 
@@ -47,7 +47,7 @@ class Place:
     def jobs(self) -> dict[str, Job]:
         """The jobs by name, as the files are now. Raises ConfigError."""
         folder = self.settings.jobs
-        found = sorted((path.name, path.stat().st_mtime_ns) for path in folder.glob("*.y*ml"))
+        found = sorted((path.name, path.lstat().st_mtime_ns) for path in folder.glob("*.y*ml"))
         return _jobs(folder, tuple(found))
 
     def job(self, name: str) -> Job | None:
@@ -59,7 +59,7 @@ class Place:
         except ConfigError:
             for path in sorted(self.settings.jobs.glob("*.y*ml")):
                 with suppress(ConfigError):
-                    if (job := parse_job(path.read_bytes(), str(path))).name == name:
+                    if (job := load_job(path)).name == name:
                         return job
             raise
 

@@ -96,7 +96,7 @@ def _add_texts(told: _Told, sheets: Sheets, asked: Sequence[tuple[str, Field]]) 
         if not _is_text(path, leaf):
             continue
         if isinstance(leaf, ListField):
-            rows = plaintext.rows(sheets)[: leaf.max_items]
+            rows = plaintext.rows(sheets)[: leaf.answer_items]
             for number, (row, evidence, score) in enumerate(rows):
                 told.add(f"{path}[{number}]", row, evidence, min(MOST_SURE, score))
             told.rows[path] = len(rows)

@@ -37,7 +37,7 @@ def items(sheets: Sequence[tuple[int, Sheet]], name: str, field: "ListField") ->
                 if not found and len(row) == 1 and not span.text[hit.end :].strip(" :："):
                     found = _below(sheet, number, span, page, field)
                 if found:
-                    return found[: field.max_items]
+                    return found[: field.answer_items]
     return []
 
 

@@ -39,12 +39,13 @@ def rows(
     """The rows of a list field, in the order of the pages; [] where no table for it is found.
 
     `name` is the list's own. `stops` are labels of the job's other fields: a row that begins with one of them is no row
-    of the table. The rows of a plain list have one cell, at the path "".
+    of the table. The rows of a plain list have one cell, at the path "". At most
+    `field.answer_items` rows: `extract` keeps `max_items` of them and says that the list was cut.
     """
     if field.item is not None:
         return series.items(sheets, name, field) or _one_column(sheets, name, field, stops)
     asked = columns(dict(leaves(field.children)))
-    return _read(sheets, asked, stops)[: field.max_items]
+    return _read(sheets, asked, stops)[: field.answer_items]
 
 
 def _one_column(
@@ -62,7 +63,7 @@ def _one_column(
         for column in columns({})
     )
     found = [row[kind] for row in _read(sheets, asked, stops) if kind in row]
-    return [{"": each} for each in found if item.coerce(each.value).value is not None][: field.max_items]
+    return [{"": each} for each in found if item.coerce(each.value).value is not None][: field.answer_items]
 
 
 def _read(sheets: Sequence[tuple[int, Sheet]], asked: tuple[Column, ...], stops: tuple[str, ...]) -> list[Row]:

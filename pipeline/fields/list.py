@@ -30,7 +30,10 @@ _NO_ENTRY = NOTHING | {"没有", "keine", "aucun", "aucune", "ninguno", "nessuno
 
 
 class ListField(Container):
-    """`fields` gives rows with columns, `item` a plain list. `max_items` bounds one answer (one window of pages)."""
+    """`fields` gives rows with columns, `item` a plain list. `max_items` bounds one answer (one window of pages).
+
+    An engine may give one entry more, `answer_items`: that one is not kept, and shows that the list was cut.
+    """
 
     type_name: ClassVar[str] = "a list"
     repeats: ClassVar[bool] = True
@@ -65,6 +68,10 @@ class ListField(Container):
         return self.fields if self.item is None else {ITEM: self.item}
 
     @property
+    def answer_items(self) -> int:
+        return self.max_items + 1
+
+    @property
     def row_keys(self) -> frozenset[str]:
         return answer_keys(self.fields)
 
@@ -83,7 +90,7 @@ class ListField(Container):
 
     def answer_schema(self) -> dict[str, Any]:
         each = self.item.answer_schema() if self.item else object_schema(self.fields)
-        return {"type": "array", "items": each, "maxItems": self.max_items}
+        return {"type": "array", "items": each, "maxItems": self.answer_items}
 
     def answer_tokens(self) -> int:
         row = self.item.answer_tokens() if self.item else object_tokens(self.fields)

@@ -1,0 +1,36 @@
+"""Text of documents, file names and errors, made harmless for terminals, logs and tables."""
+
+# C0 and C1 control characters (escape sequences begin with one), line separators, and marks that turn the direction of
+# writing, so that a name cannot clear a screen, forge a line or show its letters in another order.
+CONTROL = dict.fromkeys(
+    [*range(32), 127, *range(128, 160), 0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)],
+    "\ufffd",
+)
+
+
+def printable(text: str) -> str:
+    """The text with U+FFFD for each byte of a file name that is not UTF-8: for people, and for tables."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "".join("\ufffd" if "\ud800" <= letter <= "\udfff" else letter for letter in text)
+    return text
+
+
+def harmless(text: object) -> str:
+    """One line for a terminal or a log: as `printable`, and U+FFFD for each control character, line feeds included."""
+    return printable(str(text)).translate(CONTROL)
+
+
+def harmless_lines(text: object) -> str:
+    """As `harmless`, line by line."""
+    return "\n".join(map(harmless, str(text).split("\n")))
+
+
+def json_text(text: str) -> str:
+    """JSON that was written with `ensure_ascii=False`, with control characters and lone surrogates as escapes.
+
+    Each is the very same string to a reader. JSON itself escapes those below U+0020; line feeds between tokens stay.
+    """
+    escapes = {code: f"\\u{code:04x}" for code in CONTROL if code >= 127}
+    return text.translate(escapes).encode("utf-8", "backslashreplace").decode()
