@@ -18,6 +18,7 @@ from pipeline.fields import (
     column,
     is_empty,
     leaf_values,
+    leaves,
     lone_text,
     missing,
     shown,
