@@ -133,7 +133,7 @@ def retry(
     with errors_told():
         from pipeline.inbox import Inbox
         from pipeline.lock import RootLock
-        from pipeline.yamlfile import unknown
+        from pipeline.suggest import unknown
 
         settings = settings_of(config, root=root)
         places = [*settings.root.glob("inbox/*/"), *settings.root.glob("failed/*/")]

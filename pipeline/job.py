@@ -20,6 +20,7 @@ from pipeline.errors import ConfigError, Fault
 from pipeline.fields import FIELD_TYPES, AnyField, Closed, Field, PageRegion, Text, column_names, names
 from pipeline.geometry import Region
 from pipeline.rules import Rule
+from pipeline.suggest import unknown
 
 Step = Literal["orient", "deskew"]
 STEPS: tuple[Step, ...] = ("orient", "deskew")
@@ -217,7 +218,7 @@ def load_jobs(folder: Path, names: Sequence[str] = ()) -> list[Job]:
         known = [job.name for job, _ in jobs.values()]
         for name in wanted.values():
             if name.casefold() not in jobs:
-                faults.append(Fault(str(folder), None, name, yamlfile.unknown(name, known, "job")))
+                faults.append(Fault(str(folder), None, name, unknown(name, known, "job")))
     if faults:
         raise ConfigError(faults)
     return [job for key, (job, _) in sorted(jobs.items()) if not wanted or key in wanted]

@@ -15,6 +15,7 @@ import yaml
 from pydantic import ValidationError
 
 from pipeline.errors import ConfigError, Fault
+from pipeline.suggest import unknown
 
 LIMIT_BYTES = 1 << 20
 LIMIT_VALUES = 20_000  # counted after aliases are followed: ten lines of YAML can otherwise mean a billion values
@@ -215,55 +216,12 @@ def faults_of(error: ValidationError, source: Source, keys_at: KeysAt) -> list[F
     return sorted(found, key=lambda fault: fault.line or 0)
 
 
-ELSEWHERE: Mapping[str, tuple[str, ...]] = {  # words of other programs, and of everyday speech, for ours
-    "text": ("string", "str", "varchar"),
-    "number": ("float", "double", "decimal", "real"),
-    "integer": ("int", "whole", "long"),
-    "money": ("amount", "currency", "price"),
-    "date": ("datetime", "day", "timestamp"),
-    "yesno": ("bool", "boolean", "checkbox", "flag", "tick"),
-    "choice": ("enum", "select", "option", "oneof", "class", "category"),
-    "measure": ("quantity", "unit", "reading"),
-    "prose": ("paragraph", "description", "longtext", "summary"),
-    "markdown": ("md", "table"),
-    "box": ("bbox", "bbox_2d", "rectangle", "rect", "coordinates"),
-    "code": ("html", "vue", "python", "json", "source"),
-    "group": ("object", "dict", "struct", "mapping"),
-    "list": ("array", "rows", "lines"),
-    "instructions": ("prompt", "instruction", "task", "question", "text"),
-    "hint": ("description", "help", "comment", "note", "instructions"),
-    "labels": ("synonyms", "aliases", "keywords", "words"),
-    "options": ("values", "choices", "enum"),
-    "pattern": ("regex", "regexp"),
-    "minimum": ("min", "at_least"),
-    "maximum": ("max", "at_most"),
-    "order": ("format",),
-    "fields": ("columns", "schema"),
-    "item": ("items", "element"),
-    "role": ("system", "persona"),
-}
-
-
 FORMS: Mapping[str, str] = {  # of keys that a job cannot do without
     "fields": "fields: {total: {type: money}}",
     "unit": "unit: kPa",
     "options": "options: [small, large]",
     "language": "language: html",
 }
-
-
-def unknown(word: str, allowed: Sequence[str], what: str) -> str:
-    """ "unknown key; did you mean labels?", or all that is allowed where nothing is near."""
-    from rapidfuzz import process
-    from rapidfuzz.distance import DamerauLevenshtein as Slips
-
-    plain = word.casefold()
-    near = process.extractOne(plain, allowed, scorer=Slips.normalized_similarity, score_cutoff=0.6)
-    meant = near[0] if near else next((name for name in allowed if plain in ELSEWHERE.get(name, ())), None)
-    meant = meant or next((name for name in allowed if len(plain) > 2 and name.casefold().startswith(plain)), None)
-    if meant:
-        return f"unknown {what}; did you mean {meant}?"
-    return f"unknown {what}; allowed: {', '.join(allowed)}" if allowed else f"unknown {what}"
 
 
 def _place(loc: Sequence[str | int], data: Any) -> tuple[Place, Mapping[str, Any]]:
