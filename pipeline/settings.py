@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field as Key
-from pydantic import ValidationError
+from pydantic import ValidationError, field_validator
 
-from pipeline import yamlfile
+from pipeline import sinks, yamlfile
 from pipeline.errors import ConfigError
 from pipeline.fields import Closed, Text
+from pipeline.suggest import unknown
 
 
 class Limits(Closed):
@@ -48,9 +49,28 @@ class Settings(Closed):
     poll: bool = False
     rescan_s: float = Key(default=30.0, gt=0)
     idle_unload_minutes: float | None = Key(default=30.0, gt=0)
+    sinks: tuple[str, ...] = sinks.DEFAULT
     log: Literal["text", "json"] = "text"
     metrics: Path | None = None
     web: Web = Web()
+
+    @field_validator("sinks")
+    @classmethod
+    def _can_be_used(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if "parquet" not in names:
+            raise ValueError(
+                "must name parquet, which the Review list and its exports read; others may stand beside it"
+            )
+        for name in names:
+            if name not in sinks.SINKS.names:
+                raise ValueError(f'"{name}": {unknown(name, sinks.SINKS.names, "sink")}')
+            try:
+                missing = sinks.SINKS.get(name).missing()
+            except ConfigError as error:  # of an installed package
+                raise ValueError(str(error)) from error
+            if missing:
+                raise ValueError(f"{name}: {missing}")
+        return tuple(dict.fromkeys(names))
 
 
 def load_settings(path: Path | None, **overrides: Any) -> Settings:

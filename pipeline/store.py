@@ -4,15 +4,17 @@
 records of a document and a job are committed together, page 1 last: where page 1's record of some run lies, all lie.
 """
 
+import json
+import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from itertools import groupby
+from os import DirEntry, scandir
 from os import replace as rename
-from os import scandir
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -22,6 +24,7 @@ from pipeline.besides import Beside
 from pipeline.errors import StorageError
 from pipeline.lock import writing
 from pipeline.records import from_json, to_json
+from pipeline.sinks import Key
 from pipeline.types import Record, Status
 
 if TYPE_CHECKING:
@@ -29,10 +32,16 @@ if TYPE_CHECKING:
 
 _ID = re.compile(r"[0-9a-f]{64}")
 _FILE = re.compile(r"([0-9a-f]{64})(?:\.p(\d{4,}))?\.json")
-_DAY = re.compile(rb'\n "day": "(\d{4}-\d\d-\d\d)"')
-_HEAD_BYTES = 16384  # holds all that stands before "day"; in older records the document stands there, and its name
-
+_PRIME = 1_000_003  # so that a time and a size that both change by a little do not cancel out
 SYNC_THREADS = 8  # waiting for the disk side by side: 0.08 ms a file, not 0.29; 12 ms when each commit waits alone
+
+
+class DamagedRecord(StorageError):
+    """A file of a record that cannot be read as one."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        self.document_id = path.name[:64]
+        super().__init__(f"{path} is not a whole record ({why}). Delete it, and drop its document again.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +127,7 @@ class Store:
         """The files that the records name. What a damaged record named is found by nobody."""
         named: set[str] = set()
         for path in paths:
-            with suppress(_Damaged):
+            with suppress(DamagedRecord):
                 named.update(_read(path, None).files)
         return named
 
@@ -175,7 +184,7 @@ class Store:
         """What the last whole commit wrote; None where there is none, or where a file of it is damaged."""
         try:
             records = self._newest(self._lying(job, document_id))
-        except _Damaged:
+        except DamagedRecord:
             return None
         if not records:
             return None
@@ -200,37 +209,78 @@ class Store:
         """The document's records when that run committed all of them, else none. Raises StorageError."""
         try:
             records = self._newest(self._lying(job.name, document_id), job)
-        except _Damaged:
+        except DamagedRecord:
             return []  # what a power cut leaves where nothing was synced yet
         return records if records and records[0].provenance.get("run") == run else []
 
-    def count(self, job: "Job") -> int:
-        """The number of records of the job."""
-        place = self.root / "records" / disk.child(job.name)
-        with disk.storing(place):
-            return sum(1 for entry in scandir(place) if _FILE.fullmatch(entry.name)) if place.is_dir() else 0
+    def versions(self, job: "Job") -> dict[Key, int]:
+        """Every record of the job, by document and page, with a number that changes when its file is written again.
 
-    def days(self, job: "Job") -> Iterator[tuple[date, Iterator[Record]]]:
-        """Every day of the job with its records, read as they are asked for. Raises StorageError for a damaged file.
+        It lists the folder and opens no file, so 100,000 records take about a second. Empty files are passed over, as
+        in `days`.
+        """
+        found: dict[str, dict[int | None, int]] = {}
+        for entry in self._files_in(job):
+            found.setdefault(entry.name[:64], {})[_page(entry.name)] = _version(entry.stat())
+        return {
+            (document_id, page): pages[page]
+            for document_id, pages in found.items()
+            for page in self._standing(job, document_id, pages)
+        }
+
+    def _standing(self, job: "Job", document_id: str, pages: Collection[int | None]) -> Collection[int | None]:
+        """The pages that count: only where a commit was cut off do others lie beside them, and files are opened."""
+        if (None in pages) != (1 in pages) and (None not in pages or len(pages) == 1):
+            return pages
+        paths = [self._path(job.name, document_id, page) for page in sorted(pages, key=lambda page: page or 0)]
+        with suppress(DamagedRecord):
+            return {record.page for record in self._newest(paths)}
+        return pages
+
+    def version(self, record: Record) -> int:
+        """That number of one record. Raises StorageError."""
+        path = self._path(record.job, record.document.id, record.page)
+        with disk.storing(path):
+            return _version(path.stat())
+
+    def days(
+        self, job: "Job", damaged: Callable[[DamagedRecord], None] | None = None
+    ) -> Iterator[tuple[date, Iterator[Record]]]:
+        """Every day of the job with its records, read as they are asked for.
 
         Empty files are passed over: a power cut leaves them where a commit was not synced; the document is still there.
+        Documents with a damaged record are passed over where `damaged` is given, which is told of each; else raises
+        DamagedRecord.
         """
-        place = self.root / "records" / disk.child(job.name)
         by_day: dict[date, list[str]] = {}
+        for entry in self._files_in(job):
+            try:
+                with disk.storing(entry.path):
+                    by_day.setdefault(_day(Path(entry.path)), []).append(entry.name)
+            except DamagedRecord as error:
+                if damaged is None:
+                    raise
+                damaged(error)
+        for day in sorted(by_day):
+            yield day, self._of(sorted(by_day[day]), job, damaged)
+
+    def _of(self, names: list[str], job: "Job", damaged: Callable[[DamagedRecord], None] | None) -> Iterator[Record]:
+        place = self.root / "records" / disk.child(job.name)
+        for _, group in groupby(names, key=lambda name: name[:64]):
+            try:
+                yield from self._newest([place / name for name in group], job)
+            except DamagedRecord as error:
+                if damaged is None:
+                    raise
+                damaged(error)
+
+    def _files_in(self, job: "Job") -> Iterator[DirEntry[str]]:
+        """The record files of a job that are not empty, in no order."""
+        place = self.root / "records" / disk.child(job.name)
         with disk.storing(place):
             if place.is_dir():
-                for entry in scandir(place):
-                    if _FILE.fullmatch(entry.name) and entry.stat().st_size:
-                        by_day.setdefault(self._day([place / entry.name]) or date.min, []).append(entry.name)
-        for day in sorted(by_day):
-            names = sorted(by_day[day])
-            if day == date.min:
-                raise _damaged(place / names[0], "it has no day")
-            yield day, self._of(place, names, job)
-
-    def _of(self, place: Path, names: list[str], job: "Job") -> Iterator[Record]:
-        for _, group in groupby(names, key=lambda name: name[:64]):
-            yield from self._newest([place / name for name in group], job)
+                with scandir(place) as entries:
+                    yield from (each for each in entries if _FILE.fullmatch(each.name) and each.stat().st_size)
 
     def _newest(self, paths: Sequence[Path], job: "Job | None" = None) -> list[Record]:
         """The records of one document in the order of pages, without what an unfinished or older commit left."""
@@ -247,7 +297,7 @@ class Store:
         """The records that lie there, when a person corrected or approved one of them; else none."""
         try:
             records = self._newest(paths)
-        except _Damaged:
+        except DamagedRecord:
             return []
         return records if any(record.corrections or record.approved for record in records) else []
 
@@ -268,9 +318,8 @@ class Store:
 
     def _day(self, paths: Sequence[Path]) -> date | None:
         for path in paths:
-            with suppress(FileNotFoundError), open(path, "rb") as file:
-                if found := _DAY.search(file.read(_HEAD_BYTES)):
-                    return date.fromisoformat(found[1].decode())
+            with suppress(FileNotFoundError, DamagedRecord):
+                return _day(path)
         return None
 
 
@@ -288,15 +337,25 @@ def _read(path: Path, job: "Job | None") -> Record:
     try:
         return from_json(content.decode(), job)
     except (ValueError, KeyError, TypeError) as error:
-        raise _damaged(path, f"{type(error).__name__} {error}") from error
+        raise DamagedRecord(path, f"{type(error).__name__} {error}") from error
 
 
-class _Damaged(StorageError):
-    pass
+def _day(path: Path) -> date:
+    """The day of a record. Raises DamagedRecord, and FileNotFoundError."""
+    content = path.read_bytes()
+    try:
+        return date.fromisoformat(json.loads(content)["day"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DamagedRecord(path, f"it has no day: {error}") from error
 
 
-def _damaged(path: Path, why: str) -> _Damaged:
-    return _Damaged(f"{path} is not a whole record ({why}). Delete it, and drop its document again.")
+def _page(name: str) -> int | None:
+    found = _FILE.fullmatch(name)
+    return int(found[2]) if found and found[2] else None
+
+
+def _version(found: os.stat_result) -> int:
+    return (found.st_mtime_ns * _PRIME + found.st_size) % 2**63
 
 
 def _moment(record: Record) -> float:

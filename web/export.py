@@ -12,6 +12,7 @@ import streamlit as st
 
 from pipeline.corrections import open_draft
 from pipeline.job import Job
+from pipeline.parquet import save
 from pipeline.records import to_json
 from web.overview import Filter
 from web.scans import original
@@ -119,10 +120,8 @@ def excel(root: Path, rows: "pa.Table") -> bytes:
 
 def parquet(root: Path, rows: "pa.Table") -> bytes:
     """The rows of one job as they are in the table, all columns."""
-    import pyarrow.parquet as pq
-
     buffer = io.BytesIO()
-    pq.write_table(next(iter(results(root, rows))), buffer, compression="zstd")
+    save(buffer, next(iter(results(root, rows))))
     return buffer.getvalue()
 
 

@@ -7,7 +7,6 @@ from typing import Any
 import streamlit as st
 
 from pipeline.corrections import Draft, Overtaken, check, open_draft, save
-from pipeline.errors import BusyError
 from web import export, look
 from web.form import form
 from web.history import PLACES
@@ -209,13 +208,18 @@ def _save(said: dict[str, Any], key: str, draft: Draft, order: list[str]) -> Non
         st.session_state["review_typed"] = said
     else:
         try:
-            save(here().root, draft, said["changes"], _rows(said), approve=approve, by=person())
+            save(
+                here().root,
+                draft,
+                said["changes"],
+                _rows(said),
+                approve=approve,
+                by=person(),
+                into=here().settings.sinks,
+            )
         except Overtaken as error:
             told.append(_overtaken(error.theirs, said))
             st.session_state["review_typed"] = None
-        except BusyError as error:
-            told.append({"level": "doubt", "text": str(error)})
-            st.session_state["review_typed"] = said
         else:
             st.session_state["review_typed"] = None
             following = _neighbour(order, key, 1) if approve else key
