@@ -10,7 +10,6 @@ digest of its columns.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from importlib.util import find_spec
 from itertools import chain, islice
 from pathlib import Path
@@ -81,10 +80,16 @@ class DuckDBSink(Sink):
         self._pending.clear()
 
     def rebuild(self, days: Days) -> int:
-        """A file that cannot be opened is made anew: the next run finds the tables of other jobs missing there."""
-        with self._changed(anew=True) as database:
-            self._make(database)
-            count = self._insert(database, chain.from_iterable(rows for _, rows in days))
+        """Where the file is damaged beyond that, it is made anew: the next look finds the tables of other jobs lost."""
+        for anew in (False, True):
+            try:
+                with self._changed(anew) as database:
+                    self._make(database)
+                    count = self._insert(database, chain.from_iterable(rows for _, rows in days))
+                break
+            except Outdated:
+                if anew:
+                    raise
         self._pending.clear()
         return count
 
@@ -98,16 +103,16 @@ class DuckDBSink(Sink):
                 if digest is None:
                     return compared([], records)
                 if digest != columns.digest(self.columns):
-                    return replace(compared([], {}), fault=f"{self.job} was made for another form of the job")
+                    return Verdict(0, fault=f"{self.job} was made for another form of the job")
                 database.execute(f"SELECT bit_xor(hash(job)) FROM {self._table} AS job")
                 found = database.execute(
-                    f"SELECT document_id, page, version FROM {self._table} AS shown LEFT JOIN scanmill.rows AS told "
-                    "ON told.job = ? AND told.document_id = shown.document_id "
-                    "AND told.page IS NOT DISTINCT FROM shown.page",
+                    "SELECT shown.document_id, shown.page, told.version "
+                    f"FROM {self._table} AS shown LEFT JOIN scanmill.rows AS told ON told.job = ? "
+                    "AND told.document_id = shown.document_id AND told.page IS NOT DISTINCT FROM shown.page",
                     [self.job],
                 ).fetchall()
         except Outdated as error:
-            return replace(compared([], {}), fault=str(error))
+            return Verdict(0, fault=str(error))
         return compared((((document_id, page), version) for document_id, page, version in found), records)
 
     def _digest(self, database: "duckdb.DuckDBPyConnection") -> str | None:
@@ -142,14 +147,13 @@ class DuckDBSink(Sink):
 
     @contextmanager
     def _changed(self, anew: bool = False) -> "Iterator[duckdb.DuckDBPyConnection]":
-        """A copy of the database to be changed in one transaction, which takes its place at the end.
-
-        `anew`: where the file cannot be read, the copy is empty. Raises Outdated for damage.
+        """A copy of the database, or with `anew` an empty one, to be changed in one transaction. It takes its place at
+        the end. Raises Outdated for damage.
         """
         with writing(self.root, _LOCK):
             copy = disk.scratch(self.root, FILE)
             try:
-                if self.path.exists() and not (anew and _is_damaged(self.path)):
+                if self.path.exists() and not anew:
                     with disk.storing(copy):
                         copyfile(self.path, copy)
                 with _opened(copy) as database:
@@ -186,18 +190,6 @@ def _versions(job: str, rows: Sequence[Row]) -> "pa.Table":
     return pa.table(told)
 
 
-def _is_damaged(path: Path) -> bool:
-    try:
-        with _opened(path, read_only=True) as database:
-            for (table,) in database.execute(
-                "SELECT table_name FROM duckdb_tables() WHERE schema_name = 'main'"
-            ).fetchall():
-                database.execute(f'SELECT bit_xor(hash(job)) FROM main."{table}" AS job')
-    except Outdated:
-        return True
-    return False
-
-
 @contextmanager
 def _opened(path: Path, read_only: bool = False) -> "Iterator[duckdb.DuckDBPyConnection]":
     """Raises Outdated for a file that DuckDB cannot read, StorageError for what the disk refuses."""
@@ -206,6 +198,8 @@ def _opened(path: Path, read_only: bool = False) -> "Iterator[duckdb.DuckDBPyCon
     try:
         with duckdb.connect(str(path), read_only=read_only, config=_CONFIG) as database:
             yield database
+    except (duckdb.BinderException, duckdb.ParserException):  # our own mistakes are no damage
+        raise
     except duckdb.OutOfMemoryException as error:
         raise StorageError(f"{path}: DuckDB has too little memory: {_words(error)}") from error
     except duckdb.Error as error:

@@ -3,8 +3,9 @@
 Files appear by a rename only, and nothing else lies there, so pandas, DuckDB and Polars read the folder at any moment.
 Rows are in the order of `received_at`, then `document_id`, then `page`, whatever the order in which they came.
 
-A file's footer holds, beside the digest of its columns, its day, the version of every row (`sinks.Row`), and a CRC-32
-of all bytes before it: so a file that is older, cut, renamed or damaged inside is known without decoding it.
+A file's footer holds the digest of its columns, its day and the version of every row (`sinks.Row`). In the four bytes
+before the footer, where no reader looks, stands the CRC-32 of all other bytes. So a file that is older, cut, renamed or
+damaged inside is known without decoding it.
 """
 
 import base64
@@ -33,8 +34,9 @@ ROWS = 2000  # of a day in memory at once while its file is written again
 CHUNK = 500  # rows held as Python objects while a day is made again
 ORDER = [("received_at", "ascending"), ("document_id", "ascending"), ("page", "ascending")]
 VERSION = "scanmill.version"  # a column in memory, which no field can be called; in files it is part of the footer
-_VERSIONS, _DAY, _CHECKSUM = b"scanmill.versions", b"scanmill.day", b"scanmill.crc32"
+_VERSIONS, _DAY = b"scanmill.versions", b"scanmill.day"
 _NAME = re.compile(r"\d{4}-\d\d-\d\d\.parquet")
+_TAIL, _CRC = 8, 4  # bytes: the length of the footer and "PAR1" end a file; and those of a CRC-32
 _BLOCK = 1 << 22
 
 
@@ -155,15 +157,8 @@ class ParquetSink(Sink):
                     versions.append(table[VERSION].to_numpy())
                     writer.write_table(table.drop_columns([VERSION]), ROWS)
                 told = np.concatenate(versions).astype("<i8").tobytes()
-                file.flush()
-                length = file.tell()
-                writer.add_key_value_metadata(
-                    {
-                        _DAY: day.isoformat(),
-                        _VERSIONS: base64.b64encode(told),
-                        _CHECKSUM: f"{length} {_crc32(place, length):08x}",
-                    }
-                )
+                writer.add_key_value_metadata({_DAY: day.isoformat(), _VERSIONS: base64.b64encode(told)})
+            _seal(file)
             file.flush()
             os.fsync(file.fileno())
         if told:
@@ -207,9 +202,8 @@ class ParquetSink(Sink):
                 told: Mapping[bytes, bytes] = found.metadata or {}
                 if told.get(DIGEST_KEY) != self.columns.metadata[DIGEST_KEY]:
                     raise Outdated(f"{path.name} was made for another form of the job")
-                length, checksum = told[_CHECKSUM].decode().split()
+                whole = _is_sealed(file)
                 versions = np.frombuffer(base64.b64decode(told[_VERSIONS], validate=True), "<i8")
-                whole = len(versions) == found.num_rows and f"{_crc32(path, int(length)):08x}" == checksum
             except (pa.ArrowException, OSError, ValueError, KeyError) as error:
                 if isinstance(error, OSError) and error.errno:
                     raise
@@ -251,13 +245,34 @@ def _order(table: "pa.Table") -> list[tuple[datetime, str]]:
     return list(zip(table["received_at"].to_pylist(), table["document_id"].to_pylist(), strict=True))
 
 
-def _crc32(path: Path, length: int) -> int:
-    """Of the first bytes of a file. Raises ValueError where it has fewer."""
-    crc = 0
-    with path.open("rb") as file:
-        while length:
-            block = file.read(min(_BLOCK, length))
-            if not block:
-                raise ValueError("the file ends too early")
-            crc, length = zlib.crc32(block, crc), length - len(block)
+def _seal(file: IO[bytes]) -> None:
+    """Puts the CRC-32 of a whole file before its footer."""
+    end = _footer_at(file)
+    file.seek(end)
+    footer = file.read()
+    crc = zlib.crc32(footer, _crc32(file, end))
+    file.seek(end)
+    file.write(crc.to_bytes(_CRC, "little") + footer)
+
+
+def _is_sealed(file: IO[bytes]) -> bool:
+    """Whether every byte of a file is as it was when it was sealed."""
+    end = _footer_at(file)
+    file.seek(end - _CRC)
+    told, footer = int.from_bytes(file.read(_CRC), "little"), file.read()
+    return zlib.crc32(footer, _crc32(file, end - _CRC)) == told
+
+
+def _footer_at(file: IO[bytes]) -> int:
+    """Where the footer begins."""
+    end = file.seek(-_TAIL, os.SEEK_END)
+    return end - int.from_bytes(file.read(4), "little")
+
+
+def _crc32(file: IO[bytes], length: int) -> int:
+    """Of the first bytes of a file."""
+    crc, left = 0, length
+    file.seek(0)
+    while left and (block := file.read(min(_BLOCK, left))):
+        crc, left = zlib.crc32(block, crc), left - len(block)
     return crc

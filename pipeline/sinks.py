@@ -127,7 +127,8 @@ class Sink(ABC):
     def rebuild(self, days: Days) -> int:
         """Makes all rows of the job again, damaged or not, and drops what waits for a flush; returns their number.
 
-        Until it ends, readers see the rows that were there before. Every day comes once, in ascending order.
+        Until it ends, readers see the rows that were there before. `days` has every day once, in ascending order; it
+        may be iterated several times, and reads the records each time.
         """
 
     @abstractmethod

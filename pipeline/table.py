@@ -5,8 +5,8 @@ show what a person changed in between; and what a crash leaves behind is found b
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pipeline import disk, judging
 from pipeline.columns import rows, schema
 from pipeline.lock import writing
-from pipeline.sinks import DEFAULT, SINKS, Outdated, Row, Sink, Verdict
+from pipeline.sinks import DEFAULT, SINKS, Key, Outdated, Row, Sink, Verdict
 from pipeline.store import DamagedRecord, Store
 from pipeline.types import Record
 
@@ -26,13 +26,33 @@ HELD = 1000  # documents that wait for a flush at most, and that are mended one 
 ASIDE = "aside"  # below the root: what people or programs put into a sink's folder
 
 
-@dataclass(slots=True)
-class _Rebuilt:
-    """What was seen while a sink was made again."""
+@dataclass
+class _Days:
+    """All rows of a job by day, read from the records at every iteration; afterwards, what was seen in the last one.
 
-    rows: int = 0
-    older: int = 0  # records that were read under another form of the job
-    review: int = 0  # of these, how many are for review now
+    `older` are records that were read under another form of the job, `review` those of them that are for review now,
+    `damaged` what is wrong with documents that have no rows for it, by id.
+    """
+
+    table: "Table"
+    older: int = 0
+    review: int = 0
+    damaged: dict[str, str] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[tuple[date, Iterator[Row]]]:
+        self.older = self.review = 0
+        self.damaged.clear()
+        for day, records in self.table.store.days(self.table.job, self._broken):
+            yield day, map(self._row, records)
+
+    def _broken(self, error: DamagedRecord) -> None:
+        self.damaged[error.document_id] = str(error)
+
+    def _row(self, record: Record) -> Row:
+        older = judging.is_older(record, self.table.job)
+        self.older += older
+        self.review += older and record.status == "review"
+        return self.table.row(record)
 
 
 class Table:
@@ -50,7 +70,7 @@ class Table:
         columns = schema(job)
         self._values = rows(job, columns)
         self.sinks: dict[str, Sink] = {name: SINKS.get(name)(root, job.name, columns) for name in sinks}
-        self._store = Store(root)
+        self.store = Store(root)
         self._clock = clock
         self._pending: dict[str, None] = {}
         self._flushed_at, self._took_s = clock(), 0.0
@@ -78,7 +98,7 @@ class Table:
                 try:
                     sink.flush()
                 except Outdated:  # somebody damaged it since the run began
-                    sink.rebuild(self._days([]))
+                    sink.rebuild(_Days(self))
         self._pending.clear()
         self._flushed_at = self._clock()
         self._took_s = self._flushed_at - started
@@ -100,11 +120,12 @@ class Table:
         Returns what was wrong and what was done, in sentences. Raises StorageError.
         """
         with writing(self.root, self.job.name):
-            return [line for name, sink in self.sinks.items() for line in self._ensured(name, sink)]
+            records = self.store.versions(self.job)
+            return [line for name, sink in self.sinks.items() for line in self._ensured(name, sink, records)]
 
     def verify(self) -> dict[str, Verdict]:
         """How every sink compares with the records, by its name; changes nothing."""
-        records = self._store.versions(self.job)
+        records = self.store.versions(self.job)
         return {name: sink.verify(records) for name, sink in self.sinks.items()}
 
     def rebuild(self) -> int:
@@ -112,12 +133,18 @@ class Table:
         count = 0
         with writing(self.root, self.job.name):
             for sink in self.sinks.values():
-                count = sink.rebuild(self._days())
+                count = sink.rebuild(_Days(self))
         self._pending.clear()
         return count
 
-    def _ensured(self, name: str, sink: Sink) -> Iterator[str]:
-        records, damaged = self._store.versions(self.job), dict[str, str]()
+    def row(self, record: Record) -> Row:
+        """The row of a committed record."""
+        assert record.day is not None
+        version = self.store.version(record)
+        return Row(record.document.id, record.page, record.day, version, self._values(record))
+
+    def _ensured(self, name: str, sink: Sink, records: Mapping[Key, int]) -> Iterator[str]:
+        damaged: dict[str, str] = {}
         for first in (True, False):
             verdict = sink.verify({key: version for key, version in records.items() if key[0] not in damaged})
             for path in verdict.foreign:
@@ -137,7 +164,7 @@ class Table:
         damaged = {}
         for document_id in documents:
             try:
-                _hand(sink, document_id, self._rows(self._store.read(self.job, document_id)))
+                _hand(sink, document_id, self._rows(document_id))
             except DamagedRecord as error:
                 damaged[document_id] = str(error)
         sink.flush()
@@ -146,14 +173,14 @@ class Table:
     def _made_again(
         self, name: str, sink: Sink, verdict: Verdict, records: int, damaged: dict[str, str]
     ) -> Iterator[str]:
-        seen, broken = _Rebuilt(), list[DamagedRecord]()
-        sink.rebuild(self._days(broken, seen))
-        damaged |= {error.document_id: str(error) for error in broken}
-        yield f"{self.job.name}: {said(name, verdict, records)}; made again from the records ({seen.rows} rows)"
-        if seen.older:
+        days = _Days(self)
+        rows = sink.rebuild(days)
+        damaged |= days.damaged
+        yield f"{self.job.name}: {said(name, verdict, records)}; made again from the records ({rows} rows)"
+        if days.older:
             yield (
-                f"{self.job.name}: {seen.older} of {seen.rows} records were read under another form of the job; judged "
-                f"by the fields and rules of today, {seen.review} of them are for review. To have them read anew, drop "
+                f"{self.job.name}: {days.older} of {rows} records were read under another form of the job; judged by "
+                f"the fields and rules of today, {days.review} of them are for review. To have them read anew, drop "
                 "their originals again"
             )
 
@@ -172,32 +199,15 @@ class Table:
         """The sinks, each with the rows of these documents as their records are now."""
         for document_id in documents:
             try:
-                made = self._rows(self._store.read(self.job, document_id))
+                made = self._rows(document_id)
             except DamagedRecord:  # somebody damaged it just now; the next run says so
                 continue
             for sink in self.sinks.values():
                 _hand(sink, document_id, made)
         return list(self.sinks.values())
 
-    def _days(
-        self, damaged: list[DamagedRecord] | None = None, seen: _Rebuilt | None = None
-    ) -> Iterator[tuple[date, Iterator[Row]]]:
-        told = None if damaged is None else damaged.append
-        for day, records in self._store.days(self.job, told):
-            yield day, (self._row(record, seen) for record in records)
-
-    def _rows(self, records: Iterable[Record]) -> list[Row]:
-        return [self._row(record) for record in records]
-
-    def _row(self, record: Record, seen: _Rebuilt | None = None) -> Row:
-        assert record.day is not None  # it was committed
-        if seen is not None:
-            older = judging.is_older(record, self.job)
-            seen.rows += 1
-            seen.older += older
-            seen.review += older and record.status == "review"
-        version = self._store.version(record)
-        return Row(record.document.id, record.page, record.day, version, self._values(record))
+    def _rows(self, document_id: str) -> list[Row]:
+        return [self.row(record) for record in self.store.read(self.job, document_id)]
 
 
 def said(name: str, verdict: Verdict, records: int) -> str:
