@@ -7,7 +7,7 @@
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,7 +46,8 @@ class Outdated(StorageError):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What `verify` found. `rows` are those in the sink, `lost`, `extra` and `stale` are ids of documents.
+    """What `verify` found. `rows` are those in the sink, `records` those of the job, `lost`, `extra` and `stale` are
+    ids of documents.
 
     `lost`: a record has no row. `extra`: a row has no record. `stale`: a row shows an older writing of its record.
     `fault`, a clause without a full stop, says why the sink must be rebuilt as a whole. `foreign` are files in the
@@ -59,6 +60,7 @@ class Verdict:
     stale: frozenset[str] = frozenset()
     fault: str | None = None
     foreign: tuple[Path, ...] = ()
+    records: int = field(default=0, compare=False)
 
     @property
     def documents(self) -> frozenset[str]:
@@ -85,6 +87,7 @@ def compared(rows: Iterable[tuple[Key, int | None]], records: Mapping[Key, int])
         frozenset(key[0] for key in found.keys() - records.keys()),
         frozenset(key[0] for key in records.keys() & found.keys() if records[key] != found[key]),
         f"{len(twice)} records have several rows" if twice else None,
+        records=len(records),
     )
 
 

@@ -154,9 +154,9 @@ class Table:
                 break
             if first and verdict.fault is None and len(wrong) <= HELD:
                 damaged |= self._mended(sink, sorted(wrong))
-                yield f"{self.job.name}: {said(name, verdict, len(records))}; mended from the records"
+                yield f"{self.job.name}: {said(name, verdict)}; mended from the records"
             else:
-                yield from self._made_again(name, sink, verdict, len(records), damaged)
+                yield from self._made_again(name, sink, verdict, damaged)
         yield from damaged.values()
 
     def _mended(self, sink: Sink, documents: Iterable[str]) -> dict[str, str]:
@@ -170,13 +170,11 @@ class Table:
         sink.flush()
         return damaged
 
-    def _made_again(
-        self, name: str, sink: Sink, verdict: Verdict, records: int, damaged: dict[str, str]
-    ) -> Iterator[str]:
+    def _made_again(self, name: str, sink: Sink, verdict: Verdict, damaged: dict[str, str]) -> Iterator[str]:
         days = _Days(self)
         rows = sink.rebuild(days)
         damaged |= days.damaged
-        yield f"{self.job.name}: {said(name, verdict, records)}; made again from the records ({rows} rows)"
+        yield f"{self.job.name}: {said(name, verdict)}; made again from the records ({rows} rows)"
         if days.older:
             yield (
                 f"{self.job.name}: {days.older} of {rows} records were read under another form of the job; judged by "
@@ -210,13 +208,13 @@ class Table:
         return [self.row(record) for record in self.store.read(self.job, document_id)]
 
 
-def said(name: str, verdict: Verdict, records: int) -> str:
+def said(name: str, verdict: Verdict) -> str:
     """What is wrong with a sink, as a clause."""
     if verdict.fault:
         return f"in the {name} table, {verdict.fault}"
     counts = (("lost", verdict.lost), ("extra", verdict.extra), ("older than its record", verdict.stale))
     parts = ", ".join(f"{len(documents)} {word}" for word, documents in counts if documents)
-    return f"the {name} table has {verdict.rows} rows for {records} records (documents: {parts})"
+    return f"the {name} table has {verdict.rows} rows for {verdict.records} records (documents: {parts})"
 
 
 def _hand(sink: Sink, document_id: str, made: Sequence[Row]) -> None:

@@ -452,21 +452,10 @@ def test_a_byte_that_changed_anywhere_in_a_day_file_is_noticed(three_days: Place
     content, before, chance = file.read_bytes(), three_days.rows(), random.Random(0)
     for at in sorted(chance.sample(range(len(content)), 60)):
         file.write_bytes(content[:at] + bytes([content[at] ^ 0x10]) + content[at + 1 :])
-        verdict = three_days.verdict()
-        readable = _readable(file)
-        assert not verdict.sound or readable == _readable(three_days.files()[0]), f"byte {at} of {len(content)}"
+        assert three_days.verdict().fault, f"byte {at} of {len(content)}"
         three_days.table().ensure()
         assert three_days.rows() == before
         file.write_bytes(content)
-
-
-def _readable(file: Path) -> object:
-    import pyarrow.parquet as pq
-
-    try:
-        return pq.read_table(file).to_pylist()
-    except Exception:  # noqa: BLE001 - what cannot be read shows no rows
-        return None
 
 
 def test_a_day_file_under_the_name_of_another_day_is_noticed(three_days: Place) -> None:
