@@ -6,6 +6,7 @@ show what a person changed in between; and what a crash leaves behind is found b
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -153,10 +154,11 @@ class Table:
             if not wrong and verdict.fault is None:
                 break
             if first and verdict.fault is None and len(wrong) <= HELD:
-                damaged |= self._mended(sink, sorted(wrong))
-                yield f"{self.job.name}: {said(name, verdict)}; mended from the records"
-            else:
-                yield from self._made_again(name, sink, verdict, damaged)
+                with suppress(Outdated):  # damage that shows only when it is written to
+                    damaged |= self._mended(sink, sorted(wrong))
+                    yield f"{self.job.name}: {said(name, verdict)}; mended from the records"
+                    continue
+            yield from self._made_again(name, sink, verdict, damaged)
         yield from damaged.values()
 
     def _mended(self, sink: Sink, documents: Iterable[str]) -> dict[str, str]:
