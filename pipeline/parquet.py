@@ -200,6 +200,8 @@ class ParquetSink(Sink):
             try:
                 found = pq.read_metadata(file)
                 told: Mapping[bytes, bytes] = found.metadata or {}
+                if DIGEST_KEY in told and _VERSIONS not in told:
+                    raise Outdated(f"{path.name} was made by an older version of Scanmill")
                 if told.get(DIGEST_KEY) != self.columns.metadata[DIGEST_KEY]:
                     raise Outdated(f"{path.name} was made for another form of the job")
                 whole = _is_sealed(file)

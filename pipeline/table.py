@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SHARE = 20  # at most one part in 20 of a run's time goes into flushing
 HELD = 1000  # documents that wait for a flush at most, and that are mended one by one
+NAMED = 5  # files that a sentence names
 ASIDE = "aside"  # below the root: what people or programs put into a sink's folder
 
 
@@ -148,8 +149,8 @@ class Table:
         damaged: dict[str, str] = {}
         for first in (True, False):
             verdict = sink.verify({key: version for key, version in records.items() if key[0] not in damaged})
-            for path in verdict.foreign:
-                yield self._put_aside(path)
+            if verdict.foreign:
+                yield self._put_aside(verdict.foreign)
             wrong = verdict.documents - damaged.keys()
             if not wrong and verdict.fault is None:
                 break
@@ -184,16 +185,16 @@ class Table:
                 "their originals again"
             )
 
-    def _put_aside(self, path: Path) -> str:
-        """Moves a file that does not belong into a sink's folder, below `<root>/aside/`; the sentence that says so."""
-        place = path.relative_to(self.root)
-        folder = disk.folder(self.root, ASIDE, *place.parts[:-1])
-        with disk.storing(path):
-            for _, free in disk.free_names(place.name):
-                if disk.move(path, folder / free):
-                    break
-        moved = (folder / free).relative_to(self.root)
-        return f"{disk.printable(str(place))} is no table; it was moved to {disk.printable(str(moved))}"
+    def _put_aside(self, paths: Sequence[Path]) -> str:
+        """Moves what does not belong into a sink's folder below `<root>/aside/`; the sentence that says so."""
+        for path in paths:
+            folder = disk.folder(self.root, ASIDE, *path.relative_to(self.root).parts[:-1])
+            with disk.storing(path):
+                next(free for _, free in disk.free_names(path.name) if disk.move(path, folder / free))
+        names = [disk.printable(path.name) for path in paths]
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        place = paths[0].parent.relative_to(self.root)
+        return f"{place}: no tables, and so moved to {ASIDE}/{place}: {', '.join(names[:NAMED])}{more}"
 
     def _handed(self, documents: Iterable[str]) -> list[Sink]:
         """The sinks, each with the rows of these documents as their records are now."""

@@ -199,7 +199,13 @@ def test_a_run_makes_a_sink_again_that_somebody_spoilt_while_it_went_on(place: P
 
 
 def test_two_jobs_do_not_touch_each_other(place: Place) -> None:
-    second = Job.model_validate({"name": "bill-2", "fields": {"number": {"type": "text"}}})
+    fields = {
+        "number": {"type": "text"},
+        "job": {"type": "text"},
+        "version": {"type": "text"},
+        "rowid": {"type": "text"},
+    }
+    second = Job.model_validate({"name": "bill-2", "fields": fields})
     theirs = record(1, {"number": "x"}, job="bill-2", confidence={}, evidence={})
     place.put(record(1), record(2))
     place.put(theirs, job=second)
@@ -481,15 +487,30 @@ def test_foreign_files_are_moved_aside_so_that_every_reader_reads(three_days: Pl
     with pytest.raises(Exception, match=r"Parquet|magic|Invalid|[Dd]irectory"):
         pd.read_parquet(folder)
     assert three_days.table().ensure() == [
-        f"results/invoice/{name} is no table; it was moved to aside/results/invoice/{name}"
-        for name in (".DS_Store", "2026-11-22 (copy).parquet", "2026-11-25.parquet", "Thumbs.db", "old")
+        "results/invoice: no tables, and so moved to aside/results/invoice: .DS_Store, 2026-11-22 (copy).parquet, "
+        "2026-11-25.parquet, Thumbs.db, old"
     ]
     assert len(pd.read_parquet(folder)) == len(pl.read_parquet(folder)) == 6
     (folder / "Thumbs.db").write_bytes(b"\0\1")
-    assert three_days.table().ensure()[0].endswith("moved to aside/results/invoice/Thumbs (2).db")
+    for number in range(9):
+        (folder / f"._{number}").touch()
+    assert three_days.table().ensure() == [
+        "results/invoice: no tables, and so moved to aside/results/invoice: ._0, ._1, ._2, ._3, ._4 and 5 more"
+    ]
     aside = three_days.root / "aside" / "results" / "invoice"
+    assert (aside / "Thumbs (2).db").exists()
     assert (aside / "old" / "x.csv").exists()
     assert (aside / "2026-11-25.parquet").is_symlink()
+
+
+def test_a_file_of_version_0_1_is_made_again(three_days: Place) -> None:
+    import pyarrow.parquet as pq
+
+    before, file = three_days.rows(), three_days.files()[0]
+    pq.write_table(pq.read_table(file).replace_schema_metadata(schema(JOB).metadata), file)
+    (said,) = three_days.table().ensure()
+    assert "2026-11-22.parquet was made by an older version of Scanmill; made again from the records (6 rows)" in said
+    assert three_days.rows() == before
 
 
 def test_a_damaged_record_stops_nothing_and_is_named(three_days: Place) -> None:
@@ -584,12 +605,12 @@ def test_a_run_tells_what_it_mended_and_where_it_put_what_is_no_table(
     done = run(site, "run", words)
     assert done.returncode == 0
     lines = [
-        "results/note/Thumbs.db is no table; it was moved to aside/results/note/Thumbs.db",
+        "results/note: no tables, and so moved to aside/results/note: Thumbs.db",
         "note: the parquet table has 0 rows for 1 records (documents: 1 lost); mended from the records",
     ]
     said = " ".join(done.stderr.split())
     assert all(line in said for line in lines), done.stderr
     account = max((root / "runs").glob("*.json"))
     assert json.loads(account.read_text("utf-8"))["notes"] == lines
-    assert "aside/results/note/Thumbs.db" in account.with_suffix(".html").read_text("utf-8")
+    assert "moved to aside/results/note" in account.with_suffix(".html").read_text("utf-8")
     assert run(site, "run", words).stderr.count("mended") == 0
