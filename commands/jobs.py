@@ -115,17 +115,18 @@ def evaluate(
 
 
 def table(job: JobName, root: Root = None, config: Config = None, jobs: Jobs = None) -> None:
-    """Make a job's Parquet again from its JSON records."""
+    """Make a job's table again from its JSON records, in every sink of the config."""
     with errors_told():
         from pipeline.lock import RootLock
-        from pipeline.store import Store, warn_of
         from pipeline.table import Table
 
         settings = settings_of(config, root=root, jobs=jobs)
         with RootLock(settings.root, "table"):
             chosen = job_named(settings, job)
-            rows = Table(settings.root, chosen).rebuild(Store(settings.root).days(chosen, warn_of))
-        say(f"{harmless(settings.root / 'results' / chosen.name)}: {rows} rows")
+            made = Table(settings.root, chosen, sinks=settings.sinks)
+            rows = made.rebuild()
+        for name in made.sinks:
+            say(f"{chosen.name}: {rows} rows in {name}")
 
 
 def status(root: Root = None, config: Config = None, jobs: Jobs = None, as_json: Json = False) -> None:

@@ -31,6 +31,7 @@ from pipeline.job import Job, load_jobs
 from pipeline.lock import holder, on_share
 from pipeline.settings import Settings
 from pipeline.shortage import ADDRESS_SPACE_CURE, address_space_fault
+from pipeline.table import ASIDE, Table, said
 
 MIB = 1 << 20
 LEAST_MIB, SPARE_MIB = 100, 1024  # free: below the first nothing can be written for long; the second is room to breathe
@@ -61,6 +62,7 @@ def examine(project: Path, settings: Settings | ConfigError, bundle: Path | None
     except StorageError as error:
         seen, _, cure = str(error).rpartition(". ")
         yield Finding("folders", "fault", seen, cure)
+    yield from tables(settings, good_jobs(settings))
     yield _clock(settings.root)
     yield _fonts()
     yield from checkup.checkup(settings, _published(project), steps.step)
@@ -208,6 +210,34 @@ def folders(settings: Settings) -> Iterator[Finding]:
         yield Finding("at work", "warning", seen, cure)
     else:
         yield Finding("at work", "ok", seen)
+
+
+def tables(settings: Settings, jobs: Sequence[Job]) -> Iterator[Finding]:
+    """Whether every table has the rows of its records; reads the tables and lists the records."""
+    if not jobs or not (settings.root / "records").is_dir():
+        return
+    try:
+        if holder(settings.root):
+            yield Finding("tables", "ok", "not compared with the records while a run is at work")
+            return
+        verdicts = [(job, Table(settings.root, job, sinks=settings.sinks).verify()) for job in jobs]
+    except StorageError as error:
+        seen, _, cure = str(error).rpartition(". ")
+        yield Finding("tables", "fault", seen, cure)
+        return
+    for job, verdict in ((job, each) for job, of_job in verdicts for each in of_job.items()):
+        name, found = verdict
+        if not found.sound:
+            cure = f"The next run makes it right from the records; to do it now: run_batch.py table {job.name}"
+            yield Finding("tables", "warning", f"{job.name}: {said(name, found)}", cure)
+        if found.foreign:
+            names = ", ".join(disk.printable(path.name) for path in found.foreign)
+            cure = f"The next run moves them to {ASIDE}/: pandas would stumble over them."
+            yield Finding("tables", "warning", f"in {found.foreign[0].parent} lie other files: {names}", cure)
+    if all(found.sound for _, of_job in verdicts for found in of_job.values()):
+        counts = {name: sum(of_job[name].rows for _, of_job in verdicts) for name in settings.sinks}
+        rows = ", ".join(f"{count:,} rows in {name}" for name, count in counts.items())
+        yield Finding("tables", "ok", f"{rows}: as many as records, and none older than its record")
 
 
 def _rights(root: Path) -> Finding:

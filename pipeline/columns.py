@@ -8,7 +8,7 @@ read, is null in the table; the record keeps it.
 import functools
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,10 @@ _BITS = {"int8": 7, "int16": 15, "int32": 31, "int64": 63}
 
 
 def schema(job: "Job") -> "pa.Schema":
-    """The columns of a job's table, with the job's name and a digest of the columns in the metadata."""
+    """The columns of a job's table. Their metadata have the job's name, and a digest that changes with the job.
+
+    Not only with its columns: rows are judged by the job as it is now (`judging`).
+    """
     import pyarrow as pa
 
     moment, text = pa.timestamp("us", tz="UTC"), pa.string()
@@ -56,10 +59,23 @@ def schema(job: "Job") -> "pa.Schema":
             ("run", text),
         ]
     )
-    said = "\n".join(f"{column.name}: {column.type}" for column in columns)
+    said = "\n".join([job.digest, *(f"{column.name}: {column.type}" for column in columns)])
     return columns.with_metadata(
         {JOB_KEY: job.name.encode(), DIGEST_KEY: hashlib.sha256(said.encode()).hexdigest().encode()}
     )
+
+
+def digest(columns: "pa.Schema") -> str:
+    """The digest in the metadata of `schema`, in hex: tables with another one must be made again."""
+    said: bytes = columns.metadata[DIGEST_KEY]
+    return said.decode()
+
+
+def arrow(rows: Iterable[Mapping[str, Any]], columns: "pa.Schema") -> "pa.Table":
+    """An Arrow table of rows, as the function that `rows` gives makes them."""
+    import pyarrow as pa
+
+    return pa.Table.from_pylist(list(rows), schema=columns)
 
 
 def rows(job: "Job", columns: "pa.Schema") -> Callable[[Record], dict[str, Any]]:

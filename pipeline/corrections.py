@@ -2,7 +2,7 @@
 
 A record that is opened carries the digest of its file. Saving compares it again while it keeps every writer of the job
 out (`lock.writing`): where somebody else was faster, nothing is written and `Overtaken` shows theirs. Code and Markdown
-beside the record come first, then the record, then the row of its table; a running batch takes turns with it, and
+beside the record come first, then the record, then its row in every sink; a running batch takes turns with it, and
 neither loses the other's rows.
 
 A form speaks in leaf paths (`total`, `lines[0].amount`). Rows may be dropped, added and moved: `rows` says for a list
@@ -21,9 +21,9 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline import besides, disk, rules
-from pipeline.errors import BusyError, ScanmillError, StorageError
-from pipeline.fields import ITEM, Field, coerce_object, column, is_empty, leaf_values, missing
+from pipeline import besides, disk, judging, sinks
+from pipeline.errors import ScanmillError, StorageError
+from pipeline.fields import ITEM, Field, coerce_object, column, is_empty, leaf_values
 from pipeline.job import Job
 from pipeline.lock import writing
 from pipeline.places import source_boxes
@@ -32,11 +32,10 @@ from pipeline.safetext import harmless
 from pipeline.store import DamagedRecord, Store, is_record_file, record_file
 from pipeline.table import Table
 from pipeline.tree import copied, flat, plain, put, value_at
-from pipeline.types import Approval, Correction, Evidence, Issue, Record
+from pipeline.types import Approval, Correction, Evidence, Record
 
 Rows = Mapping[str, Sequence[int | None]]
 _LONGEST_NOTE = 4096
-_JUDGED_ANEW = ("missing", "rule_failed")  # these follow from the data alone
 
 
 log = logging.getLogger("scanmill")
@@ -103,7 +102,7 @@ def check(draft: Draft, changes: Mapping[str, Any], rows: Rows | None = None) ->
     """
     fields, record = draft.job.fields, draft.record
     moved = _Moved(rows or {})
-    data, raw = copied(record.data), copied(draft.raw.data)
+    data, raw = copied(judging.shaped(fields, record.data)), copied(draft.raw.data)
     for name, order in moved.rows.items():
         fresh = _empty_row(fields.get(name))
         for tree in (data, raw):
@@ -124,9 +123,8 @@ def check(draft: Draft, changes: Mapping[str, Any], rows: Rows | None = None) ->
                     put(tree, path + beside, _print(draft, path, path + beside, value, answer))
     touched = {path for path in changes if path not in problems}
     issues = [replace(issue, path=new) for issue in record.issues if (new := moved.path(issue.path)) is not None]
-    kept = [issue for issue in issues if issue.code not in _JUDGED_ANEW and issue.path not in touched]
-    kept += [Issue("missing", path, "is required and has no value") for path in missing(fields, data)]
-    kept += _broken(draft.job, data)
+    kept = [issue for issue in issues if issue.code not in judging.FROM_DATA and issue.path not in touched]
+    kept += [*judging.missing(fields, data), *judging.broken(draft.job, data, date.today())]
     filled = {path for path, _, value in leaf_values(fields, data) if not is_empty(value)}
     changed: dict[str, Any] = {
         "issues": tuple(dict.fromkeys(kept)),
@@ -158,11 +156,12 @@ def save(
     approve: bool = False,
     by: str | None = None,
     now: datetime | None = None,
+    into: Sequence[str] = sinks.DEFAULT,
 ) -> Draft:
     """Writes the changes, and with `approve` that a person says it is right; returns the record as it is now.
 
-    Raises ValueError where a change cannot be taken (`check` says why), Overtaken, BusyError where a run has not yet
-    written the row of this record, and StorageError.
+    `into` are the sinks whose rows follow. Raises ValueError where a change cannot be taken (`check` says why),
+    Overtaken and StorageError.
     """
     checked = check(draft, changes, rows)
     if checked.problems:
@@ -178,10 +177,8 @@ def save(
         theirs = open_draft(root, draft.job, draft.record.document.id, draft.record.page)
         if theirs.version != draft.version:
             raise Overtaken(theirs)
-        table = Table(root, draft.job)
+        table = Table(root, draft.job, sinks=into)
         _mend(root, draft.job, table)
-        if not table.settled(draft.record):
-            raise BusyError("A run is writing this record at this moment. Try again in a few seconds.")
         note = _note(root, draft.job)
         disk.write_whole(root, note, path.relative_to(root).as_posix().encode())
         written, gone = _beside(draft, checked)
@@ -193,16 +190,16 @@ def save(
         for name in gone:
             with disk.storing(place := besides.inside(root, name)):
                 place.unlink(missing_ok=True)
-        table.amend(replace(checked.record, **person))
+        table.follow(draft.record.document.id)
         _done(note)
     return open_draft(root, draft.job, draft.record.document.id, draft.record.page)
 
 
-def mend(root: Path, job: Job) -> None:
+def mend(root: Path, job: Job, into: Sequence[str] = sinks.DEFAULT) -> None:
     """Ends a save that was cut off between the record and what follows it. Raises StorageError."""
     if os.path.lexists(_note(root, job)):
         with writing(root, job.name):
-            _mend(root, job, Table(root, job))
+            _mend(root, job, Table(root, job, sinks=into))
 
 
 def _mend(root: Path, job: Job, table: Table) -> None:
@@ -216,8 +213,7 @@ def _mend(root: Path, job: Job, table: Table) -> None:
             if isinstance(one.content, bytes) and (name := besides.name(record, one.suffix)) in record.files:
                 disk.write_whole(root, besides.inside(root, name), one.content)
         Store(root).tidy(job.name, record.document.id)
-        if table.settled(record):
-            table.amend(record)
+        table.follow(record.document.id)
     _done(note)
 
 
@@ -315,8 +311,3 @@ def _empty_row(field: Field | None) -> dict[str, Any] | None:
     """A new row of a list: every key without a value; None in a plain list."""
     columns = {} if field is None or ITEM in field.children else field.children
     return coerce_object(columns, {}).value or None
-
-
-def _broken(job: Job, data: Mapping[str, Any]) -> Iterable[Issue]:
-    for rule in job.rules:
-        yield from rules.check(rule, job.fields, data, job.tolerance, date.today())

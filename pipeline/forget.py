@@ -1,34 +1,24 @@
 """Deleting a document for good: its records, its rows, its files and its original."""
 
 import shutil
-import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline import disk
-from pipeline.errors import StorageError
+from pipeline import disk, sinks
 from pipeline.job import Job
 from pipeline.lock import writing
 from pipeline.store import Store
 from pipeline.table import Table
 
-PATIENCE_S, LOOK_S = 20.0, 0.2  # a run writes rows some time after their records
 
+def forget(root: Path, job: Job, document_id: str, into: Sequence[str] = sinks.DEFAULT) -> None:
+    """Removes what the job keeps of a document: its records and files, then its rows in these sinks.
 
-def forget(root: Path, job: Job, document_id: str, patience_s: float = PATIENCE_S) -> None:
-    """Removes what the job keeps of a document. Waits for a run that has yet to write its rows. Raises StorageError."""
-    store, table = Store(root), Table(root, job)
-    until = time.monotonic() + patience_s
-    while True:
-        with writing(root, job.name):
-            records = store.read(job, document_id)
-            if all(table.settled(record) for record in records):
-                for record in records:
-                    table.remove(record)
-                store.remove(job, document_id)
-                return
-        if time.monotonic() > until:
-            raise StorageError(f"{root}: a run is just writing the table of {job.name}. Try again in a moment.")
-        time.sleep(LOOK_S)
+    A run that still has its rows to write finds no record and writes none. Raises StorageError.
+    """
+    with writing(root, job.name):
+        Store(root).remove(job, document_id)
+        Table(root, job, sinks=into).follow(document_id)
 
 
 def discard(root: Path, box: str, prefix: str) -> int:

@@ -1,6 +1,6 @@
-"""The order of a commit: JSON records, then table rows, then the originals move out of working/.
+"""The order of a commit: JSON records, then rows in every sink, then the originals move out of working/.
 
-Rows and moves are gathered and done together in `flush`, because each day's table is rewritten as a whole. Between two
+Rows and moves are gathered and done together in `flush`, because sinks rewrite whole files. Between two
 flushes documents wait in working/, where the next run finds them after a crash and `recover` ends or returns them.
 """
 

@@ -28,7 +28,7 @@ from pipeline.metrics import Metrics
 from pipeline.pages import Pages, warm_up
 from pipeline.run import Batch, RunContext, by_inbox, left
 from pipeline.settings import Settings
-from pipeline.store import Store, warn_of
+from pipeline.store import Store
 from pipeline.table import Table
 from pipeline.types import Engine
 from pipeline.workers import Pool
@@ -67,7 +67,7 @@ class Mill:
         self._boxes, self._waits = by_inbox(engine, jobs)
         self._store = Store(settings.root)
         self._stuck: set[str] = set()  # what the last account says could not be taken
-        self._repaired = ""  # what the next account is to say of a run that was cut off
+        self._repaired: list[str] = []  # what the next account is to say of the runs before, and of their tables
 
     def __enter__(self) -> Self:
         settings, root = self._settings, self._settings.root
@@ -104,10 +104,11 @@ class Mill:
         return All(self._listener, live, Metrics(self._settings.metrics, waiting))
 
     def _recover(self) -> None:
-        self._tables = {job.name: Table(self._settings.root, job, len(self._jobs)) for job in self._jobs}
+        root, sinks = self._settings.root, self._settings.sinks
+        self._tables = {job.name: Table(root, job, len(self._jobs), sinks=sinks) for job in self._jobs}
         for table in self._tables.values():
-            table.ensure(self._store.days(table.job, warn_of))
-            mend(self._settings.root, table.job)
+            mend(root, table.job, sinks)
+            self._repaired += table.ensure()
         boxes: dict[str, list[Job]] = {}
         for job in self._jobs:
             boxes.setdefault(job.inbox, []).append(job)
@@ -115,8 +116,9 @@ class Mill:
         finished, returned = ledger.recover(boxes, self._lock.alive)
         if finished or returned:
             told = f"{finished} finished, {returned} given back to the inbox"
-            self._repaired = f"a run before this one was cut off: {told}"
-            self._listener.note(self._repaired)
+            self._repaired.append(f"a run before this one was cut off: {told}")
+        for line in self._repaired:
+            self._listener.note(line)
         if not self._lock.alone:
             self._agree()
 
@@ -127,9 +129,8 @@ class Mill:
         """
         for table in self._tables.values():
             for _ in range(TRIES):
-                if table.count() == self._store.count(table.job):
+                if not table.ensure():
                     break
-                table.rebuild(self._store.days(table.job, warn_of))
 
     def _left(self) -> list[str]:
         """What this engine leaves in the inbox, in one line."""
@@ -153,7 +154,7 @@ class Mill:
         jobs = tuple(job.name for jobs in self._boxes.values() for job in jobs)
         account = Account(self._engine_line, jobs, self._engine.name)
         account.left = self._left()
-        account.notes.extend([*filter(None, [self._repaired]), *account.left])
+        account.notes.extend([*self._repaired, *account.left])
         ledger = Ledger(self._inbox, self._store, self._tables, self._lock.check)
         pages = Pages(self._pool, self._settings.limits, self._settings.passwords)
         context = RunContext(self._engine, self._inbox, ledger, pages, self._drawings, self._listener)
@@ -180,7 +181,7 @@ class Mill:
         account.finish()
         if account.summary()["taken"] or stuck.keys() - self._stuck or self._repaired:
             report.write(account, self._settings.root)
-        self._stuck, self._repaired = set(stuck), ""
+        self._stuck, self._repaired = set(stuck), []
         self._listener.ended(account)
 
 

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import simplejson
 
+from pipeline import judging
 from pipeline.formats import explained
 from pipeline.geometry import Box
 from pipeline.safetext import json_text
@@ -39,7 +40,7 @@ def to_json(record: Record) -> str:
     content = {
         "job": record.job,
         "page": record.page,
-        "day": record.day,  # near the top: `Store` looks for it there
+        "day": record.day,
         "status": record.status,
         "processed_at": record.processed_at,
         "files": record.files,
@@ -60,7 +61,8 @@ def to_json(record: Record) -> str:
 
 
 def from_json(text: str, job: "Job | None" = None) -> Record:
-    """The record; with its job, data holds the types of the job's fields, and what no longer fits them is None.
+    """The record; with its job, data holds the types of the job's fields, and what no longer fits them is None. A
+    record that was read under another form of the job is judged by this one (`judging.again`).
 
     Without a job dates and times stay text and every number with a point is a Decimal. `document.path` is empty: where
     the original lies now is not written here. Raises ValueError, KeyError or TypeError where the text is no record.
@@ -86,7 +88,7 @@ def _read(content: Mapping[str, Any], job: "Job | None") -> Record:
     )
     record = _heard(document, content["job"], content["page"], content, job)
     other = content.get("other_look")
-    return replace(
+    record = replace(
         record,
         day=content["day"] and date.fromisoformat(content["day"]),
         processed_at=content["processed_at"] and datetime.fromisoformat(content["processed_at"]),
@@ -97,6 +99,7 @@ def _read(content: Mapping[str, Any], job: "Job | None") -> Record:
         files=tuple(content.get("files", ())),
         approved=(seen := content.get("approved")) and Approval(datetime.fromisoformat(seen["at"]), seen["by"]),
     )
+    return judging.again(record, job, content["data"]) if job else record
 
 
 def _said(record: Record) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field as Key
 from pydantic import IPvAnyNetwork, ValidationError, field_validator
 
-from pipeline import yamlfile
+from pipeline import sinks, yamlfile
 from pipeline.engines import AUTO, ENGINES
 from pipeline.errors import ConfigError
 from pipeline.fields import Closed, Text
@@ -57,6 +57,7 @@ class Settings(Closed):
     poll: bool = False
     rescan_s: float = Key(default=30.0, gt=0)
     idle_unload_minutes: float | None = Key(default=30.0, gt=0)
+    sinks: tuple[str, ...] = sinks.DEFAULT
     log: Literal["text", "json"] = "text"
     metrics: Path | None = None
     web: Web = Web()
@@ -69,6 +70,24 @@ class Settings(Closed):
             what = unknown(engine, known, "engine").removeprefix("unknown engine; ")
             raise ValueError(f'"{engine}" is not allowed; {what}')
         return engine
+
+    @field_validator("sinks")
+    @classmethod
+    def _can_be_used(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if "parquet" not in names:
+            raise ValueError(
+                "must name parquet, which the Review list and its exports read; others may stand beside it"
+            )
+        for name in names:
+            if name not in sinks.SINKS.names:
+                raise ValueError(f'"{name}": {unknown(name, sinks.SINKS.names, "sink")}')
+            try:
+                missing = sinks.SINKS.get(name).missing()
+            except ConfigError as error:  # of an installed package
+                raise ValueError(str(error)) from error
+            if missing:
+                raise ValueError(f"{name}: {missing}")
+        return tuple(dict.fromkeys(names))
 
 
 def load_settings(path: Path | None, **overrides: Any) -> Settings:

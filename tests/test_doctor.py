@@ -126,6 +126,42 @@ def test_how_long_comes_from_the_last_run_of_the_same_engine(root: Path) -> None
     assert told["tonight"][0]["seconds"] == 20.0
 
 
+def test_tables_that_lost_rows_are_told_with_what_the_next_run_does(root: Path) -> None:
+    from test_table import JOB, record
+
+    from pipeline.job import Job
+    from pipeline.store import Store
+    from pipeline.table import Table
+
+    settings = Settings(root=root, sinks=("parquet", "duckdb"))
+    other = Job.model_validate({"name": "other", "fields": {"number": {"type": "text"}}})
+    store, table = Store(root), Table(root, JOB, sinks=settings.sinks)
+    assert list(doctor.tables(settings, [JOB, other])) == []
+    for number in (1, 2):
+        table.add(store.commit([record(number)]))
+    table.flush()
+    seen = "2 rows in parquet, 2 rows in duckdb: as many as records, and none older than its record"
+    assert list(doctor.tables(settings, [JOB, other])) == [Finding("tables", "ok", seen)]
+    (day,) = (root / "results" / "invoice").iterdir()
+    day.unlink()
+    (root / "results" / "invoice" / "Thumbs.db").touch()
+    store.commit([record(2, {"total": None})])
+    before = sorted(path for path in root.rglob("*") if path.is_file())
+    cure = "The next run makes it right from the records; to do it now: run_batch.py table invoice"
+    parquet = "invoice: the parquet table has 0 rows for 2 records (documents: 2 lost)"
+    duckdb = "invoice: the duckdb table has 2 rows for 2 records (documents: 1 older than its record)"
+    foreign = f"in {root}/results/invoice lie other files: Thumbs.db"
+    assert list(doctor.tables(settings, [JOB, other])) == [
+        Finding("tables", "warning", parquet, cure),
+        Finding("tables", "warning", foreign, "The next run moves them to aside/: pandas would stumble over them."),
+        Finding("tables", "warning", duckdb, cure),
+    ]
+    assert sorted(path for path in root.rglob("*") if path.is_file()) == before
+    with RootLock(root, "run"):
+        (found,) = doctor.tables(settings, [JOB])
+        assert found.seen == "not compared with the records while a run is at work"
+
+
 @pytest.mark.parametrize(("seconds", "said"), [(5, "5 s"), (600, "10 min"), (9000, "2.5 h")])
 def test_a_time_in_words(seconds: float, said: str) -> None:
     assert tonight.words(seconds) == said

@@ -51,7 +51,7 @@ def record(data: dict[str, Any], name: str = "发票.pdf", **changes: Any) -> Re
         "evidence": {"summe": Evidence(2, Box(1.5, 2.0, 30.25, 4.0), "12,50 €"), "tag": Evidence(1, None, "2. Mai")},
         "issues": (Issue("missing", "nummer", "nummer is required"),),
         "error": None,
-        "provenance": {"engine": "ocr", "run": "r1", "job_digest": "d"},
+        "provenance": {"engine": "ocr", "run": "r1", "job_digest": JOB.digest},
         "day": date(2026, 11, 22),
         "processed_at": MOMENT,
     }

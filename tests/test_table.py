@@ -5,7 +5,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -101,7 +100,7 @@ class Shop:
         self.today = datetime(2026, 11, 22, 12, 0)
         self.store = Store(root, now=lambda: self.today)
         self.table = Table(root, job)
-        self.folder = self.table.folder
+        self.folder = root / "results" / job.name
 
     def put(self, *records: Record) -> None:
         self.table.add(self.store.commit(records))
@@ -237,8 +236,13 @@ def test_a_changed_job_makes_the_table_again(three_days: Shop, tmp_path: Path) -
         }
     )
     table = Table(tmp_path, changed)
-    assert table.ensure(three_days.store.days(changed))
-    assert not table.ensure(three_days.store.days(changed))
+    assert table.ensure() == [
+        "invoice: in the parquet table, 2026-11-22.parquet was made for another form of the job (and 2 more files); "
+        "made again from the records (9 rows)",
+        "invoice: 9 of 9 records were read under another form of the job; judged by the fields and rules of today, "
+        "3 of them are for review. To have them read anew, drop their originals again",
+    ]
+    assert not table.ensure()
     assert len(list(three_days.folder.iterdir())) == 3
     assert pd.read_parquet(three_days.folder)["total"].sum() == 3703.5
     assert pl.read_parquet(three_days.folder)["new"].null_count() == 9
@@ -249,21 +253,33 @@ def test_a_lost_or_damaged_file_is_made_again(three_days: Shop) -> None:
     before = three_days.rows()
     first, second, _ = sorted(three_days.folder.iterdir())
     first.write_bytes(first.read_bytes()[:100])
-    assert three_days.table.ensure(three_days.store.days(JOB))
+    assert "2026-11-22.parquet is damaged; made again from the records (9 rows)" in three_days.table.ensure()[0]
     assert three_days.rows().equals(before)
     for path in list(three_days.folder.iterdir()):
         path.unlink()
-    assert three_days.table.ensure(three_days.store.days(JOB))
+    assert three_days.table.ensure() == [
+        "invoice: the parquet table has 0 rows for 9 records (documents: 9 lost); mended from the records"
+    ]
     assert three_days.rows().equals(before)
     assert second.exists()
 
 
-def test_an_unchanged_table_costs_no_look_at_the_records(three_days: Shop) -> None:
-    def never() -> Iterator[Any]:
-        raise AssertionError("the records were read")
-        yield
+def test_an_unchanged_table_costs_no_look_into_the_records(three_days: Shop, tmp_path: Path) -> None:
+    """Where records may not even be read, a run begins."""
+    opened = []
+    places = str(tmp_path / "records")
+    watching = [True]
 
-    assert not three_days.table.ensure(never())
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if watching and event == "open" and str(arguments[0]).startswith(places):
+            opened.append(arguments[0])
+
+    sys.addaudithook(hook)
+    assert three_days.table.ensure() == []
+    assert opened == []
+    three_days.store.read(JOB, record(0).document.id)
+    assert len(opened) == 1  # the hook hears
+    watching.clear()
 
 
 def test_a_document_read_again_replaces_its_rows_in_the_file_of_its_day(shop: Shop) -> None:
@@ -307,8 +323,8 @@ def test_flushes_take_a_twentieth_of_the_time(tmp_path: Path) -> None:
     assert not table.due()
     table.add(store.commit([record(1)]))
     assert table.due()
-    publish = table._publish
-    table._publish = lambda ready: (ticks.__setitem__(0, ticks[0] + 2.0), publish(ready))[1]  # type: ignore[method-assign]
+    flush = table.sinks["parquet"].flush
+    table.sinks["parquet"].flush = lambda: (ticks.__setitem__(0, ticks[0] + 2.0), flush())[1]  # type: ignore[method-assign,func-returns-value]
     table.flush()
     table.add(store.commit([record(2)]))
     ticks[0] += 79.0  # 20 times 2 s for each of two tables
@@ -318,8 +334,10 @@ def test_flushes_take_a_twentieth_of_the_time(tmp_path: Path) -> None:
 
 
 def test_however_long_a_flush_takes_few_documents_wait_for_it(tmp_path: Path) -> None:
-    table = Table(tmp_path, JOB, clock=lambda: 0.0)
-    table._took_s = 3600.0
+    ticks = iter([0.0, 0.0, 3600.0])  # made, begins to flush, ends
+    table = Table(tmp_path, JOB, clock=lambda: next(ticks, 3600.0))
+    table.add(Store(tmp_path).commit([record(0)]))
+    table.flush()
     with patch("pipeline.table.HELD", 3):
         for number in (1, 2):
             table.add([replace(record(number), day=START.date())])
@@ -379,7 +397,7 @@ STEP = st.tuples(st.integers(0, 6), DATA, st.sampled_from(["whole", "pages", "fa
 def test_flushed_bit_by_bit_or_made_again_the_table_is_the_same(
     steps: list[tuple[int, Any, str, bool, bool]], at_once: int
 ) -> None:
-    with tempfile.TemporaryDirectory() as folder, patch("pipeline.table.ROWS", at_once):
+    with tempfile.TemporaryDirectory() as folder, patch("pipeline.parquet.ROWS", at_once):
         shop = Shop(Path(folder))
         last: dict[str, int] = {}
         for number, data, kind, flush, midnight in steps:
@@ -396,5 +414,5 @@ def test_flushed_bit_by_bit_or_made_again_the_table_is_the_same(
                 shop.table.flush()
         shop.table.flush()
         grown = shop.rows()
-        assert shop.table.rebuild(shop.store.days(JOB)) == grown.num_rows == sum(last.values())
+        assert shop.table.rebuild() == grown.num_rows == sum(last.values())
         assert shop.rows().equals(grown)

@@ -5,7 +5,8 @@
 A run over a mixed batch (good, doubtful, broken and refused documents, twins, links and pipes, two jobs on one inbox,
 a job that answers by page) is left alone once. Then it is killed with SIGKILL before each change in turn, and the run
 that repairs it is killed too, somewhere; and at `--kills` random moments, up to three times in a row. After the next
-whole run every document has one end, and records, tables and notes are those of the run that was left alone.
+whole run every document has one end, and records, tables and notes are those of the run that was left alone. Rows go to
+Parquet, and to DuckDB where it is installed.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -39,7 +41,8 @@ class Trials:
     kinds: Counter[str] = field(default_factory=Counter)
 
     def begin(self) -> None:
-        whole = self._fresh(lay_out(self.place / "template", self.documents))
+        sinks = ("parquet", "duckdb") if find_spec("duckdb") else ("parquet",)
+        whole = self._fresh(lay_out(self.place / "template", self.documents, sinks=sinks))
         self.dropped = contents(whole.root / "inbox")
         begun = time.monotonic()
         run = launch.start(whole.words, self.place / "said.txt")

@@ -6,6 +6,7 @@ What the documents say is scripted (the echo engine), so a night takes a second 
 import json
 import os
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +55,9 @@ def waiting(inbox: Path) -> int:
     return len(sets) + sum(path.is_symlink() or not path.is_dir() for path in others)
 
 
-def lay_out(place: Path, documents: int = 60, workers: int = 2, settle_s: float = 0) -> Night:
+def lay_out(
+    place: Path, documents: int = 60, workers: int = 2, settle_s: float = 0, sinks: Sequence[str] = ("parquet",)
+) -> Night:
     """Makes `place`/root with that many documents (18 kinds in turn) in its inbox, and jobs and config beside it."""
     night = Night(place / "root", place / "machine.yaml")
     for box in ("note", "sheet", "screen", "ask"):
@@ -64,7 +67,9 @@ def lay_out(place: Path, documents: int = 60, workers: int = 2, settle_s: float 
         (place / "jobs" / f"{name}.yaml").write_text(text)
     replies = place / "replies.json"
     replies.write_text(json.dumps({"*": GOOD, **_told(documents)}))
-    night.config.write_text(f"engine: echo\nweights: {replies}\nsettle_s: {settle_s}\nworkers: {workers}\n")
+    night.config.write_text(
+        f"engine: echo\nweights: {replies}\nsettle_s: {settle_s}\nworkers: {workers}\nsinks: [{', '.join(sinks)}]\n"
+    )
     for number in range(documents):
         for path in _drop(night.root / "inbox", number):
             os.utime(path, (OLD + number, OLD + number), follow_symlinks=False)

@@ -6,8 +6,13 @@ import os
 import re
 import stat
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from shutil import copyfile
 from typing import Any
+
+from pipeline import disk
+from pipeline.duck import FILE
 
 ENDS = ("done", "failed", "duplicate")
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
@@ -26,7 +31,10 @@ def outcome(root: Path) -> Outcome:
         if parts[0] == "runs" or (parts[0].startswith(".") and parts[0] != ".tmp"):
             continue
         if parts[0] == "results":  # one table, whatever the days
-            found.setdefault("/".join(parts[:2]), []).extend(_rows(path))
+            found.setdefault("/".join(parts[:2]), []).extend(_compared(_rows(path)))
+            continue
+        if parts == (FILE,):
+            found |= {f"{FILE}/{job}": list(_compared(rows)) for job, rows in _tables(path).items()}
             continue
         name = "/".join(_DAY.sub("DAY", part) if at in (1, 2) else part for at, part in enumerate(parts))
         found[os.fsencode(name).decode("utf-8", "backslashreplace")] = _said(path, parts)
@@ -107,6 +115,25 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
     with open(path, "rb") as file:
         rows: list[dict[str, Any]] = pq.read_table(file, use_threads=False).to_pylist()
+    return rows
+
+
+def _tables(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """The rows of every job in a database."""
+    import duckdb
+
+    place = disk.scratch(path.parent, "read.duckdb")  # DuckDB keeps what it once opened under a name
+    copyfile(path, place)
+    try:
+        with duckdb.connect(str(place), read_only=True) as database:
+            jobs = [job for (job,) in database.execute("SHOW TABLES").fetchall()]
+            return {job: database.sql(f'SELECT * FROM "{job}"').to_arrow_table().to_pylist() for job in jobs}
+    finally:
+        place.unlink()
+
+
+def _compared(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Rows without what may differ between two runs."""
     for row in rows:
         row["files"] = [_DAY.sub("DAY", name) for name in row["files"] or ()]
-    return [{key: value for key, value in row.items() if key not in (*_MOMENTS, "run")} for row in rows]
+        yield {key: value for key, value in row.items() if key not in (*_MOMENTS, "run")}

@@ -31,7 +31,6 @@ PRESETS = {
     "Translate": "Translate all text on the picture into English.",
 }
 MARKED = 8  # pages with boxes below an answer
-PATIENCE_S = 5.0  # after a click on Delete, for a run that is just writing its table
 
 
 @functools.cache
@@ -45,7 +44,7 @@ def desk_of(root: Path) -> Desk:
     import atexit
 
     place = here()
-    desk = Desk(root, place.jobs, place.arguments)
+    desk = Desk(root, place.jobs, place.arguments, place.settings.sinks)
     atexit.register(desk.close)
     return desk
 
@@ -93,11 +92,11 @@ def _ready(desk: Desk) -> bool:
     return False
 
 
-def _see_off(history: History, desk: Desk, patience_s: float = 0.0) -> None:
+def _see_off(history: History, desk: Desk) -> None:
     """Removes what deleted conversations left: an answer that was being made when its conversation went comes later."""
     for document, conversation in history.leaving():
         try:
-            if desk.forget(conversation, document, patience_s):
+            if desk.forget(conversation, document):
                 history.left(document)
         except (StorageError, ConfigError):
             continue  # a run is just writing, or the job is not there; the next visit tries again
@@ -124,7 +123,7 @@ def _sidebar(history: History, desk: Desk, owner: str, name: str | None) -> None
             if st.button("Delete", key=f"delete-{each.id}", type="primary"):
                 with st.spinner("Deleting …"):
                     history.delete(owner, each.id)
-                    _see_off(history, desk, PATIENCE_S)
+                    _see_off(history, desk)
                 if each.id == name:
                     st.query_params.clear()
                 st.rerun()

@@ -26,6 +26,7 @@ from pipeline.job import Job
 from pipeline.lock import holder
 from pipeline.records import from_json
 from pipeline.sets import COMPLETE, EARLIER, QUESTION
+from pipeline.sinks import DEFAULT
 from pipeline.store import record_file
 from pipeline.types import Record
 
@@ -56,9 +57,17 @@ class Owner:
 class Desk:
     """Questions in, records out, for one root and the job that answers questions."""
 
-    def __init__(self, root: Path, jobs: Callable[[], Mapping[str, Job]], arguments: Sequence[str]) -> None:
-        """`jobs` gives the jobs as they are now; `arguments` make `run_batch.py` work on this root with them."""
-        self.root, self._jobs = root, jobs
+    def __init__(
+        self,
+        root: Path,
+        jobs: Callable[[], Mapping[str, Job]],
+        arguments: Sequence[str],
+        sinks: Sequence[str] = DEFAULT,
+    ) -> None:
+        """`jobs` gives the jobs as they are now; `arguments` make `run_batch.py` work on this root with them, `sinks`
+        are those of the config.
+        """
+        self.root, self._jobs, self._sinks = root, jobs, sinks
         self._arguments = list(arguments)
         self._watch: subprocess.Popen[bytes] | None = None
         self._starting = threading.Lock()
@@ -134,14 +143,14 @@ class Desk:
         box = self.root / "inbox" / self.job.inbox
         return any(box.glob(f"{glob.escape(conversation)}-*"))
 
-    def forget(self, conversation: str, document_id: str, patience_s: float = 0.0) -> bool:
+    def forget(self, conversation: str, document_id: str) -> bool:
         """Removes all that the pipeline keeps of a question; False while a run has it in hand. Raises StorageError."""
         job = self.job
         discard(self.root, job.inbox, f"{conversation}-")
         live.wipe(self.root)
         if any(self.root.glob(f"working/*/{job.inbox}{SETS}/{glob.escape(conversation)}-*")):
             return False
-        forget(self.root, job, document_id, patience_s)
+        forget(self.root, job, document_id, self._sinks)
         discard(self.root, job.inbox, f"{conversation}-")
         return True
 

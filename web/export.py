@@ -13,6 +13,7 @@ import streamlit as st
 
 from pipeline.corrections import NoRecord, open_draft
 from pipeline.job import Job
+from pipeline.parquet import save
 from pipeline.records import to_json
 from pipeline.tree import map_values
 from pipeline.webpage import visible
@@ -157,10 +158,8 @@ def _cell(value: Any) -> Any:
 
 def parquet(root: Path, rows: "pa.Table") -> bytes:
     """The rows of one job as they are in the table, all columns."""
-    import pyarrow.parquet as pq
-
     buffer = io.BytesIO()
-    pq.write_table(next(iter(results(root, rows))), buffer, compression="zstd")
+    save(buffer, next(iter(results(root, rows))))
     return buffer.getvalue()
 
 

@@ -221,7 +221,15 @@ def _save(said: dict[str, Any], key: str, draft: Draft, order: list[str]) -> Non
         st.session_state["review_typed"] = said
     else:
         try:
-            save(here().root, draft, said["changes"], _rows(said), approve=approve, by=person())
+            save(
+                here().root,
+                draft,
+                said["changes"],
+                _rows(said),
+                approve=approve,
+                by=person(),
+                into=here().settings.sinks,
+            )
         except Overtaken as error:
             told.append(_overtaken(error.theirs, said))
             st.session_state["review_typed"] = None
