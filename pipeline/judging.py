@@ -10,7 +10,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from pipeline import rules
-from pipeline.fields import ITEM, Field, column, is_empty, leaf_values, leaves, shown
+from pipeline.fields import ITEM, BoxField, Field, column, is_empty, leaf_values, leaves, shown
 from pipeline.fields import missing as missing_paths
 from pipeline.tree import plain, value_at
 from pipeline.types import Issue, Record
@@ -80,10 +80,10 @@ def _known(path: str, fields: Mapping[str, Field]) -> bool:
 def _misfits(fields: Mapping[str, Field], data: Mapping[str, Any], said: Mapping[str, Any]) -> Iterable[Issue]:
     """Values of the record that its fields no longer allow, or that the job's columns cannot hold."""
     for path, field, value in leaf_values(fields, data):
-        if is_empty(value) or field.type == "box":  # a box is answered in other pixels than it is kept
+        if is_empty(value) or isinstance(field, BoxField):  # a box is answered in other pixels than it is kept
             continue
         yield from (Issue(code, path + suffix, words) for code, words, suffix in field.coerce(value).problems)
-        printed = value_at(data, path + field.companion_suffix) if field.BESIDE else None
+        printed = value_at(data, path + field.companion_suffix) if field.companion_suffix else None
         if isinstance(printed, str) and (read := field.coerce(printed).value) is not None and read != value:
             yield Issue("conflict", path, f"is {shown(value)} in the record, but {shown(printed)} reads as {read} now")
     lost: set[str] = set()

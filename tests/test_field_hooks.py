@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import pytest
 
 from models.ocr.answer import WHOLE_PAGES
-from models.ocr.engine import refusal
+from models.ocr.factory import OcrFactory
 from models.ocr.families import FAMILIES, unfit
 from models.ocr.finders import FINDERS
 from pipeline.fields import (
@@ -139,8 +139,8 @@ def job_of(field: Field) -> Job:
 
 
 def test_the_cpu_engine_refuses_a_finder_that_it_does_not_know() -> None:
-    assert refusal(job_of(colour(**HOOKS)())) is None
-    reason = refusal(job_of(colour(**HOOKS | {"finder": "spectrum"})()))
+    assert OcrFactory.unsupported_reason(job_of(colour(**HOOKS)())) is None
+    reason = OcrFactory.unsupported_reason(job_of(colour(**HOOKS | {"finder": "spectrum"})()))
     assert reason is not None
     assert (
         "shade, a field of type colour, cannot be read: the CPU engine has no finder spectrum; it has date," in reason
@@ -153,11 +153,14 @@ def test_the_cpu_engine_refuses_a_finder_that_it_does_not_know() -> None:
 )
 def test_the_cpu_engine_refuses_a_field_without_what_its_finder_asks(finder: str, lacks: str) -> None:
     field = colour(**HOOKS | {"finder": finder})()
-    assert refusal(job_of(field)) == f"shade, a field of type colour, {lacks}, which the finder {finder} needs"
+    assert (
+        OcrFactory.unsupported_reason(job_of(field))
+        == f"shade, a field of type colour, {lacks}, which the finder {finder} needs"
+    )
 
 
 def test_what_only_looking_answers_is_refused() -> None:
-    assert "looks at pictures" in (refusal(job_of(colour(**HOOKS | {"finder": None})())) or "")
+    assert "looks at pictures" in (OcrFactory.unsupported_reason(job_of(colour(**HOOKS | {"finder": None})())) or "")
 
 
 def test_every_family_is_answered_and_every_finder_is_a_family() -> None:
