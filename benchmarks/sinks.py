@@ -20,6 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from pipeline import disk
+from pipeline.fields import MoneyField
 from pipeline.job import load_jobs
 from pipeline.records import to_json
 from pipeline.store import record_file
@@ -36,7 +37,7 @@ def made(root: Path, count: int) -> list[Record]:
     for number in range(count):
         document = Document(sha256(b"%d" % number).hexdigest(), f"{number}.jpg", Path(), JOB.inbox, FIRST, 1)
         day = (FIRST + timedelta(days=number // A_DAY)).date()
-        data = {name: Decimal(number) if field.type == "money" else None for name, field in JOB.fields.items()}
+        data = {name: Decimal(number) if isinstance(field, MoneyField) else None for name, field in JOB.fields.items()}
         told = {"engine": "echo", "run": "r", "job_digest": JOB.digest}
         record = Record(document, JOB.name, None, (1,), data, {}, {}, (), None, told, day=day, processed_at=FIRST)
         (root / record_file(JOB.name, document.id, None)).write_text(to_json(record), "utf-8")

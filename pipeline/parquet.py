@@ -146,26 +146,36 @@ class ParquetSink(Sink):
 
     # ---- files
     def _written(self, day: date, tables: Iterable["pa.Table"]) -> Path | None:
-        """A whole file of these rows, not in place yet; None where there are none."""
-        import pyarrow.parquet as pq
-
+        """A whole file of these rows, not in place yet; None where there are none. Where it raises, it leaves no file."""
         place = disk.scratch(self.root, f"{self.job[:40]}-{day}.parquet")
-        versions: list[NDArray[np.int64]] = []
-        with disk.storing(place), open(place, "x+b") as file:
-            with pq.ParquetWriter(file, self.columns, compression="zstd") as writer:
-                for table in tables:
-                    versions.append(table[VERSION].to_numpy())
-                    writer.write_table(table.drop_columns([VERSION]), ROWS)
-                told = np.concatenate(versions).astype("<i8").tobytes()
-                writer.add_key_value_metadata({_DAY: day.isoformat(), _VERSIONS: base64.b64encode(told)})
-            _seal(file)
-            file.flush()
-            os.fsync(file.fileno())
-        if told:
+        try:
+            with disk.storing(place), open(place, "x+b") as file:
+                rows = self._write(file, day, tables)
+        except BaseException:
+            with disk.storing(place):
+                place.unlink(missing_ok=True)
+            raise
+        if rows:
             return place
         with disk.storing(place):
             place.unlink()
         return None
+
+    def _write(self, file: IO[bytes], day: date, tables: Iterable["pa.Table"]) -> int:
+        """The number of rows that the file has now; it is on the disk then."""
+        import pyarrow.parquet as pq
+
+        versions: list[NDArray[np.int64]] = []
+        with pq.ParquetWriter(file, self.columns, compression="zstd") as writer:
+            for table in tables:
+                versions.append(table[VERSION].to_numpy())
+                writer.write_table(table.drop_columns([VERSION]), ROWS)
+            every = np.concatenate(versions).astype("<i8")
+            writer.add_key_value_metadata({_DAY: day.isoformat(), _VERSIONS: base64.b64encode(every.tobytes())})
+        _seal(file)
+        file.flush()
+        os.fsync(file.fileno())
+        return len(every)
 
     def _publish(self, made: Sequence[tuple[date, Path | None]]) -> None:
         if not made:

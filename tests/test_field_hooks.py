@@ -42,6 +42,7 @@ SOURCES = [
     if not path.is_relative_to(PROJECT / "pipeline" / "fields")
 ]
 KEYS = {key for kind in FIELD_TYPES.values() for key in (*kind.model_fields, *vars(kind))} | set(vars(Field))
+KEYS -= {key for key in KEYS if key.startswith("__")}
 
 HOOKS: dict[str, Any] = {
     "type_name": "a colour",
