@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pipeline import libraries
 from pipeline.channel import Message, receive, send
 from pipeline.errors import ModelError
 from pipeline.types import PARTIAL_LETTERS, Model, Page, Partial, Reply, Request, Wants
@@ -79,7 +80,10 @@ def keep(descriptor: int, parent: int) -> None:
     except ModelError as error:  # the engine itself says that it cannot go on, whatever it is asked
         send(channel, UNFIT, 0, _fit_to_travel(error))
     except BaseException as error:  # noqa: BLE001 - a fault of the card stays with its process: only a new one is sound
-        send(channel, BROKEN, 0, _words(error))
+        if missing := libraries.fault(error):  # a new process would lack it as well
+            send(channel, UNFIT, 0, missing)
+        else:
+            send(channel, BROKEN, 0, _words(error))
     os._exit(0)  # no clean-up by libraries: there is nothing to save, and a broken card would make it hang
 
 
@@ -114,6 +118,9 @@ class _Keeper:
     def answer(self) -> None:
         self.ended = False
         for reply in self.model.answer(self.requests()):
+            if reply is None:
+                self.pulse()
+                continue
             if id(reply.request) not in self.given:
                 raise RuntimeError("the engine gave a reply that nothing was asked for")
             if isinstance(reply, Partial):
@@ -168,7 +175,8 @@ def _words(error: BaseException) -> str:
 
 
 def _fit_to_travel(error: Exception) -> Any:
-    """A ModelError as it is; of anything else its words."""
+    """A ModelError as it is, and so a library that cannot be loaded; of anything else its words."""
+    error = error if isinstance(error, ModelError) else libraries.fault(error) or error
     if isinstance(error, ModelError):
         try:
             return pickle.loads(pickle.dumps(error))

@@ -46,6 +46,10 @@ class ModelError(ScanmillError):
     exit_code = CANNOT_RUN
 
 
+class LibraryError(ModelError):
+    """A library cannot be loaded: it is not installed, or the system lacks one that it needs. No document's fault."""
+
+
 class StorageError(ScanmillError):
     """The root cannot be written: full disk, read-only folder, a share that went away."""
 
@@ -93,6 +97,11 @@ DOCUMENT_ERRORS: dict[str, Cause] = {
     "too_slow": Cause(
         "Reading took longer than the limit `limits.seconds` of the config, and was stopped.",
         "Save it in a simpler form (print it to PDF), or raise the limit.",
+    ),
+    "too_much_time": Cause(
+        "Reading all pages of the document took longer than the limit `limits.document_seconds` of the config, and was "
+        "stopped.",
+        "Save it in a simpler form (print it to PDF), split it, or raise the limit.",
     ),
     "too_much_memory": Cause(
         "Reading needed more memory than the limit `limits.memory_mib` of the config, and was stopped.",

@@ -6,10 +6,11 @@ documents. So the number of pages in memory is bounded whatever lies in the inbo
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline import evidence, extract, secondlook
+from pipeline.budget import Budget
 from pipeline.errors import DocumentError
 from pipeline.job import Job
 from pipeline.pages import Pages, Ticket
@@ -17,6 +18,7 @@ from pipeline.tray import Answer, Reel, Tray
 from pipeline.types import Document, Model, Page, Partial, Record, Reply, Request
 
 NAP_S = 0.05  # the longest wait for a decoder before the engine is told "nothing ready now"
+GRACE_S = 60.0  # after `stop`, so long may take what decoders and engine have in hand
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,14 +40,20 @@ class _Open:
     since: float
     cover: Page | None = None
     error: DocumentError | None = None
+    budget: Budget | None = None
+
+
+class _TimeUp(Exception):
+    """Nothing that the engine or the decoders still have is waited for."""
 
 
 class Flow:
     """One stream of documents through one engine.
 
     `documents` may yield None: "none now, more may come once others are finished". `stop` is asked often; once it is
-    true no document is begun, what the engine has is answered, and the others come out as `returned`. `answering` hears
-    how far the answer to a question is, where the engine tells and the question goes to one job only.
+    true no document is begun, documents whose pages are all given out have `grace_s` seconds to be finished, and the
+    others come out as `returned`. `answering` hears how far the answer to a question is, where the engine tells and the
+    question goes to one job only.
     """
 
     def __init__(
@@ -57,28 +65,34 @@ class Flow:
         stop: Callable[[], bool] = lambda: False,
         provenance: Mapping[str, Any] | None = None,
         answering: Callable[[Document, str], None] = lambda document, text: None,
+        grace_s: float = GRACE_S,
     ) -> None:
         self._documents, self._jobs, self._model, self._pages, self._stop = documents, jobs, model, pages, stop
-        self._answering = answering
+        self._answering, self._grace_s = answering, grace_s
         self._provenance = {**model.provenance(), **(provenance or {})}
         self._open: dict[str, _Open] = {}
         self._tickets: dict[Ticket, tuple[Tray, Reel, int]] = {}
         self._out: list[Record | Finished] = []
         self._drained = False
+        self._unanswered = 0  # requests that the engine has
+        self._stopped_at: float | None = None
 
     def records(self) -> Iterator[Record | Finished]:
         """Every record as soon as it is checked, and a `Finished` after a document's last. Raises ModelError."""
-        for reply in self._model.answer(self._requests()):
-            if isinstance(reply, Partial):
-                self._tell(reply)
-            else:
-                self._take(reply)
-            yield from self.out()
+        try:
+            for reply in self._model.answer(self._requests()):
+                if reply is None:
+                    self._wind_down()
+                elif isinstance(reply, Partial):
+                    self._tell(reply)
+                else:
+                    self._unanswered -= 1
+                    self._take(reply)
+                yield from self.out()
+        except _TimeUp:
+            self._pages.drop()
+            self._tickets.clear()
         yield from self.out()
-
-    def unfinished(self) -> list[Document]:
-        """The documents that are still under way: all of them, when the engine gave up."""
-        return [entry.tray.document for entry in self._open.values()]
 
     def out(self) -> list[Record | Finished]:
         """What has come out since it was last asked. Whoever gives documents may ask too: those that cannot be opened
@@ -90,22 +104,24 @@ class Flow:
     # ---- documents in, requests out
     def _requests(self) -> Iterator[Request | None]:
         while True:
-            if self._stop():
-                self._return_unbegun()
+            self._wind_down()
             while self._pages.room and (window := self._next_window()):
                 tray, reel = window
-                opens = tray.total_pages is None
-                ticket = self._pages.ask(tray.document, reel.plan, reel.next_page, reel.window_pages, opens)
+                opens, budget = tray.total_pages is None, self._open[tray.document.id].budget
+                ticket = self._pages.ask(tray.document, reel.plan, reel.next_page, reel.window_pages, opens, budget)
                 self._tickets[ticket] = tray, reel, reel.next_page
                 reel.next_page += reel.window_pages
                 tray.open_windows += 1
-            if self._drained and not self._tickets and not self._more_to_ask():
+            waits = self._stop() and self._unanswered  # to be asked again, and so to see when the time is up
+            if self._drained and not self._tickets and not self._more_to_ask() and not waits:
                 return
             if not self._tickets:
                 time.sleep(NAP_S / 10)  # all is with the engine, or more documents will come only later
             ready = self._pages.ready(NAP_S) if self._tickets else []
             for ticket in ready:
-                yield from self._opened(ticket)
+                for request in self._opened(ticket):
+                    self._unanswered += 1
+                    yield request
             if not ready:
                 yield None
 
@@ -135,7 +151,7 @@ class Flow:
             return None
         jobs = self._jobs(document)
         tray = Tray(document, jobs, self._model.wants)
-        self._open[document.id] = _Open(tray, jobs, time.monotonic())
+        self._open[document.id] = _Open(tray, jobs, time.monotonic(), budget=self._pages.budget())
         return tray, tray.reels[0]
 
     def _opened(self, ticket: Ticket) -> Iterator[Request]:
@@ -152,6 +168,10 @@ class Flow:
                 self._fail(entry, error)
                 return
             pages: Sequence[Page] = tray.lost(reel, first, error)
+            if error.code == "too_much_time":  # the document fails, where other windows may be missing
+                for request in tray.requests(reel, first, pages):
+                    self._take(Reply(request, "", "error", error=error.detail, error_code=error.code))
+                return
         else:
             tray.total_pages, pages = window.total_pages, window.pages
         entry.cover = entry.cover or next((page for page in pages if page.image is not None), None)
@@ -159,7 +179,7 @@ class Flow:
             if request.pages and all(page.fault for page in request.pages):
                 self._take(Reply(request, "{}", "stop"))  # nothing to look at: extract says why
             else:
-                yield request
+                yield replace(request, budget=entry.budget)
 
     # ---- replies in, records out
     def _tell(self, partial: Partial) -> None:
@@ -203,6 +223,23 @@ class Flow:
         for job in entry.jobs:
             self._out.append(extract.fail(job, document, error.code, error.detail, self._provenance))
         self._out.append(self._finished(entry, error))
+
+    def _wind_down(self) -> None:
+        """Once `stop` is true: lets go of what is not wholly given out, and of the rest when its grace is over.
+
+        Raises _TimeUp where nothing is left to wait for, though decoders or the engine are still at work.
+        """
+        if not self._stop():
+            return
+        now = time.monotonic()
+        if self._stopped_at is None:
+            self._stopped_at = now
+        self._return_unbegun()
+        if now - self._stopped_at >= self._grace_s:
+            self._out += [self._finished(entry, returned=True) for entry in self._open.values()]
+            self._open.clear()
+        if not self._open and (self._tickets or self._unanswered):
+            raise _TimeUp
 
     def _return_unbegun(self) -> None:
         """Lets go of every document whose pages are not all with the engine yet; of a second look its first counts."""

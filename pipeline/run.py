@@ -3,14 +3,16 @@
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline import extract, places
 from pipeline.account import Account, Entry, thumbnail
 from pipeline.drawing import Drawings, Mark
 from pipeline.errors import DocumentError, ModelError
-from pipeline.flow import Finished, Flow
+from pipeline.flow import GRACE_S, Finished, Flow
 from pipeline.inbox import Claim, Inbox, Where
 from pipeline.job import Job
 from pipeline.ledger import NOTHING, Ledger
@@ -21,6 +23,7 @@ from pipeline.store import record_file
 from pipeline.types import Document, Issue, Model, Page, Record
 
 DRAWN_AHEAD = 64  # documents that wait for their pictures at most: all that is kept of them are records
+LOOK_S = 0.5  # between two looks at `stop`, while pictures are drawn
 LINKS = 20  # records that the account names for one document
 PATIENCE = 5  # a run waits this many times `settle_s` for files that were just dropped; what still grows then is left
 
@@ -57,12 +60,19 @@ def left(jobs: Sequence[Job], waits: Mapping[str, str], counts: Mapping[str, int
     )
 
 
+class Asked(NamedTuple):
+    """A document in hand, and the jobs that are asked about it."""
+
+    document: Document
+    jobs: list[Job]
+
+
 @dataclass
 class Batch:
     """One drain of the inbox.
 
-    `stop` is asked often. Once it is true nothing new is begun, what the engine has is answered and committed, and the
-    rest goes back to the inbox. `limit` ends the batch after so many documents.
+    `stop` is asked often. Once it is true nothing new is begun, what is in hand has `grace_s` seconds to be answered
+    and committed, and the rest goes back to the inbox. `limit` ends the batch after so many documents.
     """
 
     boxes: Mapping[str, Sequence[Job]]
@@ -75,7 +85,8 @@ class Batch:
     listener: Listener
     limit: int | None = None
     stop: Callable[[], bool] = lambda: False
-    _asked: dict[str, list[Job]] = field(default_factory=dict)  # what each document in hand is asked, by document id
+    grace_s: float = GRACE_S
+    _asked: dict[str, Asked] = field(default_factory=dict)  # what is in hand, by document id
     _records: dict[str, list[Record]] = field(default_factory=dict)
     _twins: deque[Claim] = field(default_factory=deque)
     _drawn: dict[str, tuple[Finished, list[Record]]] = field(default_factory=dict)  # answered, while boxes are drawn
@@ -86,13 +97,14 @@ class Batch:
         self.listener.started(sum(self.inbox.boxes.waiting(list(self.boxes)).values()))
         told = {"run": self.inbox.run}
         documents = self._documents(lambda: flow.out())
-        flow = Flow(documents, self._jobs, self.model, self.pages, self.stop, told, self._answering)
+        flow = Flow(documents, self._jobs, self.model, self.pages, self.stop, told, self._answering, self.grace_s)
         try:
             for item in flow.records():
                 self._take(item)
+            self._commit_all_drawn()
         except ModelError:
-            for document in flow.unfinished():
-                self._give_back(document)
+            with suppress(ModelError):  # raised again where drawing is what failed
+                self._commit_all_drawn()
             self._end()
             raise
         self._end()
@@ -106,15 +118,29 @@ class Batch:
         if self.ledger.due:
             self.ledger.flush()
 
+    def _commit_all_drawn(self) -> None:
+        """Waits for pictures that are being drawn, once `stop` is true no longer than `grace_s`. Raises ModelError."""
+        until = None
+        while self._drawn and self.drawings.busy:
+            if self.stop():
+                until = until or time.monotonic() + self.grace_s
+                if time.monotonic() >= until:
+                    return
+            self._commit_drawn(LOOK_S)
+
     def _end(self) -> None:
-        while self._drawn:
-            self._commit_drawn(None)
+        """Returns what is still in hand, which is something only where the run ends before its time."""
+        if self._drawn:
+            self.drawings.close()
+        for asked in self._asked.values():
+            self._give_back(asked.document)
+        self._asked.clear()
         for claim in self._twins:
             self._give_back(claim.document)
         self.ledger.flush()
 
     def _jobs(self, document: Document) -> list[Job]:
-        return self._asked[document.id]
+        return self._asked[document.id].jobs
 
     def _answering(self, document: Document, text: str) -> None:
         """Only where a program asked, and somebody sits before it and waits."""
@@ -157,7 +183,7 @@ class Batch:
             if claim.error:
                 self._refuse(document, jobs, claim.error)
             elif jobs:
-                self._asked[document.id] = list(jobs)
+                self._asked[document.id] = Asked(document, list(jobs))
                 yield document
             else:
                 self._close(document, "duplicate", Entry.of(document, "duplicate"))
@@ -186,8 +212,8 @@ class Batch:
             del self._asked[document.id]
             self._give_back(document)
         elif marks := self._marks(document, records):
-            while len(self._drawn) >= DRAWN_AHEAD:
-                self._commit_drawn(None)
+            while len(self._drawn) >= DRAWN_AHEAD and not self.stop():
+                self._commit_drawn(LOOK_S)
             self._drawn[document.id] = item, records
             self.drawings.begin(document, marks)
         else:
@@ -195,14 +221,14 @@ class Batch:
 
     def _marks(self, document: Document, records: Sequence[Record]) -> dict[tuple[str, int], list[Mark]]:
         """The boxes to draw, by job and page."""
-        jobs = {job.name: job for job in self._asked[document.id]}
+        jobs = {job.name: job for job in self._asked[document.id].jobs}
         marks: dict[tuple[str, int], list[Mark]] = {}
         for record in records:
             for page, box, label in places.labelled(jobs[record.job].fields, dict(record.data)):
                 marks.setdefault((record.job, page), []).append(Mark(box, label))
         return marks
 
-    def _commit_drawn(self, timeout_s: float | None) -> None:
+    def _commit_drawn(self, timeout_s: float) -> None:
         """Commits the documents whose pictures are drawn by now; waits for one up to `timeout_s`."""
         for drawing in self.drawings.finished(timeout_s):
             item, records = self._drawn.pop(drawing.document.id)
