@@ -16,9 +16,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from models import no_gpu
 from models.qwen_vl import folder as weights_folder
+from pipeline import libraries
 from pipeline.disk import sha256_of
-from pipeline.errors import ModelError
+from pipeline.errors import LibraryError, ModelError
 from pipeline.finding import Finding
+from pipeline.worker import WorkerError
+from pipeline.workers import once
 
 if TYPE_CHECKING:
     from pipeline.job import Job
@@ -63,7 +66,7 @@ def checkup(settings: "Settings", published: Mapping[str, str], begin: Begin) ->
     yield Finding("engine", "ok", f"{engine}: {why}")
     on_gpu = engine == "qwen_vl"
     card = _card()
-    yield _gpu(card, on_gpu)
+    yield _loading("GPU", lambda: _gpu(card, on_gpu))
     if engine == "ocr":
         yield _ocr()
     if on_gpu or settings.weights.is_dir():
@@ -72,7 +75,18 @@ def checkup(settings: "Settings", published: Mapping[str, str], begin: Begin) ->
         if not faults and on_gpu:
             yield _memory(settings, card)
     if on_gpu:
-        yield _attention(settings.weights)
+        yield _loading("attention", lambda: _attention(settings.weights))
+
+
+def _loading(check: str, look: Callable[[], Finding]) -> Finding:
+    """What `look` finds; where a library cannot be loaded for it, that."""
+    try:
+        return look()
+    except Exception as error:
+        missing = libraries.fault(error)
+        if missing is None:
+            raise
+        return Finding(check, "fault", missing.what, missing.cure)
 
 
 def _card() -> Card | str:
@@ -93,6 +107,10 @@ def _card() -> Card | str:
             return f"nvidia-smi says: {said or 'nothing'}"
     if not Path("/dev/nvidia0").exists() or find_spec("torch") is None:
         return "no GPU is seen here (no nvidia-smi, no /dev/nvidia0)"
+    try:
+        libraries.load("torch")
+    except LibraryError as error:
+        return error.what
     import torch
 
     if not torch.cuda.is_available():
@@ -167,12 +185,15 @@ def _attention(weights: Path) -> Finding:
 
 
 def _ocr() -> Finding:
-    from models.ocr.reader import Reader, model_files
+    from models.ocr.engine import warm_up
+    from models.ocr.reader import model_files
 
     try:
         files = model_files()
-        Reader()
-    except ModelError as error:
+        once(warm_up)
+    except LibraryError as error:
+        return Finding("OCR models", "fault", error.what, error.cure)
+    except (ModelError, WorkerError) as error:
         return Finding("OCR models", "fault", str(error), "pip install --force-reinstall rapidocr onnxruntime")
     digests = " and ".join(f"{path.stem} {sha256_of(path)[:12]}" for path in files)
     return Finding("OCR models", "ok", f"they load: {digests} (rapidocr {version('rapidocr')})")

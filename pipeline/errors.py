@@ -49,6 +49,13 @@ class ModelError(ScanmillError):
 class LibraryError(ModelError):
     """A library cannot be loaded: it is not installed, or the system lacks one that it needs. No document's fault."""
 
+    def __init__(self, what: str, cure: str) -> None:
+        self.what, self.cure = what, cure
+        super().__init__(what, cure)
+
+    def __str__(self) -> str:
+        return f"{self.what}. {self.cure}"
+
 
 class StorageError(ScanmillError):
     """The root cannot be written: full disk, read-only folder, a share that went away."""

@@ -12,15 +12,7 @@ from types import TracebackType
 
 from pipeline.errors import LibraryError
 
-WORKERS = (  # what guarded workers load: module, and the package that has it
-    ("numpy", "numpy"),
-    ("cv2", "opencv-python-headless"),
-    ("PIL._imaging", "pillow"),
-    ("PIL._webp", "pillow"),
-    ("pillow_heif", "pillow-heif"),
-    ("pypdfium2", "pypdfium2"),
-    ("onnxruntime", "onnxruntime"),
-)
+WORKERS = ("numpy", "cv2", "PIL._imaging", "PIL._webp", "pillow_heif", "pypdfium2", "onnxruntime")  # what workers load
 PACKAGES = {
     "PIL": "pillow",
     "cv2": "opencv-python-headless",
@@ -39,10 +31,11 @@ DEBIAN = {  # packages of Debian and Ubuntu that have a library
     "libstdc++.so.6": "libstdc++6",
     "libz.so.1": "zlib1g",
 }
+DISPLAY = frozenset({"libGL.so.1", "libEGL.so.1", "libgthread-2.0.so.0"})  # what only a build with windows needs
 HEADLESS = (
     "opencv-python and opencv-contrib-python need a display's libraries and overwrite opencv-python-headless, which "
-    "needs none: pip uninstall -y opencv-python opencv-contrib-python, then "
-    "pip install --force-reinstall --no-deps opencv-python-headless"
+    "needs none: pip uninstall -y opencv-python opencv-contrib-python; "
+    "pip install --force-reinstall --no-deps opencv-python-headless."
 )
 _SHARED_OBJECT = re.compile(r"\blib[\w.+-]*\.so(?:\.\d+)*|\b[\w.+-]+\.(?:dylib|dll)\b")
 
@@ -67,7 +60,7 @@ def load(module: str) -> str:
     try:
         loaded = importlib.import_module(module)
     except Exception as error:
-        raise fault(error) or LibraryError(f"{module} cannot be loaded: {error}") from error
+        raise fault(error) or _told(error, module) from error
     return str(getattr(loaded, "__version__", ""))
 
 
@@ -91,16 +84,19 @@ def _told(error: BaseException, module: str) -> LibraryError:
     top = module.partition(".")[0]
     package = PACKAGES.get(top, top)
     if isinstance(error, ModuleNotFoundError):
-        again = "Install Scanmill's packages again: pip install -e . (run_batch.py doctor names all that is missing)."
-        return LibraryError(f"the package {top or '?'} is missing: {said}. {again}")
-    what = f"the library {top} cannot be loaded" if top else "a library cannot be loaded"
+        again = "Install Scanmill's packages again: pip install -e . (`run_batch.py doctor` names all that is missing)."
+        return LibraryError(f"the package {top or '?'} is missing: {said}", again)
+    return LibraryError(f"the library {top or '?'} cannot be loaded: {said}", _cure(said, top, package))
+
+
+def _cure(said: str, top: str, package: str) -> str:
     found = _SHARED_OBJECT.search(said)
-    if found and found[0] in ("libGL.so.1", "libEGL.so.1", "libgthread-2.0.so.0") and top in ("cv2", ""):
-        cure = f"{HEADLESS}. Or install the system's library: apt install {DEBIAN[found[0]]}"
-    elif found and found[0] in DEBIAN:
-        cure = f"Install the system's library, on Debian and Ubuntu: apt install {DEBIAN[found[0]]}"
-    elif found and "cannot open shared object" in said:
-        cure = f"Install the system package that has {found[0]}, or {package or 'its package'} again with pip"
-    else:
-        cure = f"Install it again: pip install --force-reinstall --no-deps {package or 'PACKAGE'}"
-    return LibraryError(f"{what}: {said}. {cure}.")
+    lacking = found[0] if found else ""
+    if top == "cv2" and lacking in DISPLAY:
+        return f"{HEADLESS} Or install the system's library: apt install {DEBIAN[lacking]}."
+    if lacking in DEBIAN:
+        return f"Install the system's library; on Debian and Ubuntu: apt install {DEBIAN[lacking]}."
+    again = f"pip install --force-reinstall --no-deps {package}" if package else "pip install -e ."
+    if lacking:
+        return f"Install the system's package that has {lacking}, or the Python package again: {again}."
+    return f"Install it again: {again}."

@@ -22,7 +22,13 @@ from typing import Any, Self
 from pipeline.budget import Budget
 from pipeline.channel import Message, receive, send
 from pipeline.errors import ModelError
-from pipeline.worker import NO_MEMORY, NO_START, READY, TASK, VALUE, WorkerError
+from pipeline.tasks import Task as Task
+from pipeline.tasks import WorkerDied as WorkerDied
+from pipeline.tasks import WorkerOutOfMemory as WorkerOutOfMemory
+from pipeline.tasks import WorkerOverBudget as WorkerOverBudget
+from pipeline.tasks import WorkerTooSlow as WorkerTooSlow
+from pipeline.worker import NO_MEMORY, NO_START, READY, TASK
+from pipeline.worker import WorkerError as WorkerError
 
 START_SECONDS = 120.0  # for `start`: a cold disk may take half a minute for the models
 START_TRIES = 3  # workers that die one after another before they are ready: then the machine is at fault
@@ -32,50 +38,6 @@ from importlib import import_module
 module, name, descriptor, parent, *sys.path[:] = sys.argv[1:]
 getattr(import_module(module), name)(int(descriptor), int(parent))
 """
-
-
-class WorkerTooSlow(WorkerError):
-    """The task ran past the pool's limit of seconds; its worker was killed."""
-
-
-class WorkerOverBudget(WorkerError):
-    """The tasks that share a budget used it up; the worker was killed, or the task was not begun."""
-
-
-class WorkerOutOfMemory(WorkerError):
-    """The task wanted more than the pool's limit of memory."""
-
-
-class WorkerDied(WorkerError):
-    """The worker went away during the task: a segmentation fault, a kill by the system, an exit."""
-
-
-class Task:
-    """One call given to a pool. It is finished once `Pool.wait` has returned it."""
-
-    def __init__(
-        self, number: int, function: Callable[..., Any], args: tuple[Any, ...], budget: Budget | None = None
-    ) -> None:
-        self.number, self.budget = number, budget
-        self._call: tuple[Callable[..., Any], tuple[Any, ...]] | None = (function, args)  # kept until it is answered
-        self._answer: Message | WorkerError | ModelError | None = None
-
-    @property
-    def finished(self) -> bool:
-        return self._answer is not None
-
-    def result(self) -> Any:
-        """What the function returned. Raises what it raised, a WorkerError, or ModelError where no worker can start;
-        LibraryError, which is one, where a library cannot be loaded."""
-        match self._answer:
-            case None:
-                raise WorkerError("the task is not finished: wait for it first")
-            case WorkerError() | ModelError():
-                raise self._answer
-            case Message(kind=kind) if kind == VALUE:
-                return self._answer.load()
-            case message:
-                raise message.load()
 
 
 @dataclass(eq=False)
@@ -300,6 +262,15 @@ class Pool:
             case Message():
                 self._finish(self._ended(worker), message)
                 worker.since = time.monotonic()
+
+
+def once(function: Callable[..., Any], *args: Any, seconds: float = 120, memory_mib: int = 4096) -> Any:
+    """What `function(*args)` returns in a guarded process of its own. Raises as `Task.result`."""
+    with Pool(1, seconds=seconds, memory_mib=memory_mib) as pool:
+        task = pool.submit(function, *args)
+        while not task.finished:
+            pool.wait()
+        return task.result()
 
 
 def launch(
