@@ -23,6 +23,7 @@ _MEMORY_WORDS = (
     "Failed to allocate",
     "failed to map segment",
     "Cannot allocate memory",
+    "Memory allocation error",
 )
 _PR_SET_PDEATHSIG = 1
 

@@ -32,6 +32,7 @@ from pipeline.worker import WorkerError as WorkerError
 
 START_SECONDS = 120.0  # for `start`: a cold disk may take half a minute for the models
 START_TRIES = 3  # workers that die one after another before they are ready: then the machine is at fault
+_OWN_END = ", as a library does that gets no memory or finds itself broken"
 _BOOT = """
 import sys
 from importlib import import_module
@@ -313,4 +314,5 @@ def _last_words(process: subprocess.Popen[bytes]) -> str:
     if code >= 0:
         return f"the worker exited with {code}"
     name = signal.Signals(-code).name
-    return f"the worker was ended by {name}" + (", most likely because memory ran out" if name == "SIGKILL" else "")
+    likely = {"SIGKILL": ", most likely because memory ran out", **dict.fromkeys(("SIGABRT", "SIGTRAP"), _OWN_END)}
+    return f"the worker was ended by {name}{likely.get(name, '')}"
