@@ -34,7 +34,8 @@ Only = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout; all else goes to stderr.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="Stop after this many documents.")]
 Until = Annotated[
-    str | None, typer.Option("--until", metavar="HH:MM", help="Begin nothing new once the clock next shows this time.")
+    str | None,
+    typer.Option("--until", metavar="HH:MM", help="End within a minute once the clock next shows this time."),
 ]
 JobName = Annotated[str, typer.Argument(metavar="JOB", help="A job's name, or the path of a job file.")]
 

@@ -28,7 +28,7 @@ from pipeline.types import Document, Model, Page, Record, Reply, Request, Wants
 from pipeline.workers import Pool, WorkerOverBudget
 from trials import bombs
 
-NOTE = parse_job(b"name: note\npreprocess: []\nfields: {number: {type: text}}\n")
+NOTE = parse_job(b"name: note\nwindow: 1\npreprocess: []\nfields: {number: {type: text}}\n")
 BY_PAGE = parse_job(b"name: note\nper: page\npreprocess: []\nfields: {number: {type: text}}\n")
 GOOD = {"*": '{"number": "A-1"}'}
 
