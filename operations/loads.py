@@ -1,4 +1,4 @@
-"""Do the libraries of guarded workers load? Each is tried in a process of its own, where a crash costs nothing."""
+"""Do the libraries of guarded workers load? Each is tried in a guarded process, where a crash costs nothing."""
 
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
@@ -7,7 +7,7 @@ from pipeline import libraries
 from pipeline.errors import LibraryError, ModelError
 from pipeline.finding import Finding
 from pipeline.worker import WorkerError
-from pipeline.workers import once
+from pipeline.workers import Pool
 
 RIVALS = ("opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless")  # they write the same files
 
@@ -15,9 +15,14 @@ RIVALS = ("opencv-python", "opencv-contrib-python", "opencv-contrib-python-headl
 def findings() -> Iterator[Finding]:
     """A fault for each library that does not load, or one line about all; then OpenCV's package and its font."""
     faults, seen = {}, []
-    for module in libraries.WORKERS:
+    with Pool(1, seconds=120, memory_mib=4096, ahead=0) as pool:
+        tasks = {module: pool.submit(libraries.load, module) for module in libraries.WORKERS}
+        font = pool.submit(opencv)
+        while pool.in_flight:
+            pool.wait()
+    for module, task in tasks.items():
         try:
-            seen.append(f"{module} {once(libraries.load, module)}".strip())
+            seen.append(f"{module} {task.result()}".strip())
         except LibraryError as error:
             faults[module] = Finding("libraries", "fault", error.what, error.cure)
         except (ModelError, WorkerError) as error:  # it crashed, or ran out of time or memory
@@ -30,7 +35,7 @@ def findings() -> Iterator[Finding]:
         seen_there = f"{', '.join(rivals)} beside opencv-python-headless: the one installed last holds the files of cv2"
         yield Finding("libraries", "warning", seen_there, libraries.HEADLESS)
     if "cv2" not in faults:
-        yield _fonts(*once(opencv))
+        yield _fonts(*font.result())
 
 
 def opencv() -> tuple[str, bool]:
