@@ -16,9 +16,10 @@ from typing import Annotated, Any
 import simplejson
 import typer
 
+from pipeline import libraries
 from pipeline.console import Screen, ToScreen
 from pipeline.disk import storage_error
-from pipeline.errors import INTERRUPTED, ConfigError, Fault, ScanmillError
+from pipeline.errors import CANNOT_RUN, INTERRUPTED, ConfigError, Fault, ScanmillError
 from pipeline.job import Job, load_job, load_jobs
 from pipeline.jsonlog import JsonLog
 from pipeline.safetext import harmless_lines, json_text
@@ -38,7 +39,8 @@ Only = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout; all else goes to stderr.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="Stop after this many documents.")]
 Until = Annotated[
-    str | None, typer.Option("--until", metavar="HH:MM", help="Begin nothing new once the clock next shows this time.")
+    str | None,
+    typer.Option("--until", metavar="HH:MM", help="End within a minute once the clock next shows this time."),
 ]
 JobName = Annotated[str, typer.Argument(metavar="JOB", help="A job's name, or the path of a job file.")]
 
@@ -89,6 +91,14 @@ def errors_told(as_json: bool = False) -> Iterator[None]:
         if not error.told:
             tell(error)
         raise typer.Exit(error.exit_code) from None
+    except Exception as error:
+        missing = libraries.fault(error)
+        if missing is None:
+            raise
+        if as_json:
+            print_json({"scanmill": 1, "error": type(missing).__name__, "messages": [str(missing)]})
+        sys.stderr.write(f"{missing}\n")
+        raise typer.Exit(CANNOT_RUN) from None
     except KeyboardInterrupt:
         tell("Interrupted. What a run had in hand goes back to the inbox when the next one starts.")
         raise typer.Exit(INTERRUPTED) from None

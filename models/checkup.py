@@ -8,17 +8,20 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from models.qwen_vl import folder as weights_folder
+from pipeline import libraries
 from pipeline.disk import sha256_of
 from pipeline.engines import Begin, CheckContext, choose
-from pipeline.errors import ModelError
+from pipeline.errors import LibraryError, ModelError
 from pipeline.finding import Finding
+from pipeline.worker import WorkerError
+from pipeline.workers import once
 
 if TYPE_CHECKING:
     from pipeline.settings import Settings
@@ -41,18 +44,30 @@ def checkup(settings: "Settings", published: Mapping[str, str], begin: Begin) ->
     """`published`: SHA-256 of weights files by name, as the bundle had them. `begin` tells of long readings."""
     factory, why = choose(settings)
     yield Finding("engine", "ok", f"{factory.name}: {why}")
-    yield from factory.check(CheckContext(settings, published, begin))
+    context = CheckContext(settings, published, begin)
+    yield from loading(factory.name, lambda: factory.check(context))
+
+
+def loading(check: str, look: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
+    """What `look` finds; where a library cannot be loaded for it, that, in the line `check`."""
+    try:
+        yield from look()
+    except Exception as error:
+        missing = libraries.fault(error)
+        if missing is None:
+            raise
+        yield Finding(check, "fault", missing.what, missing.cure)
 
 
 def gpu_engine(context: CheckContext) -> Iterator[Finding]:
     """What the GPU engine needs: card, whole weights, memory for its plan, and its kernels."""
     settings, seen = context.settings, card()
-    yield gpu(seen, needed=True)
+    yield from loading("GPU", lambda: [gpu(seen, needed=True)])
     faults = weights_folder.faults(settings.weights)
     yield _weights(context, faults, needed=True)
     if not faults:
         yield _memory(settings, seen)
-    yield _attention(settings.weights)
+    yield from loading("attention", lambda: [_attention(settings.weights)])
 
 
 def unused_weights(context: CheckContext) -> Iterator[Finding]:
@@ -79,6 +94,10 @@ def card() -> Card | str:
             return f"nvidia-smi says: {said or 'nothing'}"
     if not Path("/dev/nvidia0").exists() or find_spec("torch") is None:
         return "no GPU is seen here (no nvidia-smi, no /dev/nvidia0)"
+    try:
+        libraries.load("torch")
+    except LibraryError as error:
+        return error.what
     import torch
 
     if not torch.cuda.is_available():
@@ -165,12 +184,15 @@ def _attention(weights: Path) -> Finding:
 
 
 def ocr() -> Finding:
-    from models.ocr.reader import Reader, model_files
+    from models.ocr.engine import warm_up
+    from models.ocr.reader import model_files
 
     try:
         files = model_files()
-        Reader()
-    except ModelError as error:
+        once(warm_up)
+    except LibraryError as error:
+        return Finding("OCR models", "fault", error.what, error.cure)
+    except (ModelError, WorkerError) as error:
         return Finding("OCR models", "fault", str(error), "pip install --force-reinstall rapidocr onnxruntime")
     digests = " and ".join(f"{path.stem} {sha256_of(path)[:12]}" for path in files)
     return Finding("OCR models", "ok", f"they load: {digests} (rapidocr {version('rapidocr')})")

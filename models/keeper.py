@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pipeline import libraries
 from pipeline.channel import Message, MessageKind, receive, send
 from pipeline.errors import ModelError
 from pipeline.types import PARTIAL_LETTERS, Engine, Page, Partial, Reply, Request, Wants
@@ -77,7 +78,10 @@ def keep(descriptor: int, parent: int) -> None:
     except ModelError as error:  # the engine itself says that it cannot go on, whatever it is asked
         send(channel, MessageKind.UNFIT, 0, _fit_to_travel(error))
     except BaseException as error:  # noqa: BLE001 - a fault of the card stays with its process: only a new one is sound
-        send(channel, MessageKind.BROKEN, 0, _words(error))
+        if missing := libraries.fault(error):  # a new process would lack it as well
+            send(channel, MessageKind.UNFIT, 0, missing)
+        else:
+            send(channel, MessageKind.BROKEN, 0, _words(error))
     os._exit(0)  # no clean-up by libraries: there is nothing to save, and a broken card would make it hang
 
 
@@ -112,6 +116,9 @@ class _Keeper:
     def answer(self) -> None:
         self.ended = False
         for reply in self.engine.answer(self.requests()):
+            if reply is None:
+                self.pulse()
+                continue
             if id(reply.request) not in self.given:
                 raise RuntimeError("the engine gave a reply that nothing was asked for")
             if isinstance(reply, Partial):
@@ -166,7 +173,8 @@ def _words(error: BaseException) -> str:
 
 
 def _fit_to_travel(error: Exception) -> Any:
-    """A ModelError as it is; of anything else its words."""
+    """A ModelError as it is, and so a library that cannot be loaded; of anything else its words."""
+    error = error if isinstance(error, ModelError) else libraries.fault(error) or error
     if isinstance(error, ModelError):
         try:
             return pickle.loads(pickle.dumps(error))

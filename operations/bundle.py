@@ -26,7 +26,7 @@ from pipeline.disk import sha256_of
 from pipeline.errors import ConfigError, Fault
 
 CONSTRAINTS = ("constraints.txt", "constraints-gpu.txt")  # the versions that everybody gets
-FILES = ("run_batch.py", "pyproject.toml", *CONSTRAINTS, "Makefile", "LICENSE", *(
+FILES = ("run_batch.py", "pyproject.toml", *CONSTRAINTS, "Makefile", "LICENSE", "NOTICE", *(
     f"{name}.md" for name in ("README", "CHANGELOG", "DECISIONS", "CONTRIBUTING")))  # fmt: skip
 FOLDERS = ("commands", "configs", "docs", "jobs", "models", "operations", "pipeline", "samples", "web")
 HIDDEN = (".streamlit",)  # the one folder with a leading dot that holds settings and no cache

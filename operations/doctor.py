@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from models import checkup
+from operations import loads
 from operations.install import KEPT, WEIGHTS
 from operations.manifest import NAME, BundleError, Machine, Manifest
 from operations.steps import Steps
@@ -64,7 +65,7 @@ def examine(project: Path, settings: Settings | ConfigError, bundle: Path | None
         yield Finding("folders", "fault", seen, cure)
     yield from tables(settings, good_jobs(settings))
     yield _clock(settings.root)
-    yield _fonts()
+    yield from loads.findings()
     yield from checkup.checkup(settings, _published(project), steps.step)
 
 
@@ -286,17 +287,6 @@ def _clock(root: Path) -> Finding:
     if newest > f"{now:%Y-%m-%d %H:%M}":
         return Finding("clock", "fault", f"{seen}, but a run began at {newest}", cure)
     return Finding("clock", "ok", seen)
-
-
-def _fonts() -> Finding:
-    """Marked pictures are lettered with the font inside OpenCV 5, which has Chinese letters."""
-    import cv2
-
-    seen = f"OpenCV {cv2.__version__}"
-    if hasattr(cv2, "FontFace"):
-        return Finding("fonts", "ok", f"{seen} brings its own, for marked pictures; none of the system is needed")
-    cure = "pip install --upgrade opencv-python; without it no marked pictures can be drawn."
-    return Finding("fonts", "fault", f"{seen} has no font that letters Chinese", cure)
 
 
 def _published(project: Path) -> dict[str, str]:

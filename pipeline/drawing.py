@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import disk, documents
-from pipeline.errors import DocumentError
+from pipeline.budget import Budget
+from pipeline.errors import DocumentError, ModelError
 from pipeline.geometry import Affine, Box
 from pipeline.types import Document
 from pipeline.worker import WorkerError
@@ -49,8 +50,16 @@ class Drawing:
 class Drawings:
     """`size` processes; close it in the end."""
 
-    def __init__(self, root: Path, size: int, seconds: float, memory_mib: int, bounds: documents.Bounds) -> None:
-        self._root, self._size, self._bounds = root, size, bounds
+    def __init__(
+        self,
+        root: Path,
+        size: int,
+        seconds: float,
+        memory_mib: int,
+        bounds: documents.Bounds,
+        document_seconds: float = 10_800,
+    ) -> None:
+        self._root, self._size, self._bounds, self._document_seconds = root, size, bounds, document_seconds
         self._limits = seconds, memory_mib
         self._pool: Pool | None = None
         self._tasks: dict[Task, tuple[Drawing, Place, Path]] = {}
@@ -60,16 +69,21 @@ class Drawings:
         if self._pool is None:
             seconds, memory_mib = self._limits
             self._pool = Pool(self._size, seconds=seconds, memory_mib=memory_mib, start=warm_up)
-        drawing = Drawing(document, len(marks))
+        drawing, budget = Drawing(document, len(marks)), Budget(self._document_seconds)
         for place, some in marks.items():
             target = disk.scratch(self._root, "annotated.jpg")
-            task = self._pool.submit(draw, document.files, self._bounds, place[1], list(some), target)
+            task = self._pool.submit(draw, document.files, self._bounds, place[1], list(some), target, budget=budget)
             self._tasks[task] = drawing, place, target
+
+    @property
+    def busy(self) -> bool:
+        """Whether pictures are being drawn."""
+        return bool(self._pool and self._pool.in_flight)
 
     def finished(self, timeout_s: float | None) -> list[Drawing]:
         """The documents whose last picture is drawn by now; waits for one up to `timeout_s`, or as long as it takes.
 
-        Raises StorageError where a picture cannot be written.
+        Raises StorageError where a picture cannot be written, ModelError where a library cannot be loaded.
         """
         done: list[Drawing] = []
         while self._pool is not None and self._tasks and not done:
@@ -77,8 +91,10 @@ class Drawings:
             if not finished:
                 break
             for task in finished:
-                drawing, place, target = self._tasks.pop(task)
-                if fault := _fault(task):
+                drawing, place, target = self._tasks[task]
+                fault = _fault(task)
+                del self._tasks[task]  # not before: `close` removes the file of a task that raised
+                if fault:
                     target.unlink(missing_ok=True)
                     drawing.faults[place] = fault
                 else:
@@ -102,6 +118,8 @@ def _fault(task: Task) -> str | None:
     """Why a page could not be drawn."""
     try:
         task.result()
+    except ModelError:  # no page's fault, and the next would fare the same
+        raise
     except (DocumentError, WorkerError) as error:
         return str(error)
     except Exception as error:  # on hostile bytes a decoder may raise anything: it costs this picture

@@ -49,6 +49,17 @@ class ModelError(ScanmillError):
     exit_code = CANNOT_RUN
 
 
+class LibraryError(ModelError):
+    """A library cannot be loaded: it is not installed, or the system lacks one that it needs. No document's fault."""
+
+    def __init__(self, what: str, cure: str) -> None:
+        self.what, self.cure = what, cure
+        super().__init__(what, cure)
+
+    def __str__(self) -> str:
+        return f"{self.what}. {self.cure}"
+
+
 class StorageError(ScanmillError):
     """The root cannot be written: full disk, read-only folder, a share that went away."""
 
@@ -96,6 +107,11 @@ DOCUMENT_ERRORS: dict[str, Cause] = {
     "too_slow": Cause(
         "Reading took longer than the limit `limits.seconds` of the config, and was stopped.",
         "Save it in a simpler form (print it to PDF), or raise the limit.",
+    ),
+    "too_much_time": Cause(
+        "Reading all pages of the document took longer than the limit `limits.document_seconds` of the config, and was "
+        "stopped.",
+        "Save it in a simpler form (print it to PDF), split it, or raise the limit.",
     ),
     "too_much_memory": Cause(
         "Reading needed more memory than the limit `limits.memory_mib` of the config, and was stopped.",

@@ -6,10 +6,11 @@ documents. So the number of pages in memory is bounded whatever lies in the inbo
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline import evidence, extract, secondlook
+from pipeline.budget import Budget
 from pipeline.errors import DocumentError, ModelError
 from pipeline.job import Job
 from pipeline.pages import Pages, Ticket
@@ -17,6 +18,7 @@ from pipeline.tray import Answer, Reel, Tray
 from pipeline.types import Document, Engine, Page, Partial, Record, Reply, Request
 
 NAP_S = 0.05  # the longest wait for a decoder before the engine is told "nothing ready now"
+GRACE_S = 60.0  # after `stop`, so long may take what decoders and engine have in hand
 EVENTS = 64  # that wait to be handled: with so many no document is begun, until the engine's next reply lets them out
 
 
@@ -59,17 +61,21 @@ Event = Record | Finished | Answering | Idle
 @dataclass
 class _Open:
     tray: Tray
-    jobs: Sequence[Job]
     since: float
+    budget: Budget
     cover: Page | None = None
     error: DocumentError | None = None
+
+
+class _TimeUp(Exception):
+    """Nothing that the engine or the decoders still have is waited for."""
 
 
 class Flow:
     """One stream of documents through one engine.
 
-    `stop` is asked often; once it is true no document is begun, what the engine has is answered, and the others come
-    out as `returned`.
+    `stop` is asked often; once it is true no document is begun, documents whose pages are all given out have `grace_s`
+    seconds to be finished, and the others come out as `returned`.
     """
 
     def __init__(
@@ -78,8 +84,9 @@ class Flow:
         pages: Pages,
         stop: Callable[[], bool] = lambda: False,
         provenance: Mapping[str, Any] | None = None,
+        grace_s: float = GRACE_S,
     ) -> None:
-        self._engine, self._pages, self._stop = engine, pages, stop
+        self._engine, self._pages, self._stop, self._grace_s = engine, pages, stop, grace_s
         self._provenance = {**engine.provenance(), **(provenance or {})}
         self._assignments: Iterator[Assignment | None] = iter(())
         self._open: dict[str, _Open] = {}
@@ -88,6 +95,7 @@ class Flow:
         self._in_hand = 0  # requests that the engine has pulled and not answered
         self._events: list[Event] = []
         self._drained = False
+        self._stopped_at = 0.0
 
     def run(self, assignments: Iterable[Assignment | None]) -> Iterator[Event]:
         """Every record as soon as it is checked, and a `Finished` after a document's last.
@@ -106,11 +114,14 @@ class Flow:
                     return
                 else:
                     yield Idle()
-        except ModelError:
+        except _TimeUp:
             yield from self._out()
-            for entry in self._open.values():
-                yield self._finished(entry, returned=True)
+        except ModelError:
+            self._return(list(self._open))
+            yield from self._out()
             raise
+        finally:
+            self._pages.drop()  # nobody else would take what its pool still has at work
 
     def _out(self) -> list[Event]:
         out, self._events = self._events, []
@@ -120,13 +131,14 @@ class Flow:
     def _answers(self, first: Request) -> Iterator[Event]:
         """What comes of one stream of requests: `first`, and all that become ready before the engine has answered."""
         for reply in self._engine.answer(self._requests(first)):
-            if isinstance(reply, Partial):
-                self._tell(reply)
-            else:
-                self._in_hand -= 1
-                self._take(reply)
+            match reply:
+                case Partial():
+                    self._tell(reply)
+                case Reply():
+                    self._in_hand -= 1
+                    self._take(reply)
+            self._wind_down()
             yield from self._out()
-        yield from self._out()
         if self._in_hand:
             lost = f"{self._in_hand} request{'s' * (self._in_hand > 1)}"
             raise ModelError(f"The engine {self._engine.name} ended without an answer to {lost}.")
@@ -148,23 +160,23 @@ class Flow:
 
     @property
     def _all_asked(self) -> bool:
-        """Whether no request will follow, whatever the engine still answers."""
-        if not self._all_given_out:
+        """Whether no request will follow, whatever the engine still answers. Not after `stop`: an engine that goes on
+        pulling lets the flow see when the time is up."""
+        if self._stop() or not self._all_given_out:
             return False
-        may_look = not self._stop() and self._engine.wants.nearer() is not None
-        return not may_look or not any(job.second_look for entry in self._open.values() for job in entry.jobs)
+        may_look = self._engine.wants.nearer() is not None
+        return not may_look or not any(job.second_look for entry in self._open.values() for job in entry.tray.jobs)
 
     # ---- documents in, requests out
     def _next_request(self) -> Request | None:
         """The next question whose pages are decoded; None where there is none after a moment."""
+        self._wind_down()
         if (request := next(self._ready, None)) is not None:
             return request
-        if self._stop():
-            self._return_unbegun()
         while self._pages.room and (window := self._next_window()):
             tray, reel = window
-            opens = tray.total_pages is None
-            ticket = self._pages.ask(tray.document, reel.plan, reel.next_page, reel.window_pages, opens)
+            opens, budget = tray.total_pages is None, self._open[tray.document.id].budget
+            ticket = self._pages.ask(tray.document, reel.plan, reel.next_page, reel.window_pages, opens, budget)
             self._tickets[ticket] = tray, reel, reel.next_page
             reel.next_page += reel.window_pages
             tray.open_windows += 1
@@ -190,9 +202,8 @@ class Flow:
             return None
         if assignment is None:
             return None
-        document, jobs = assignment.document, assignment.jobs
-        tray = Tray(document, jobs, self._engine.wants)
-        self._open[document.id] = _Open(tray, jobs, time.monotonic())
+        tray = Tray(assignment.document, assignment.jobs, self._engine.wants)
+        self._open[tray.document.id] = _Open(tray, time.monotonic(), self._pages.budget())
         return tray, tray.reels[0]
 
     def _opened(self, ticket: Ticket) -> Iterator[Request]:
@@ -209,6 +220,10 @@ class Flow:
                 self._fail(entry, error)
                 return
             pages: Sequence[Page] = tray.lost(reel, first, error)
+            if error.code == "too_much_time":  # the document fails, where other windows may be missing
+                for request in tray.requests(reel, first, pages):
+                    self._take(Reply(request, "", "error", error=error.detail, error_code=error.code))
+                return
         else:
             tray.total_pages, pages = window.total_pages, window.pages
         entry.cover = entry.cover or next((page for page in pages if page.image is not None), None)
@@ -216,12 +231,12 @@ class Flow:
             if request.pages and all(page.fault for page in request.pages):
                 self._take(Reply(request, "{}", "stop"))  # nothing to look at: extract says why
             else:
-                yield request
+                yield replace(request, budget=entry.budget)
 
     # ---- replies in, records out
     def _tell(self, partial: Partial) -> None:
         entry = self._open.get(partial.request.document.id)
-        if entry is not None and len(entry.jobs) == 1:
+        if entry is not None and len(entry.tray.jobs) == 1:
             self._events.append(Answering(entry.tray.document, partial.text))
 
     def _take(self, reply: Reply) -> None:
@@ -257,9 +272,24 @@ class Flow:
     def _fail(self, entry: _Open, error: DocumentError) -> None:
         document = entry.tray.document
         del self._open[document.id]
-        for job in entry.jobs:
+        for job in entry.tray.jobs:
             self._events.append(extract.fail(job, document, error.code, error.detail, self._provenance))
         self._events.append(self._finished(entry, error))
+
+    # ---- the end
+    def _wind_down(self) -> None:
+        """Once `stop` is true: lets go of what is not wholly given out, and of the rest when its grace is over.
+
+        Raises _TimeUp where nothing is left to wait for, though decoders or the engine are still at work.
+        """
+        if not self._stop():
+            return
+        self._stopped_at = self._stopped_at or time.monotonic()
+        self._return_unbegun()
+        if time.monotonic() - self._stopped_at >= self._grace_s:
+            self._return(list(self._open))
+        if not self._open and (self._tickets or self._in_hand):
+            raise _TimeUp
 
     def _return_unbegun(self) -> None:
         """Lets go of every document whose pages are not all with the engine yet; of a second look its first counts."""
@@ -267,8 +297,8 @@ class Flow:
             for answer in entry.tray.hesitant():
                 if answer.first is not None:
                     self._keep(entry, answer, answer.first)
-            if name not in self._open:
-                continue
-            if not entry.tray.given_out:
-                del self._open[name]
-                self._events.append(self._finished(entry, returned=True))
+            if name in self._open and not entry.tray.given_out:
+                self._return([name])
+
+    def _return(self, names: Iterable[str]) -> None:
+        self._events += [self._finished(self._open.pop(name), returned=True) for name in names]

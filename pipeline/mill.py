@@ -201,7 +201,7 @@ def _drawings(settings: Settings) -> Drawings:
     limits = settings.limits
     bounds = Bounds(limits.file_mib, limits.pages, limits.megapixels, tuple(settings.passwords))
     size = max(1, (settings.workers or os.cpu_count() or 1) // 8)
-    return Drawings(settings.root, size, limits.seconds, limits.memory_mib, bounds)
+    return Drawings(settings.root, size, limits.seconds, limits.memory_mib, bounds, limits.document_seconds)
 
 
 def decoders(settings: Settings) -> Pool:

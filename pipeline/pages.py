@@ -12,18 +12,19 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from pipeline import documents, preprocess
+from pipeline.budget import Budget
 from pipeline.errors import DocumentError, ModelError
 from pipeline.formats import FORMATS
 from pipeline.geometry import Region
 from pipeline.types import Document, Page, Wants
 from pipeline.worker import WorkerError
-from pipeline.workers import Pool, Task, WorkerOutOfMemory, WorkerTooSlow
+from pipeline.workers import Pool, Task, WorkerOutOfMemory, WorkerOverBudget, WorkerTooSlow
 
 WINDOWS_PER_WORKER = 2  # one at work, one that waits or is done
 
 
 class Limits(Protocol):
-    """What `settings.Limits` says of files; the limits of time and memory are the pool's."""
+    """What `settings.Limits` says of documents; the limits of one task's time and memory are the pool's."""
 
     @property
     def file_mib(self) -> float: ...
@@ -31,6 +32,8 @@ class Limits(Protocol):
     def pages(self) -> int: ...
     @property
     def megapixels(self) -> float: ...
+    @property
+    def document_seconds(self) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ class Ticket:
     first: int
     count: int
     opens: bool
+    budget: Budget | None
     task: Task = field(repr=False)
     alone: dict[Task, Path] = field(default_factory=dict, repr=False)  # its files, each tried by itself
 
@@ -74,6 +78,7 @@ class Pages:
     def __init__(self, pool: Pool, limits: Limits, passwords: Sequence[str] = ()) -> None:
         self._pool = pool
         self._bounds = documents.Bounds(limits.file_mib, limits.pages, limits.megapixels, tuple(passwords))
+        self._document_seconds = limits.document_seconds
         self._asked: dict[Task, Ticket] = {}
         self._deadly: dict[str, dict[Path, DocumentError]] = {}  # of documents with several files, by id
 
@@ -82,19 +87,36 @@ class Pages:
         """How many more windows may be asked for now, so that the pages in memory stay bounded."""
         return max(0, WINDOWS_PER_WORKER * self._pool.size - len(set(self._asked.values())))
 
-    def ask(self, document: Document, plan: Plan, first: int, count: int, opens: bool = False) -> Ticket:
+    def budget(self) -> Budget:
+        """The time that one document may cost, for all that is asked about it."""
+        return Budget(self._document_seconds)
+
+    def ask(
+        self,
+        document: Document,
+        plan: Plan,
+        first: int,
+        count: int,
+        opens: bool = False,
+        budget: Budget | None = None,
+    ) -> Ticket:
         """Begins to read the pages `first` … `first + count - 1`. Never waits.
 
         `opens`: nothing is known of the document yet. Where it has several files, and one of them ends the process
         that reads it, that one counts as a page that cannot be read; once pages are numbered, the window is lost.
         """
-        task = self._submitted(document, plan, first, count)
-        self._asked[task] = ticket = Ticket(document, plan, first, count, opens, task)
+        task = self._submitted(document, plan, first, count, budget)
+        self._asked[task] = ticket = Ticket(document, plan, first, count, opens, budget, task)
         return ticket
 
-    def _submitted(self, document: Document, plan: Plan, first: int, count: int) -> Task:
+    def drop(self) -> None:
+        """Forget all windows that were asked for and are not ready."""
+        self._pool.drop_tasks()
+        self._asked.clear()
+
+    def _submitted(self, document: Document, plan: Plan, first: int, count: int, budget: Budget | None) -> Task:
         deadly = self._deadly.get(document.id, {})
-        return self._pool.submit(read, document.files, self._bounds, plan, first, count, deadly)
+        return self._pool.submit(read, document.files, self._bounds, plan, first, count, deadly, budget=budget)
 
     def ready(self, timeout_s: float) -> list[Ticket]:
         """The windows that are finished, well or not. Waits for one up to `timeout_s`; empty where there is none."""
@@ -112,7 +134,7 @@ class Pages:
             if error:
                 self._deadly.setdefault(ticket.document.id, {})[path] = error
             if not ticket.alone and ticket.document.id in self._deadly:
-                ticket.task = self._submitted(ticket.document, ticket.plan, ticket.first, ticket.count)
+                ticket.task = self._submitted(ticket.document, ticket.plan, ticket.first, ticket.count, ticket.budget)
                 self._asked[ticket.task] = ticket
                 return True
             return bool(ticket.alone)
@@ -120,20 +142,22 @@ class Pages:
             return False
         ticket.opens = False
         for path in ticket.document.files:
-            single = self._pool.submit(read, (path,), self._bounds, ticket.plan, 1, ticket.count)
+            single = self._pool.submit(read, (path,), self._bounds, ticket.plan, 1, ticket.count, budget=ticket.budget)
             ticket.alone[single], self._asked[single] = path, ticket
         return True
 
 
 def decoded(task: Task) -> Any:
-    """What a finished task gave. Raises ModelError where a package is missing; DocumentError whatever else went wrong:
-    it is the file's fault."""
+    """What a finished task gave. Raises ModelError where no worker can start or a library cannot be loaded;
+    DocumentError whatever else went wrong: it is the file's fault."""
     try:
         return task.result()
     except (DocumentError, ModelError):
         raise
     except WorkerTooSlow as error:
         raise DocumentError("too_slow", str(error)) from None
+    except WorkerOverBudget as error:
+        raise DocumentError("too_much_time", str(error)) from None
     except WorkerOutOfMemory as error:
         raise DocumentError("too_much_memory", str(error)) from None
     except WorkerError as error:

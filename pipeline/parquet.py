@@ -146,7 +146,7 @@ class ParquetSink(Sink):
 
     # ---- files
     def _written(self, day: date, tables: Iterable["pa.Table"]) -> Path | None:
-        """A whole file of these rows, not in place yet; None where there are none. Where it raises, it leaves no file."""
+        """A whole file of these rows, not in place yet; None where there are none. Leaves no file where it raises."""
         place = disk.scratch(self.root, f"{self.job[:40]}-{day}.parquet")
         try:
             with disk.storing(place), open(place, "x+b") as file:

@@ -93,6 +93,8 @@ class Pdf:
             shrink = min(1.0, (max_pixels / (wide * high)) ** 0.5)
             wide, high = max(1, int(wide * shrink)), max(1, int(high * shrink))
             image = _drawn(self.document, page, wide, high)
+            if _of_one_colour(image) and (lost := _undecodable(page)):
+                raise DocumentError("broken", f"page {number} would be blank: {lost} on it cannot be decoded")
             x, y = width / wide, height / high
             scaled = tuple(word.scaled(1 / x, 1 / y) for word in words)
             return Page(number, wide, high, Affine(a=x, e=y), image, scaled)
@@ -128,6 +130,26 @@ def _words(page: Any, width: int, height: int) -> tuple[Word, ...]:
         return found if textlayer.sound(page, textpage, found, page.get_rotation()) else ()
     finally:
         textpage.close()
+
+
+def _of_one_colour(image: NDArray[np.uint8]) -> bool:
+    first = image[0, 0]
+    return bool((image[::16, ::16] == first).all() and (image == first).all())
+
+
+def _undecodable(page: Any) -> str:
+    """How many pictures of the page PDFium cannot decode, in words; "" for none. It leaves their place blank, and says
+    nothing."""
+    from pypdfium2 import raw
+
+    count = 0
+    for item in page.get_objects(filter=[raw.FPDF_PAGEOBJ_IMAGE]):
+        bitmap = raw.FPDFImageObj_GetBitmap(item.raw)
+        if bitmap:
+            raw.FPDFBitmap_Destroy(bitmap)
+        else:
+            count += 1
+    return f"{count} pictures" if count > 1 else "a picture" if count else ""
 
 
 def _drawn(document: Any, page: Any, width: int, height: int) -> NDArray[np.uint8]:

@@ -3,6 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from pipeline import extract, places
 from pipeline.account import Account, Entry, thumbnail
 from pipeline.drawing import Drawings, Mark
 from pipeline.errors import DocumentError, ModelError
-from pipeline.flow import Answering, Assignment, Finished, Flow, Idle
+from pipeline.flow import GRACE_S, Answering, Assignment, Finished, Flow, Idle
 from pipeline.inbox import Claim, Inbox, Where
 from pipeline.job import Job
 from pipeline.ledger import NOTHING, Ledger
@@ -22,6 +23,7 @@ from pipeline.store import record_file
 from pipeline.types import Document, Engine, Issue, Page, Record
 
 DRAWN_AHEAD = 64  # documents that wait for their pictures at most: all that is kept of them are records
+LOOK_S = 0.5  # between two looks at `stop`, while pictures are drawn
 LINKS = 20  # records that the account names for one document
 PATIENCE = 5  # a run waits this many times `settle_s` for files that were just dropped; what still grows then is left
 
@@ -73,8 +75,8 @@ class RunContext:
 class Batch:
     """One drain of the inbox. `boxes` are the jobs by inbox, `account` hears of every document.
 
-    `stop` is asked often. Once it is true nothing new is begun, what the engine has is answered and committed, and the
-    rest goes back to the inbox. `limit` ends the batch after so many documents.
+    `stop` is asked often. Once it is true nothing new is begun, what is in hand has `grace_s` seconds to be answered
+    and committed, and the rest goes back to the inbox. `limit` ends the batch after so many documents.
     """
 
     def __init__(
@@ -84,9 +86,11 @@ class Batch:
         account: Account,
         limit: int | None = None,
         stop: Callable[[], bool] = lambda: False,
+        grace_s: float = GRACE_S,
     ) -> None:
         self.context, self.boxes, self.account, self.limit, self.stop = context, boxes, account, limit, stop
-        self._asked: dict[str, Sequence[Job]] = {}  # what each document in hand is asked, by document id
+        self.grace_s = grace_s
+        self._asked: dict[str, Assignment] = {}  # what is in hand, by document id
         self._records: dict[str, list[Record]] = {}
         self._twins: deque[Claim] = deque()
         self._drawn: dict[str, tuple[Finished, list[Record]]] = {}  # answered, while boxes are drawn
@@ -96,7 +100,7 @@ class Batch:
         the next run then finishes or repeats what was in hand."""
         context = self.context
         context.listener.started(sum(context.inbox.boxes.waiting(list(self.boxes)).values()))
-        flow = Flow(context.engine, context.pages, self.stop, {"run": context.inbox.run})
+        flow = Flow(context.engine, context.pages, self.stop, {"run": context.inbox.run}, self.grace_s)
         try:
             with shortage_told():
                 for event in flow.run(self._assignments()):
@@ -110,7 +114,10 @@ class Batch:
                         case Idle():
                             pass
                     self._settle()
+                self._commit_all_drawn()
         except ModelError:
+            with suppress(ModelError):  # raised again where drawing is what failed
+                self._commit_all_drawn()
             self._end()
             raise
         self._end()
@@ -121,9 +128,23 @@ class Batch:
         if self.context.ledger.due:
             self.context.ledger.flush()
 
+    def _commit_all_drawn(self) -> None:
+        """Waits for pictures that are being drawn, once `stop` is true no longer than `grace_s`. Raises ModelError."""
+        until = None
+        while self._drawn and self.context.drawings.busy:
+            if self.stop():
+                until = until or time.monotonic() + self.grace_s
+                if time.monotonic() >= until:
+                    return
+            self._commit_drawn(LOOK_S)
+
     def _end(self) -> None:
-        while self._drawn:
-            self._commit_drawn(None)
+        """Returns what is still in hand, which is something only where the run ends before its time."""
+        if self._drawn:
+            self.context.drawings.close()
+        for assignment in self._asked.values():
+            self._give_back(assignment.document)
+        self._asked.clear()
         for claim in self._twins:
             self._give_back(claim.document)
         self.context.ledger.flush()
@@ -163,8 +184,8 @@ class Batch:
         elif claim.error:
             self._refuse(document, jobs, claim.error)
         elif missing := self.context.ledger.missing(document, jobs):
-            self._asked[document.id] = missing
-            return Assignment(document, missing)
+            self._asked[document.id] = assignment = Assignment(document, missing)
+            return assignment
         else:
             self._close(document, "duplicate", Entry.of(document, "duplicate"))
         return None
@@ -193,8 +214,8 @@ class Batch:
             del self._asked[document.id]
             self._give_back(document)
         elif marks := self._marks(document, records):
-            while len(self._drawn) >= DRAWN_AHEAD:
-                self._commit_drawn(None)
+            while len(self._drawn) >= DRAWN_AHEAD and not self.stop():
+                self._commit_drawn(LOOK_S)
             self._drawn[document.id] = item, records
             self.context.drawings.begin(document, marks)
         else:
@@ -202,14 +223,14 @@ class Batch:
 
     def _marks(self, document: Document, records: Sequence[Record]) -> dict[tuple[str, int], list[Mark]]:
         """The boxes to draw, by job and page."""
-        jobs = {job.name: job for job in self._asked[document.id]}
+        jobs = {job.name: job for job in self._asked[document.id].jobs}
         marks: dict[tuple[str, int], list[Mark]] = {}
         for record in records:
             for page, box, label in places.labelled(jobs[record.job].fields, dict(record.data)):
                 marks.setdefault((record.job, page), []).append(Mark(box, label))
         return marks
 
-    def _commit_drawn(self, timeout_s: float | None) -> None:
+    def _commit_drawn(self, timeout_s: float) -> None:
         """Commits the documents whose pictures are drawn by now; waits for one up to `timeout_s`."""
         for drawing in self.context.drawings.finished(timeout_s):
             item, records = self._drawn.pop(drawing.document.id)

@@ -23,6 +23,7 @@ class Limits(Closed):
     pages: int = Key(default=5000, ge=1)
     megapixels: float = Key(default=300, gt=0)
     seconds: float = Key(default=120, gt=0)
+    document_seconds: float = Key(default=10_800, gt=0)
     memory_mib: int = Key(default=2048, ge=256)
 
 

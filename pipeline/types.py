@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.budget import Budget
 from pipeline.geometry import Affine, Box
 
 if TYPE_CHECKING:
@@ -160,6 +161,7 @@ class Request:
     `schema` is the JSON schema of the answer, or None for free text. The model reads `system`, then the pages' pictures
     in order, then `question`: so every question about the same pages shares all that stands before it. `earlier` holds
     the turns of a conversation about these pages, (question, answer) each: they are read after the pictures too.
+    `budget` is the time that worker processes may still spend on the document; all its requests share it.
     """
 
     document: Document
@@ -175,6 +177,7 @@ class Request:
     parts: int = 1
     look: Literal[1, 2] = 1
     earlier: tuple[tuple[str, str], ...] = ()
+    budget: Budget | None = None
 
     @property
     def watched(self) -> bool:
@@ -305,10 +308,12 @@ class Engine(Protocol):
         """Why this engine cannot answer the job (its documents then wait in the inbox), or None. One for many jobs."""
         ...
 
-    def answer(self, requests: Iterable[Request | None]) -> "Iterator[Reply | Partial]":
+    def answer(self, requests: Iterable[Request | None]) -> "Iterator[Reply | Partial | None]":
         """One reply a request, in any order, pulled as there is room and given as soon as ready.
 
-        None in `requests` means "nothing ready at this moment": an engine with work in hand goes on with it.
+        None in `requests` means "nothing ready at this moment": an engine with work in hand goes on with it. None among
+        the replies means the same of the engine, which says so where it has no room to pull: so that its caller, too,
+        can look at the clock.
         Of a question (`Request.watched`) an engine may tell, now and then, how far its answer is: a Partial, which
         usually begins with the one before it, and does not where the engine had to start the answer again. Never after
         the request's reply.

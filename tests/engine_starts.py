@@ -3,10 +3,18 @@
 import logging
 import os
 import time
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
 
 from models.echo import Echo
+from pipeline import prompt
 from pipeline.errors import ModelError
-from pipeline.types import Engine
+from pipeline.geometry import Affine
+from pipeline.job import parse_job
+from pipeline.types import Document, Engine, Page, Partial, Reply, Request
 
 
 def too_slow(pulse: object) -> Engine:
@@ -30,3 +38,32 @@ def dies(pulse: object) -> Engine:
 def speaks(pulse: object) -> Engine:
     logging.getLogger("scanmill").info("memory plan: all of it")
     return Echo({})
+
+
+def lacks_a_library(pulse: object) -> Engine:
+    _import_cv2()
+    raise AssertionError
+
+
+def lacks_a_library_later(pulse: object) -> Engine:
+    return Lazy({})
+
+
+class Lazy(Echo):
+    """Imports what it needs when it is first asked."""
+
+    def answer(self, requests: Iterable[Request | None]) -> Iterator[Reply | Partial]:
+        _import_cv2()
+        yield from super().answer(requests)
+
+
+def _import_cv2() -> None:
+    raise ImportError("libGL.so.1: cannot open shared object file: No such file or directory", name="cv2")
+
+
+def question(name: str) -> Request:
+    """About one blank page."""
+    job = parse_job(b"name: note\npreprocess: []\nfields: {number: {type: text}}\n")
+    document = Document(name.ljust(64, "0"), name, Path(name), "note", datetime(2026, 1, 1), 1)
+    page = Page(1, 8, 8, Affine(), np.full((8, 8, 3), 255, np.uint8))
+    return prompt.ask(job, document, [page])

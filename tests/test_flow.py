@@ -16,6 +16,7 @@ from pipeline.pages import Pages, warm_up
 from pipeline.settings import Limits
 from pipeline.types import Document, Partial, Record, Reply, Request
 from pipeline.workers import Pool
+from trials import bombs
 
 NOTE = parse_job(b"name: note\npreprocess: []\nfields: {number: {type: text, required: true}}\n")
 ASK = parse_job(b"name: ask\nquestions: true\nfields: {answer: {type: prose}}\n")
@@ -161,3 +162,20 @@ def test_how_far_an_answer_is_leaves_as_an_event(pool: Pool, tmp_path: Path) -> 
     )
     events = [told(event) for event in Flow(Tells({}), Pages(pool, Limits())).run([Assignment(asked, [ASK])])]
     assert [event for event in events if event != "idle"] == ["answering It sh", "record set ok", "finished set"]
+
+
+def test_what_decoders_still_have_when_an_engine_gives_up_is_dropped(pool: Pool, tmp_path: Path) -> None:
+    """Nothing comes back later into another flow of the same pool."""
+
+    class Breaks(Echo):
+        def answer(self, requests: Iterable[Request | None]) -> Iterator[Reply | Partial]:
+            raise ModelError("the device went away")
+            yield
+
+    quick, slow = assignment(tmp_path, "quick"), assignment(tmp_path, "slow", good=False)
+    slow.document.path.write_bytes(bombs.slow_pdf(1, levels=6))  # minutes
+    with pytest.raises(ModelError, match="went away"):
+        list(Flow(Breaks({}), Pages(pool, Limits())).run([quick, slow]))
+    assert not pool.in_flight
+    events = [told(event) for event in Flow(Echo({}), Pages(pool, Limits())).run([quick])]
+    assert events[-1] == "finished quick"

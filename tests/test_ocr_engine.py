@@ -151,11 +151,13 @@ def test_no_more_than_two_documents_a_process_are_pulled_ahead(engine: Ocr) -> N
 def test_a_process_that_dies_costs_one_document(engine: Ocr) -> None:
     list(engine.answer([request(NOTE, "warm", page(picture("Invoice No 1")))]))
 
+    bad = page(picture(*["Invoice No 1"] * 12))
+
     def source() -> Iterator[Request]:
-        yield request(NOTE, "bad", page(picture(*["Invoice No 1"] * 12)))
+        yield request(NOTE, "bad", bad)
         yield request(NOTE, "good", page(picture("Invoice No 4242")))
         for worker in engine._pool._workers:
-            if worker.tasks and worker.tasks[0]._call and "bad" in str(worker.tasks[0]._call[1]):
+            if worker.tasks and worker.tasks[0]._call and worker.tasks[0]._call[1][0][0].page is bad:
                 os.kill(worker.process.pid, signal.SIGKILL)
         yield request(NOTE, "after", page(picture("Invoice No 4343")))
 

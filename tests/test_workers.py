@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import channel
-from pipeline.errors import DocumentError
+from pipeline.errors import DocumentError, ModelError
 from pipeline.workers import Pool, Task, WorkerDied, WorkerError, WorkerOutOfMemory, WorkerTooSlow
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -210,7 +210,7 @@ def test_start_runs_once_in_each_worker() -> None:
 def test_what_start_raises_becomes_the_result_of_each_task() -> None:
     with Pool(1, seconds=20, memory_mib=256, start=tasks.fail_to_start) as pool:
         for _ in range(2):
-            with pytest.raises(FileNotFoundError, match="the weights are not there"):
+            with pytest.raises(ModelError, match="cannot start: FileNotFoundError: the weights are not there"):
                 ask(pool, tasks.same, 1)
 
 
@@ -219,7 +219,7 @@ def test_a_crash_at_the_start_is_told_and_does_not_go_round_in_circles() -> None
         given = [pool.submit(tasks.same, 1) for _ in range(2)]
         assert finish(pool) == given
         for task in given:
-            with pytest.raises(WorkerDied, match="SIGSEGV"):
+            with pytest.raises(ModelError, match=r"3 worker processes did not start: .*SIGSEGV"):
                 task.result()
 
 

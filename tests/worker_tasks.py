@@ -114,3 +114,15 @@ def hold_a_pool(report: str) -> None:
     Path(report).write_text(" ".join(map(str, pool.pids)))
     while True:
         pool.wait()
+
+
+def damaged(words: str) -> None:
+    """What a decoder may raise that quotes the document."""
+    raise OSError(words)
+
+
+def hide_a_missing_package() -> None:
+    try:
+        import no_such_decoder  # type: ignore[import-not-found]  # noqa: F401
+    except ImportError:
+        raise DocumentError("broken", "the picture cannot be opened") from None

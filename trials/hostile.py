@@ -1,10 +1,12 @@
 """Damaged, encrypted, huge, odd and hostile files through the whole pipeline: what was expected, and what came.
 
     python trials/hostile.py [--every N] [--engine ocr|echo] [--all]
+    python trials/hostile.py --bombs [--engine ocr|echo] [--all]
 
 Needs the labelled sets (SCANMILL_DATA or ../shared/data): their folder `hard` has files of many projects with the
 outcome that a person would expect. A file that can be read is read; one that cannot gives a reason and a cure; where
-there is nothing to read, there is no value.
+there is nothing to read, there is no value. `--bombs` takes the files of bombs.py instead, which are made to cost all
+memory or time: each is refused with a reason within the limits, and the run goes on.
 """
 
 import argparse
@@ -22,6 +24,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 PROJECT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(PROJECT))
+from trials import bombs  # noqa: E402 - found from any folder
 
 # Where we differ from the expectation written beside the file, and why.
 READ_ALL_THE_SAME: Mapping[str, str] = {
@@ -36,6 +40,7 @@ REFUSED_ALL_THE_SAME: Mapping[str, str] = {
     "qpdf__bad34.pdf": "its only page cannot be loaded",
 }
 EMPTY = ("img-noise", "img-tiny", "pdf-blank", "pdf-damaged-blank")  # kinds with nothing to read on their pages
+BOMB_LIMITS = "limits: {seconds: 20, memory_mib: 1024}\n"
 BAD_ENDS = ("crashed", "too_slow", "too_much_memory", "engine", "vanished")  # no file of the set deserves these
 
 
@@ -58,10 +63,10 @@ def listed(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def run(root: Path, engine: str) -> dict[str, Any]:
+def run(root: Path, engine: str, more: str = "") -> dict[str, Any]:
     """The account of one run over everything in inbox/invoices. Raises SystemExit where there is none."""
     config = root.parent / "machine.yaml"
-    config.write_text(f"engine: {engine}\nsettle_s: 0\n")
+    config.write_text(f"engine: {engine}\nsettle_s: 0\n{more}")
     words = ["--root", str(root), "--config", str(config), "--job", "invoice", "--json"]
     words = [sys.executable, str(PROJECT / "run_batch.py"), *words]
     done = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True, check=False)
@@ -117,23 +122,46 @@ def _leaves(value: Any) -> list[bool]:
     return [value is not None]
 
 
+def bombs_told(root: Path, account: dict[str, Any]) -> list[Row]:
+    """A row for each bomb."""
+    return [_bomb_row(root, end) for end in sorted(account["documents"], key=lambda end: str(end["name"]))]
+
+
+def _bomb_row(root: Path, end: dict[str, Any]) -> Row:
+    error, faults = end["error"], []
+    if error is not None:
+        faults = _silences(root / "failed" / "invoices" / f"{end['name']}.error.json")
+    elif end["name"] not in bombs.READ_ALL_THE_SAME:
+        faults = ["it was read, as if nothing were wrong"]
+    else:
+        faults = [f"invented {leaf}" for path in end["records"] for leaf in _values(root / path)]
+    got = error["code"] if error else "read"
+    return Row(end["name"], f"{end['seconds']:.1f} s", "clear error", got, "; ".join(faults))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--every", type=int, default=1, help="only every N-th file")
     parser.add_argument("--engine", default="ocr", choices=["ocr", "echo"])
+    parser.add_argument("--bombs", action="store_true", help="the files of bombs.py in place of the set")
     parser.add_argument("--all", action="store_true", help="a line for each file, not only for those that surprise")
     given = parser.parse_args()
     folder, begun = hard_folder(), time.monotonic()
-    if folder is None:
+    if folder is None and not given.bombs:
         raise SystemExit("needs the labelled sets: set SCANMILL_DATA to their folder")
-    rows = listed(folder)[:: given.every]
     with tempfile.TemporaryDirectory() as place:
         root = Path(place, "root")
-        (root / "inbox" / "invoices").mkdir(parents=True)
-        for row in rows:
-            shutil.copyfile(folder / "files" / row["file"], root / "inbox" / "invoices" / row["file"])
-        account = run(root, given.engine)
-        found = compared(root, rows, account)
+        (inbox := root / "inbox" / "invoices").mkdir(parents=True)
+        if given.bombs or folder is None:
+            bombs.write(inbox)
+            account = run(root, given.engine, BOMB_LIMITS)
+            found = bombs_told(root, account)
+        else:
+            rows = listed(folder)[:: given.every]
+            for row in rows:
+                shutil.copyfile(folder / "files" / row["file"], inbox / row["file"])
+            account = run(root, given.engine)
+            found = compared(root, rows, account)
     for each in found:
         if given.all or each.fault:
             print(f"{each.expected:16}{each.got:18}{each.kind:32}{each.file}  {each.fault}")

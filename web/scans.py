@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from pipeline import disk, documents, questions, upright
 from pipeline.boxes import ERROR_SUFFIX
-from pipeline.errors import ConfigError, DocumentError, StorageError
+from pipeline.errors import ConfigError, DocumentError, ModelError, StorageError
 from pipeline.inbox import SETS
 from pipeline.pages import decoded, warm_up
 from pipeline.records import from_json
@@ -206,6 +206,8 @@ def answer(request: "Request") -> "Response":
         picture, total = _sheet(place, found, number, job is not None and "orient" in job.preprocess)
     except DocumentError as error:
         return PlainTextResponse(explained(error.code).cause, 422)
+    except ModelError as error:  # no decoder works here, whatever the document
+        return PlainTextResponse(str(error), 503)
     told = {"X-Source-Size": f"{picture.width}x{picture.height}", "X-Pages": str(total)}
     told["X-Turn"] = str(-picture.turned % 360)
     return Response(picture.jpeg, 200, told, "image/jpeg")

@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline import disk
 from pipeline.documents import sniff
-from pipeline.errors import DocumentError
+from pipeline.errors import DocumentError, ModelError
 from pipeline.geometry import Box
 from web import replies
 from web.asking import Desk
@@ -54,7 +54,8 @@ class Attached:
 
 
 def attach(history: History, conversation: str, name: str, content: bytes) -> None:
-    """Keeps an upload and looks at it once. Raises DocumentError, whose detail begins with the upload's name."""
+    """Keeps an upload and looks at it once. Raises DocumentError, whose detail begins with the upload's name;
+    ModelError where no decoder works here."""
     folder = history.folder(conversation)
     place = _place(folder)
     with disk.storing(place):
@@ -67,6 +68,9 @@ def attach(history: History, conversation: str, name: str, content: bytes) -> No
     except DocumentError as error:
         place.unlink(missing_ok=True)
         raise DocumentError(error.code, f"{name}: {error.detail}" if error.detail else name) from None
+    except ModelError:
+        place.unlink(missing_ok=True)
+        raise
     final = place.with_suffix(kind.suffixes[0])
     with disk.storing(final):
         place.rename(final)

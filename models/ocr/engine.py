@@ -16,17 +16,19 @@ from models.ocr.factory import OcrFactory
 from models.ocr.families import family
 from models.ocr.reading import Line, read, reader
 from models.ocr.ruling import Mesh, meshes
+from pipeline.budget import Budget
 from pipeline.disk import sha256_of
 from pipeline.errors import ModelError
 from pipeline.fields import leaves
 from pipeline.types import Issue, Page, Reply, Request, Wants
-from pipeline.workers import Pool, Task
+from pipeline.workers import Pool, Task, WorkerOverBudget
 
 if TYPE_CHECKING:
     from models.ocr.answer import Answer
     from pipeline.job import Job
 
 PAGES_PER_WORKER = 8  # in flight, so that windows of many pages do not fill the memory
+LOOK_S = 0.5  # the longest wait for a page before the caller is told "nothing ready now"
 
 
 class Work(NamedTuple):
@@ -56,6 +58,10 @@ class _Question:
     @property
     def pages(self) -> tuple[Page, ...]:
         return self.requests[0].pages
+
+    @property
+    def budget(self) -> Budget | None:
+        return self.requests[0].budget
 
 
 class Ocr:
@@ -97,10 +103,17 @@ class Ocr:
         self._pages = 0
         self._awake = False
 
-    def answer(self, requests: Iterable[Request | None]) -> Iterator[Reply]:
+    def answer(self, requests: Iterable[Request | None]) -> Iterator[Reply | None]:
         """One reply a request, as soon as it is ready. Raises ModelError when the models cannot be loaded."""
         if not self._awake:
             self._pool, self._awake = self._hire(), True
+        try:
+            yield from self._answers(requests)
+        finally:
+            if self._pool.in_flight:  # the caller left: nobody waits for what is being read
+                self.close()
+
+    def _answers(self, requests: Iterable[Request | None]) -> Iterator[Reply | None]:
         source = iter(requests)
         held: list[Request] = []  # they share their pages, and the next may too
         more = True
@@ -123,8 +136,11 @@ class Ocr:
                 if request is not None:
                     held.append(request)
             # the source has waited already when it had nothing; when there is no room, a task has to finish first
-            for task in self._pool.wait(0 if idle and more else None):
+            finished = self._pool.wait(0 if idle and more else LOOK_S)
+            for task in finished:
                 yield from self._take(task)
+            if not finished and not idle and more:
+                yield None
 
     def _has_room(self) -> bool:
         return self._pool.room > 0 and self._pages < PAGES_PER_WORKER * self._size
@@ -142,11 +158,11 @@ class Ocr:
             return
         question.unread = len(pictures)
         for i in pictures:
-            self._reading[self._pool.submit(seen, question.works[i])] = question, i
+            self._reading[self._pool.submit(seen, question.works[i], budget=question.budget)] = question, i
 
     def _ask(self, question: _Question) -> None:
         jobs = [request.job for request in question.requests]
-        self._answering[self._pool.submit(answer_all, question.works, jobs)] = question
+        self._answering[self._pool.submit(answer_all, question.works, jobs, budget=question.budget)] = question
 
     def _take(self, task: Task) -> Iterator[Reply]:
         if task in self._reading:
@@ -192,8 +208,9 @@ class Ocr:
         self._pages -= len(question.pages)
         seconds = time.monotonic() - question.began
         words = f"The page could not be read: {error}"
+        code = "too_much_time" if isinstance(error, WorkerOverBudget) else "engine"
         for request in question.requests:
-            yield Reply(request, "", "error", error=words, seconds=seconds)
+            yield Reply(request, "", "error", error=words, seconds=seconds, error_code=code)
 
 
 def _only_read(job: "Job", answer: "Answer") -> tuple[Issue, ...]:
