@@ -19,17 +19,18 @@ import gpu_work
 import qwen_tiny
 import torch
 
-from models.qwen_vl import memory, setup, wants
-from models.qwen_vl.prompts import Prompts
+from models.qwen_vl import build, wants
+from models.qwen_vl.compute import memory_plan
+from models.qwen_vl.inputs.chat_template import Prompts
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--vram-gib", type=float, default=24.0)
     parser.add_argument("--pages", type=int, default=240)
-    parser.add_argument("--step-tokens", type=int, default=setup.STEP_TOKENS)
+    parser.add_argument("--step-tokens", type=int, default=build.STEP_TOKENS)
     parser.add_argument("--vision-tokens", type=int, default=2560)
-    parser.add_argument("--answers", type=int, default=setup.ANSWERS)
+    parser.add_argument("--answers", type=int, default=build.ANSWERS)
     parser.add_argument("--no-baseline", action="store_true")
     parser.add_argument("--agreement", action="store_true", help="compare bfloat16 answers with those of generate")
     parser.add_argument("--from-files", action="store_true", help="also run the whole pipeline over JPEG files")
@@ -42,7 +43,7 @@ def main() -> None:
     }  # fmt: skip
     result["ceilings"] = gpu_measures.ceilings()
     gpu_work.say(result)
-    budget = memory.budget_bytes(torch.device("cuda"), given.vram_gib)
+    budget = memory_plan.budget_bytes(torch.device("cuda"), given.vram_gib)
     model = gpu_work.true_size()
     prompts = Prompts(qwen_tiny.folder(Path(tempfile.mkdtemp())))
     if not given.no_baseline:
@@ -50,7 +51,7 @@ def main() -> None:
         gpu_work.say("generate", result["generate"])
     torch.cuda.empty_cache()
     began = time.perf_counter()
-    engine, result["attention"] = setup.build(
+    engine, result["attention"] = build.build(
         model, prompts, wants(), budget, gpu_work.say, step_tokens=given.step_tokens, answers=given.answers,
         vision_tokens=given.vision_tokens, ends=(),
     )  # fmt: skip
@@ -68,7 +69,7 @@ def main() -> None:
     result["four_questions"] = gpu_measures.drain(engine, gpu_work.question_requests(given.pages))
     gpu_work.say("4 questions", result["four_questions"])
     result["first_token"] = gpu_measures.first_tokens(engine)
-    result["peak_gib"] = torch.cuda.max_memory_reserved() / memory.GIB + memory.CONTEXT_GIB
+    result["peak_gib"] = torch.cuda.max_memory_reserved() / memory_plan.GIB + memory_plan.CONTEXT_GIB
     gpu_work.say(result["first_token"], "peak", result["peak_gib"])
     engine.reset()
     _, result["busy"] = gpu_measures.busy(lambda: list(engine.answer(iter(gpu_work.free_requests(120)))), given.profile)

@@ -9,9 +9,9 @@ import numpy as np
 import qwen_tiny
 import torch
 
+from models.qwen_vl.compute.model_runner import Span
 from models.qwen_vl.engine import Engine
-from models.qwen_vl.prompts import Prompts
-from models.qwen_vl.step import Span
+from models.qwen_vl.inputs.chat_template import Prompts
 from pipeline.types import Request
 
 
@@ -87,7 +87,7 @@ def plain_generate(model: Any, prompts: Prompts, tokens: int = 200) -> dict[str,
 def stages(engine: Engine, ceiling: dict[str, float], sequences: int = 56) -> dict[str, Any]:
     """Device milliseconds of a page's vision, its prefill and a decode step, and the share that cannot be avoided."""
     page = next(gpu_work.pictures(1)).image
-    vision, stepper, language = engine.vision, engine.stepper, engine.language
+    vision, stepper, language = engine.vision, engine.runner, engine.language
 
     def look(count: int) -> Callable[[], None]:
         return lambda: (

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from models import no_gpu
-from models.qwen_vl import folder as weights_folder
+from models.qwen_vl.weights import weights_folder
 from pipeline.disk import sha256_of
 from pipeline.errors import ModelError
 from pipeline.finding import Finding
@@ -150,7 +150,7 @@ def _attention(weights: Path) -> Finding:
 
     if not torch.cuda.is_available():
         return Finding("attention", "warning", "not probed: torch sees no GPU")
-    from models.qwen_vl.probe import pick
+    from models.qwen_vl.compute.kernel_choice import pick
 
     config = weights_folder.read_json(weights / "config.json")
     if isinstance(config, str):

@@ -15,16 +15,17 @@ import qwen_tiny as tiny
 
 torch = tiny.torch
 
-from models.qwen_vl import CELL_PX, telling, wants  # noqa: E402
-from models.qwen_vl.attention import sdpa  # noqa: E402
+from models.qwen_vl import CELL_PX, wants  # noqa: E402
+from models.qwen_vl.compute.attention import sdpa  # noqa: E402
+from models.qwen_vl.compute.kernel_choice import Choice, pick  # noqa: E402
+from models.qwen_vl.compute.kv_cache import Pool  # noqa: E402
+from models.qwen_vl.compute.language_model import Language  # noqa: E402
+from models.qwen_vl.compute.torch_ops import Plain  # noqa: E402
+from models.qwen_vl.compute.vision_encoder import Vision  # noqa: E402
 from models.qwen_vl.engine import Engine  # noqa: E402
-from models.qwen_vl.grammar import Grammar  # noqa: E402
-from models.qwen_vl.language import Language  # noqa: E402
-from models.qwen_vl.plain import Plain  # noqa: E402
-from models.qwen_vl.pool import Pool  # noqa: E402
-from models.qwen_vl.probe import Choice, pick  # noqa: E402
-from models.qwen_vl.prompts import Prompts  # noqa: E402
-from models.qwen_vl.vision import Vision  # noqa: E402
+from models.qwen_vl.inputs.chat_template import Prompts  # noqa: E402
+from models.qwen_vl.inputs.grammar import Grammar  # noqa: E402
+from models.qwen_vl.scheduling import reply_builder  # noqa: E402
 from pipeline import prompt  # noqa: E402
 from pipeline.geometry import Affine  # noqa: E402
 from pipeline.job import Job, parse_job  # noqa: E402
@@ -96,7 +97,7 @@ class House:
         made = Engine(language, vision_, self.prompts, wants(), pool, buffer, grammar=self.grammar, step_tokens=step,
                       vision_tokens=vision, answers=answers, jump=jump)  # fmt: skip
         if capture:
-            made.stepper.capture()
+            made.runner.capture()
         return made
 
     def expected(self, request: Request) -> list[int]:
@@ -284,10 +285,10 @@ def test_constrained_tokens_are_the_references_choice(house: House, jump: bool, 
 
 
 def test_loop_stops_as_truncated(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.qwen_vl.state.LOOP_TOKENS", 48)
-    monkeypatch.setattr("models.qwen_vl.state.LONGEST_LOOP", 16)
+    monkeypatch.setattr("models.qwen_vl.scheduling.sequences.LOOP_TOKENS", 48)
+    monkeypatch.setattr("models.qwen_vl.scheduling.sequences.LONGEST_LOOP", 16)
     engine = house.engine()
-    engine.stepper.answers = lambda n: ([1000, 2000, 3000][:n], [-1.0] * n, [-1.0] * n)  # type: ignore[method-assign]
+    engine.runner.answers = lambda n: ([1000, 2000, 3000][:n], [-1.0] * n, [-1.0] * n)  # type: ignore[method-assign]
     replies = list(engine.answer([tiny.ask([house.pages[1]], QUESTIONS[0], most=600)]))
     assert replies[0].finish == "length"
     assert 48 <= replies[0].new_tokens < 100
@@ -367,7 +368,7 @@ def test_page_beyond_the_pool_is_asked_in_low_resolution_or_fails_alone(house: H
 
 def test_out_of_memory_halves_the_work_and_goes_on(house: House) -> None:
     engine = house.engine(step=96, vision=400, images=1024)
-    forward, encode = engine.stepper.forward, engine.vision.encode
+    forward, encode = engine.runner.forward, engine.vision.encode
     refused = {"steps": 0, "passes": 0}
 
     def tight_forward(source: Any, *rest: Any) -> None:
@@ -382,7 +383,7 @@ def test_out_of_memory_halves_the_work_and_goes_on(house: House) -> None:
             raise torch.OutOfMemoryError("no room")
         yield from encode(images, *rest)
 
-    engine.stepper.forward = tight_forward  # type: ignore[method-assign]
+    engine.runner.forward = tight_forward  # type: ignore[method-assign]
     tight = type("Tight", (), {"encode": staticmethod(tight_encode), "layers": engine.vision.layers})()
     engine.looking.vision = tight
     requests = [tiny.ask([house.pages[i]], q, most=8) for i in (0, 2, 4, 6) for q in QUESTIONS[:2]]
@@ -494,8 +495,8 @@ def told(engine: Engine, requests: list[Request]) -> tuple[dict[Request, list[st
 
 
 def test_questions_are_told_as_their_answers_grow(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(telling, "TELL_S", 0.0)
-    monkeypatch.setattr(telling, "TURN_S", 0.0)
+    monkeypatch.setattr(reply_builder, "TELL_S", 0.0)
+    monkeypatch.setattr(reply_builder, "TURN_S", 0.0)
     plain = tiny.ask([house.pages[0]], QUESTIONS[0], most=40)
     typed = watched(tiny.ask([house.pages[0]], QUESTIONS[1], YES_NO, most=40))
     asked = [watched(tiny.ask([house.pages[i]], QUESTIONS[2], most=40)) for i in range(3)]
@@ -512,14 +513,14 @@ def test_questions_are_told_as_their_answers_grow(house: House, monkeypatch: pyt
 
 
 def test_half_a_letter_is_not_told(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(telling, "TELL_S", 0.0)
-    monkeypatch.setattr(telling, "TURN_S", 0.0)
+    monkeypatch.setattr(reply_builder, "TELL_S", 0.0)
+    monkeypatch.setattr(reply_builder, "TURN_S", 0.0)
     words = "发票总额 🧾 龘 é — 12,50 €"
     script = house.prompts.tokenizer(words, add_special_tokens=False)["input_ids"]
     assert len(script) > len(words) / 2
     engine = house.engine()
     spoken, seen = iter(script), list[str]()
-    monkeypatch.setattr(engine.stepper, "answers", lambda rows: ([next(spoken)], [0.0], [0.0]))
+    monkeypatch.setattr(engine.runner, "answers", lambda rows: ([next(spoken)], [0.0], [0.0]))
     for given in engine.answer([watched(tiny.ask([], "Say it.", most=len(script)))]):
         assert words.startswith(given.text)
         seen.append(given.text)
@@ -531,9 +532,9 @@ def test_telling_is_bounded(house: House, monkeypatch: pytest.MonkeyPatch) -> No
     looks: list[float] = []
     clock = iter(range(1 << 20))
     engine = house.engine()
-    monkeypatch.setattr(telling, "TELL_S", 20.0)
-    monkeypatch.setattr(telling, "TURN_S", 5.0)
-    monkeypatch.setattr(telling.time, "perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr(reply_builder, "TELL_S", 20.0)
+    monkeypatch.setattr(reply_builder, "TURN_S", 5.0)
+    monkeypatch.setattr(reply_builder.time, "perf_counter", lambda: float(next(clock)))
     text = house.prompts.text
     monkeypatch.setattr(house.prompts, "text", lambda tokens: looks.append(1.0) or text(tokens))
     partials, replies = told(engine, asked)

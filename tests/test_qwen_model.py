@@ -17,8 +17,8 @@ from pipeline.settings import load_settings
 torch = tiny.torch
 
 from models.qwen_vl import QwenVL  # noqa: E402
-from models.qwen_vl.folder import check, digest  # noqa: E402
-from models.qwen_vl.memory import GIB, Plan, too_small  # noqa: E402
+from models.qwen_vl.compute.memory_plan import GIB, Plan, too_small  # noqa: E402
+from models.qwen_vl.weights.weights_folder import check, digest  # noqa: E402
 
 
 @pytest.fixture(scope="module")

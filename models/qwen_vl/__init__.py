@@ -34,21 +34,21 @@ class QwenVL:
         try:
             import torch
 
-            from . import setup
+            from . import build
         except ImportError as error:
             raise ModelError(
                 f"The GPU engine needs packages that are not installed here ({error}). Install them with\n"
                 "  pip install -e '.[gpu]'"
             ) from error
         place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.engine, self._provenance = setup.start(weights, self.wants, place, vram_gib, _log.info)
+        self.engine, self._provenance = build.start(weights, self.wants, place, vram_gib, _log.info)
         self.engine.pulse = pulse
 
     def refuses(self, job: "Job") -> str | None:
         """A schema that decoding cannot guarantee is refused here, before any document is touched."""
         from pipeline.fields import object_schema
 
-        from .grammar import Unenforceable
+        from .inputs.grammar import Unenforceable
 
         try:
             self.engine.grammar.matcher(object_schema(job.fields))

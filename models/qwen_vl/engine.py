@@ -13,17 +13,17 @@ from torch import Tensor
 
 from pipeline.types import Finish, Partial, Reply, Request, Wants
 
-from .grammar import Grammar
-from .intake import Intake
-from .language import Language
-from .looking import Looking
-from .packing import Part, pack
-from .pool import Pool, Room
-from .prompts import Prompts
-from .state import Album, Answer, Sight
-from .step import Stepper
-from .telling import Telling, failure
-from .vision import Vision
+from .compute.kv_cache import Pool, RangeAllocator
+from .compute.language_model import Language
+from .compute.model_runner import ModelRunner
+from .compute.vision_encoder import Vision
+from .inputs.chat_template import Prompts
+from .inputs.grammar import Grammar
+from .scheduling.batch import Part, pack
+from .scheduling.reply_builder import ReplyBuilder, failure
+from .scheduling.request_prep import RequestPreprocessor
+from .scheduling.sequences import Album, Answer, Sight
+from .scheduling.vision_scheduler import Looking
 
 AHEAD = 32  # requests held that are not yet being answered
 PULLS = 2  # requests taken up a turn while the device works: each costs a few milliseconds
@@ -56,7 +56,7 @@ class Engine:
         self.grammar, self.images, self.jump = grammar, images, jump
         self.step_tokens, self.vision_tokens, self.most_answers = step_tokens, vision_tokens, answers
         self.ends = prompts.ends if ends is None else set(ends)
-        self.stepper = Stepper(language, pool, images, step_tokens, answers)
+        self.runner = ModelRunner(language, pool, images, step_tokens, answers)
         self.steps = self.step_sizes = self.preempted = 0
         self.pulse: Callable[[], None] = lambda: None  # called once a turn
         self.reset()
@@ -64,15 +64,17 @@ class Engine:
     def reset(self) -> None:
         """Forgets everything under way, and every page that was kept."""
         self.pool.free = [(0, self.pool.rows)]
-        self.album = Album(self.pool, Room(len(self.images)))
+        self.album = Album(self.pool, RangeAllocator(len(self.images)))
         self.looking = Looking(self.vision, self.album, self.images, self.vision_tokens)
         context = int(self.language.config.max_position_embeddings)
-        self.intake = Intake(self.prompts, self.grammar, self.wants, self.album, self.looking, context, self.jump)
+        self.intake = RequestPreprocessor(
+            self.prompts, self.grammar, self.wants, self.album, self.looking, context, self.jump
+        )
         self.waiting: deque[Answer] = deque()
         self.running: list[Answer] = []
         self.building: list[Sight] = []  # in the pool, not yet whole
         self.finished: list[Reply] = []
-        self.telling = Telling(self.prompts)
+        self.telling = ReplyBuilder(self.prompts)
 
     # ---- the loop
     def answer(self, requests: Iterable[Request | None]) -> Iterator[Reply | Partial]:
@@ -281,14 +283,14 @@ class Engine:
     def _forward(self, parts: Sequence[Part]) -> list[Answer]:
         """Queues one step and the choice of tokens. Changes nothing when the card runs out of memory."""
         batch = pack(parts)
-        self.stepper.forward(batch.source, batch.positions, batch.rows, batch.spans, batch.last)
+        self.runner.forward(batch.source, batch.positions, batch.rows, batch.spans, batch.last)
         sampled = batch.sampled
         matchers = [answer.matcher for answer in sampled]
         constrained = any(matcher is not None for matcher in matchers)
         if constrained:
-            self.grammar.fill(matchers, self.stepper.allowed[: len(sampled)])
+            self.grammar.fill(matchers, self.runner.allowed[: len(sampled)])
         if sampled:
-            self.stepper.sample(len(sampled), constrained)
+            self.runner.sample(len(sampled), constrained)
         for owner, tokens in batch.parts:
             if isinstance(owner, Answer):
                 owner.stored += tokens
@@ -313,7 +315,7 @@ class Engine:
 
     def _collect(self, sampled: Sequence[Answer]) -> None:
         """Waits for the tokens of the last step and hands them to their answers."""
-        tokens, among, free = self.stepper.answers(len(sampled))
+        tokens, among, free = self.runner.answers(len(sampled))
         self.grammar.consume([(a.matcher, t) for a, t in zip(sampled, tokens, strict=True) if a.matcher is not None])
         for answer, token, logprob, free_logprob in zip(sampled, tokens, among, free, strict=True):
             answer.add([token], True, logprob, free_logprob)

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.qwen_vl.compute.kv_cache import Pool, RangeAllocator
 from pipeline.types import Request
-
-from .pool import Pool, Room
 
 LOOP_TOKENS, LONGEST_LOOP = 256, 64  # so many tokens that repeat with a period up to this are a loop, not an answer
 
@@ -96,7 +95,7 @@ def sight_key(words: Sequence[int], pixels: bytes) -> bytes:
 class Album:
     """All sights known now; those that nobody asks about stay until their room is needed, least recently used first."""
 
-    def __init__(self, pool: Pool, pictures: Room) -> None:
+    def __init__(self, pool: Pool, pictures: RangeAllocator) -> None:
         self.pool, self.pictures = pool, pictures
         self.sights: dict[bytes, Sight] = {}
         self.idle: OrderedDict[bytes, Sight] = OrderedDict()

@@ -3,17 +3,17 @@
 import time
 from collections.abc import Sequence
 
+from models.qwen_vl.inputs.chat_template import Prompts
 from pipeline.fields import column, leaves
 from pipeline.types import PARTIAL_LETTERS, Finish, Partial, Reply, Request
 
 from .confidence import confidences
-from .prompts import Prompts
-from .state import Answer
+from .sequences import Answer
 
 TELL_S, TURN_S = 0.3, 0.05  # between two looks at one answer that is watched, and at any: most decode 20 a second
 
 
-class Telling:
+class ReplyBuilder:
     """Changes nothing of an answer but `told_s`."""
 
     def __init__(self, prompts: Prompts) -> None:

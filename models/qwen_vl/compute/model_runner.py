@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .attention import FULL, Item
-from .language import Language
-from .pool import Pool
+from .kv_cache import Pool
+from .language_model import Language
 
 SIZES = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)  # tokens of a step
 ROWS = (8, 32, 64, 128, 256)  # tokens sampled in a step
@@ -81,7 +81,7 @@ class Work(NamedTuple):
     sums: Tensor
 
 
-class Stepper:
+class ModelRunner:
     """Runs steps of up to `tokens` tokens, of which up to `rows` are answered with a next token."""
 
     def __init__(self, language: Language, pool: Pool, images: Tensor, tokens: int, rows: int) -> None:

@@ -5,19 +5,19 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from models.qwen_vl.inputs.chat_template import Prompts, lay_out
+from models.qwen_vl.inputs.grammar import Grammar
+from models.qwen_vl.inputs.image_processor import CELL, prepare, tokens_of
 from pipeline.types import Page, Request, Wants
 
-from .grammar import Grammar
-from .looking import Looking
-from .pictures import CELL, prepare, tokens_of
-from .prompts import Prompts, lay_out
-from .state import Album, Answer, Sight, pixel_digest, sight_key
+from .sequences import Album, Answer, Sight, pixel_digest, sight_key
+from .vision_scheduler import Looking
 
 SMALL_SIDE_PX = 768  # longest side of a page in low resolution
 NAN = float("nan")
 
 
-class Intake:
+class RequestPreprocessor:
     """`context`: tokens that the model can read. With `jump`, what the schema forces first is part of the question."""
 
     def __init__(

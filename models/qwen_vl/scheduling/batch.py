@@ -6,8 +6,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .state import Answer, Sight
-from .step import Span
+from models.qwen_vl.compute.model_runner import Span
+
+from .sequences import Answer, Sight
 
 
 class Part(NamedTuple):

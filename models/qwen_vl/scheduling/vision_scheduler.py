@@ -6,9 +6,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from .pictures import tokens_of
-from .state import Album, Sight
-from .vision import Vision
+from models.qwen_vl.compute.vision_encoder import Vision
+from models.qwen_vl.inputs.image_processor import tokens_of
+
+from .sequences import Album, Sight
 
 SLICES = 4  # into which a pass of the vision tower is cut, so that steps come in between
 

@@ -12,18 +12,19 @@ import torch
 from pipeline.errors import ModelError
 from pipeline.types import Wants
 
-from . import memory, weights
+from .compute import memory_plan
+from .compute.kernel_choice import pick
+from .compute.kv_cache import Pool, row_bytes
+from .compute.language_model import Language
+from .compute.model_runner import ModelRunner, Span
+from .compute.vision_encoder import Vision, check_shape
 from .engine import Engine
-from .folder import check
-from .folder import digest as digest_of
-from .grammar import Grammar
-from .language import Language
-from .pictures import CELL
-from .pool import Pool, row_bytes
-from .probe import pick
-from .prompts import Prompts
-from .step import Span, Stepper
-from .vision import Vision, check_shape
+from .inputs.chat_template import Prompts
+from .inputs.grammar import Grammar
+from .inputs.image_processor import CELL
+from .weights import load_weights
+from .weights.weights_folder import check
+from .weights.weights_folder import digest as digest_of
 
 STEP_TOKENS = 1024  # tokens of a step: answers under way, filled up with prompts; see engine.BUSY
 ANSWERS = 256  # answers under way at once
@@ -36,9 +37,9 @@ def start(folder: Path, wants: Wants, device: torch.device, vram_gib: float | No
     """Raises ModelError that says what is missing or too small."""
     check(folder)
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
-    budget = memory.budget_bytes(device, vram_gib) if device.type == "cuda" else 0
+    budget = memory_plan.budget_bytes(device, vram_gib) if device.type == "cuda" else 0
     began = time.perf_counter()
-    model = weights.load(folder, device, dtype)
+    model = load_weights.load(folder, device, dtype)
     loaded = time.perf_counter()
     engine, attention = build(model, Prompts(folder), wants, budget, say)
     digest = digest_of(folder)
@@ -84,21 +85,21 @@ def build(
     if device.type == "cuda" and kv_tokens is None:
         row = row_bytes(*shape, dtype)
         work = _work_bytes(language, vision, images, step_tokens, answers, vision_tokens)
-        kv_tokens = memory.kv_budget(budget, work, row)
+        kv_tokens = memory_plan.kv_budget(budget, work, row)
         needed = page_tokens + 768
         if kv_tokens < needed:
-            raise memory.too_small(budget, kv_tokens, needed)
+            raise memory_plan.too_small(budget, kv_tokens, needed)
         held = torch.cuda.memory_allocated() - images.nbytes
         total, held_gib, work_gib, pictures, kv = (
-            x / memory.GIB for x in (budget, held, work, images.nbytes, kv_tokens * row)
+            x / memory_plan.GIB for x in (budget, held, work, images.nbytes, kv_tokens * row)
         )
-        plan = memory.Plan(total, held_gib, work_gib, pictures, kv, kv_tokens, step_tokens, vision_tokens)
+        plan = memory_plan.Plan(total, held_gib, work_gib, pictures, kv, kv_tokens, step_tokens, vision_tokens)
         say(plan.words(page_tokens + 400))
     pool = Pool(*shape, kv_tokens or CPU_KV_TOKENS, dtype, device)
     grammar = Grammar(prompts.json, language.head.shape[0], prompts.end)
     engine = Engine(language, vision, prompts, wants, pool, images, grammar=grammar, step_tokens=step_tokens,
                     vision_tokens=vision_tokens, answers=answers, ends=ends, jump=jump)  # fmt: skip
-    engine.stepper.capture()
+    engine.runner.capture()
     return engine, attention
 
 
@@ -116,11 +117,11 @@ def _work_bytes(language: Language, vision: Vision, images: torch.Tensor, step_t
 
     def step() -> None:
         pool = Pool(text.num_hidden_layers, language.kv_heads, language.size, step_tokens, images.dtype, images.device)
-        stepper = Stepper(language, pool, images, step_tokens, answers)
+        stepper = ModelRunner(language, pool, images, step_tokens, answers)
         rows = list(range(step_tokens))
         positions = np.zeros((3, step_tokens), dtype=np.int32)
         stepper.forward([0] * step_tokens, positions, rows, [Span(step_tokens, 0, 0)], rows[:answers])
         stepper.sample(answers, True)
         torch.cuda.synchronize()
 
-    return memory.peak_of(look) + memory.peak_of(step)  # a step is a graph, whose memory is its own
+    return memory_plan.peak_of(look) + memory_plan.peak_of(step)  # a step is a graph, whose memory is its own

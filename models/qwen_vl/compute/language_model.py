@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .plain import Plain
-from .weights import fuse
+from models.qwen_vl.weights.load_weights import fuse
+
+from .torch_ops import Plain
 
 
 class Language:

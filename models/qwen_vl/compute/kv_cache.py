@@ -6,7 +6,7 @@ from torch import Tensor
 ALIGN = 16  # rows; ranges begin and end on whole multiples
 
 
-class Room:
+class RangeAllocator:
     """A range allocator. The first range that fits: pages are long and answers short, so few holes stay."""
 
     def __init__(self, rows: int) -> None:
@@ -37,7 +37,7 @@ class Room:
         return sum(length for _, length in self.free)
 
 
-class Pool(Room):
+class Pool(RangeAllocator):
     """kv is [layers, 2, key heads, rows, size]; the row `waste` takes what padding tokens write."""
 
     def __init__(self, layers: int, heads: int, size: int, rows: int, dtype: torch.dtype, device: torch.device) -> None:

@@ -1,4 +1,4 @@
-"""The step's small operations in plain PyTorch: any device, any type. kernels.py has the same ones fused, in Triton."""
+"""The small operations of a step in plain PyTorch: any device, any type. triton_ops.py has them fused, in Triton."""
 
 from collections.abc import Sequence
 
