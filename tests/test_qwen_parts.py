@@ -13,8 +13,8 @@ torch = tiny.torch
 
 from models.qwen_vl.compute.attention import FULL, sdpa  # noqa: E402
 from models.qwen_vl.compute.kernel_choice import Choice  # noqa: E402
-from models.qwen_vl.compute.kv_cache import RangeAllocator  # noqa: E402
 from models.qwen_vl.compute.model_runner import Span, cut  # noqa: E402
+from models.qwen_vl.compute.range_allocator import RangeAllocator  # noqa: E402
 from models.qwen_vl.compute.torch_ops import Plain  # noqa: E402
 from models.qwen_vl.inputs.grammar import Grammar, Unenforceable  # noqa: E402
 from models.qwen_vl.scheduling.confidence import confidences, leaves  # noqa: E402

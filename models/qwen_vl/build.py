@@ -14,7 +14,7 @@ from pipeline.types import Wants
 
 from .compute import memory_plan
 from .compute.kernel_choice import pick
-from .compute.kv_cache import Pool, row_bytes
+from .compute.kv_cache import KVCache, row_bytes
 from .compute.language_model import Language
 from .compute.model_runner import ModelRunner, Span
 from .compute.vision_encoder import Vision, check_shape
@@ -26,7 +26,7 @@ from .weights import load_weights
 from .weights.weights_folder import check
 from .weights.weights_folder import digest as digest_of
 
-STEP_TOKENS = 1024  # tokens of a step: answers under way, filled up with prompts; see engine.BUSY
+STEP_TOKENS = 1024  # tokens of a step: answers under way, filled up with prompts; see Scheduler
 ANSWERS = 256  # answers under way at once
 VISION_TOKENS = 2560  # of a pass of the vision tower: two pages, or one at a second look
 CPU_KV_TOKENS = 16384
@@ -95,9 +95,9 @@ def build(
         )
         plan = memory_plan.Plan(total, held_gib, work_gib, pictures, kv, kv_tokens, step_tokens, vision_tokens)
         say(plan.words(page_tokens + 400))
-    pool = Pool(*shape, kv_tokens or CPU_KV_TOKENS, dtype, device)
+    kv_cache = KVCache(*shape, kv_tokens or CPU_KV_TOKENS, dtype, device)
     grammar = Grammar(prompts.json, language.head.shape[0], prompts.end)
-    engine = Engine(language, vision, prompts, wants, pool, images, grammar=grammar, step_tokens=step_tokens,
+    engine = Engine(language, vision, prompts, wants, kv_cache, images, grammar=grammar, step_tokens=step_tokens,
                     vision_tokens=vision_tokens, answers=answers, ends=ends, jump=jump)  # fmt: skip
     engine.runner.capture()
     return engine, attention
@@ -105,7 +105,7 @@ def build(
 
 def _work_bytes(language: Language, vision: Vision, images: torch.Tensor, step_tokens: int, answers: int,
                 vision_tokens: int) -> int:  # fmt: skip
-    """Measures what the largest vision pass and the largest step take beside weights, pictures and the pool."""
+    """Measures what the largest vision pass and the largest step take beside weights, pictures and the KV cache."""
     text = language.config
     picture = np.random.default_rng(0).integers(0, 256, (CELL, CELL * 64, 3), dtype=np.uint8)
     pictures = [picture] * max(1, vision_tokens // 64)
@@ -116,12 +116,14 @@ def _work_bytes(language: Language, vision: Vision, images: torch.Tensor, step_t
             pass
 
     def step() -> None:
-        pool = Pool(text.num_hidden_layers, language.kv_heads, language.size, step_tokens, images.dtype, images.device)
-        stepper = ModelRunner(language, pool, images, step_tokens, answers)
+        kv_cache = KVCache(
+            text.num_hidden_layers, language.kv_heads, language.size, step_tokens, images.dtype, images.device
+        )
+        runner = ModelRunner(language, kv_cache, images, step_tokens, answers)
         rows = list(range(step_tokens))
         positions = np.zeros((3, step_tokens), dtype=np.int32)
-        stepper.forward([0] * step_tokens, positions, rows, [Span(step_tokens, 0, 0)], rows[:answers])
-        stepper.sample(answers, True)
+        runner.forward([0] * step_tokens, positions, rows, [Span(step_tokens, 0, 0)], rows[:answers])
+        runner.sample(answers, True)
         torch.cuda.synchronize()
 
     return memory_plan.peak_of(look) + memory_plan.peak_of(step)  # a step is a graph, whose memory is its own

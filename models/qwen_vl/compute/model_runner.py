@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .attention import FULL, Item
-from .kv_cache import Pool
+from .kv_cache import KVCache
 from .language_model import Language
 
 SIZES = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)  # tokens of a step
@@ -22,7 +22,7 @@ SHORT_RANGE, LONG_RANGE = 512, 1024  # keys of one item, for decode and for prom
 
 
 class Span(NamedTuple):
-    """`tokens` neighbouring tokens of the batch. `stored` tokens lie at `own` in the pool already; these follow there.
+    """`tokens` neighbouring tokens of the batch. `stored` tokens are at `own` in the KV cache; these follow there.
 
     All of them see the page of `page_rows` rows at `page` whole. Spans of one page should stand side by side.
     """
@@ -84,8 +84,8 @@ class Work(NamedTuple):
 class ModelRunner:
     """Runs steps of up to `tokens` tokens, of which up to `rows` are answered with a next token."""
 
-    def __init__(self, language: Language, pool: Pool, images: Tensor, tokens: int, rows: int) -> None:
-        self.language, self.pool, self.images = language, pool, images
+    def __init__(self, language: Language, cache: KVCache, images: Tensor, tokens: int, rows: int) -> None:
+        self.language, self.cache, self.images = language, cache, images
         self.ops, self.device = language.ops, images.device
         self.sizes = [*(size for size in SIZES if size < tokens), tokens]
         self.row_sizes = [*(size for size in ROWS if size < rows), rows]
@@ -141,7 +141,7 @@ class ModelRunner:
         host[at : ends[-1]] = 0
         host[at : at + tokens] = source
         host[ends[0] : ends[1]].reshape(3, size)[:, :tokens] = positions
-        host[ends[1] : ends[2]] = self.pool.waste
+        host[ends[1] : ends[2]] = self.cache.waste
         host[ends[1] : ends[1] + tokens] = rows
         items: list[Item] = []
         if self.ops.graphs:
@@ -182,7 +182,7 @@ class ModelRunner:
         ends = [end + self.row_sizes[-1] for end in self._offsets(size)]
         source, positions = self.ints[self.row_sizes[-1] : ends[0]], self.ints[ends[0] : ends[1]].view(3, size)
         rows = self.ints[ends[1] : ends[2]]
-        self.hidden[:size] = self.language.forward(source, positions, rows, work, self.images, self.pool.kv)
+        self.hidden[:size] = self.language.forward(source, positions, rows, work, self.images, self.cache.kv)
 
     @torch.inference_mode()
     def sample(self, rows: int, constrained: bool) -> None:
@@ -223,7 +223,7 @@ class ModelRunner:
         for size in reversed(self.row_sizes):
             for constrained in (False, True):
                 self._capture(("rows", size, constrained), lambda size=size, c=constrained: self._choose(size, c))
-        self.pool.kv[:, :, :, 0].zero_()  # the rehearsal wrote there
+        self.cache.kv[:, :, :, 0].zero_()  # the rehearsal wrote there
 
     def _capture(self, key: Any, run: Any) -> None:
         run()  # compiles kernels and sets up the matrix library, neither of which a graph may hold

@@ -1,70 +1,135 @@
-"""What the engine keeps of pages and answers under way."""
+"""The states of a request under way: `Sequence` (a question and its answer) and `PrefixEntry` (the pages before it)."""
 
 import hashlib
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.qwen_vl.compute.kv_cache import Pool, RangeAllocator
 from pipeline.types import Request
 
-LOOP_TOKENS, LONGEST_LOOP = 256, 64  # so many tokens that repeat with a period up to this are a loop, not an answer
+# A piece of up to LONGEST_LOOP tokens that repeats for LOOP_TOKENS tokens is a loop. Fewer are none: the empty cells of
+# a table, or rows of nulls, are hundreds of equal tokens.
+LOOP_TOKENS, LONGEST_LOOP = 1024, 64
+
+
+class Stage(Enum):
+    """Where a sequence is. A preempted one is ENCODED again while its pages are still there, else QUEUED."""
+
+    QUEUED = "waits for the vision encoder"
+    ENCODED = "waits for memory"
+    PREFILLING = "its pages or its own tokens are being computed"
+    READY = "decodes"
+    FINISHED = "is replied to"
 
 
 @dataclass(eq=False)
-class Sight:
-    """Some pictures with the words before them: looked at once, shared by all questions about them."""
+class PrefixEntry:
+    """Pages with the words before them: encoded once, and shared by all questions about them."""
 
     key: bytes
-    images: list[NDArray[np.uint8]]
-    source: NDArray[np.int32]  # token ids; pictures as -(row+1), counted from `image_row` once that is known
+    source: NDArray[np.int32]  # token ids; images as -(row+1), counted from `image_row` once that is known
     positions: NDArray[np.int32]  # [3, n]
     next_position: int
-    image_tokens: int
+    image_sizes: tuple[int, ...]  # tokens of each image
+    images: list[NDArray[np.uint8]]
     serial: int = 0
-    image_row: int | None = None  # first row in the buffer of encoded pictures
-    seen: bool = False  # the vision tower's work is queued
-    start: int | None = None  # first row in the pool
-    done: int = 0  # tokens whose keys and values are (queued to be) in the pool
-    users: int = 0
+    image_row: int | None = None  # first row in the buffer of encoded images
+    encoded_images: int = 0  # images whose encoding is queued on the device
+    encoding: bool = False  # some of its images are in the vision pass under way
+    start: int | None = None  # first row in the KV cache
+    room: int = 0  # rows held there
+    computed: int = 0  # tokens whose keys and values are (queued to be) in the KV cache
+    users: int = 0  # running sequences
+    waiting: int = 0  # waiting sequences
+    preempted: int = 0  # those of them that ran before
+    encodings: int = 0  # how many times its images were encoded
+
+    @property
+    def length(self) -> int:
+        return len(self.source)
+
+    @property
+    def filled(self) -> int:
+        return self.computed
+
+    @property
+    def image_tokens(self) -> int:
+        return sum(self.image_sizes)
 
     @property
     def ready(self) -> bool:
-        return self.done == len(self.source)
+        return self.computed == self.length
+
+    @property
+    def encoded(self) -> bool:
+        return self.encoded_images == len(self.image_sizes)
+
+    @property
+    def available(self) -> bool:
+        """Whether the vision encoder has nothing (more) to do for it."""
+        return self.encoded or self.ready
 
 
 @dataclass(eq=False)
-class Answer:
-    """One request under way. `tokens` are the question's ids and, from `asked` on, the answer's."""
+class Sequence:
+    """One request. `tokens` are the ids of its prompt behind the pages and, from `prompt_length` on, of its answer."""
 
     request: Request
-    sight: Sight
+    prefix: PrefixEntry
     tokens: list[int]
-    asked: int
-    most: int  # tokens that the answer may have
-    matcher: Any
-    small: bool  # asked in low resolution
+    prompt_length: int
+    max_new_tokens: int
+    matcher: Any  # holds the answer to its schema; None for free text
+    low_resolution: bool
     began: float
-    serial: int = 0
-    start: int | None = None
+    kind: str = ""  # answers of one kind have similar lengths, see answer_lengths.py
+    serial: int = 0  # age: the order in which requests came
+    start: int | None = None  # first row in the KV cache
     room: int = 0
-    stored: int = 0
+    stored: int = 0  # tokens whose keys and values are (queued to be) in the KV cache
+    prefill_to: int = 0  # tokens that are prompt for this admission
+    running: bool = False
+    finished: bool = False
+    preemptions: int = 0
+    passed: int = 0  # younger sequences admitted while this one could have gone, had there been memory
     sampled: list[bool] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     free_logprobs: list[float] = field(default_factory=list)
     first_token_s: float = 0.0
-    looked_at: int = 0  # tokens of the answer when `loops` last looked
-    told_s: float = 0.0  # when it was last told how far it is; infinite once no more is to be told
+    checked_for_loop: int = 0  # tokens of the answer when `loops` last looked
+    told_s: float = 0.0  # when a Partial was last given; infinite once no more is to be given
+
+    @property
+    def stage(self) -> Stage:
+        if self.finished:
+            return Stage.FINISHED
+        if not self.running:
+            return Stage.ENCODED if self.prefix.available else Stage.QUEUED
+        return Stage.READY if self.prefix.ready and self.stored >= self.prefill_to else Stage.PREFILLING
+
+    @property
+    def filled(self) -> int:
+        return self.stored
 
     @property
     def answered(self) -> int:
-        return len(self.tokens) - self.asked
+        return len(self.tokens) - self.prompt_length
 
-    def add(self, tokens: Sequence[int], sampled: bool, logprob: float, free: float) -> None:
+    @property
+    def longest(self) -> int:
+        """Rows of its own that it may come to need."""
+        return self.prompt_length + self.max_new_tokens
+
+    @property
+    def to_prefill(self) -> int:
+        """Tokens to compute until it decodes."""
+        return self.prefix.length - self.prefix.computed + max(0, self.prefill_to - self.stored)
+
+    def add(self, tokens: SequenceOf[int], sampled: bool, logprob: float, free: float) -> None:
         self.tokens += tokens
         self.sampled += [sampled] * len(tokens)
         self.logprobs += [logprob] * len(tokens)
@@ -72,14 +137,14 @@ class Answer:
 
     def loops(self) -> bool:
         """The last LOOP_TOKENS tokens of the answer are one piece over and over."""
-        if self.answered < max(LOOP_TOKENS, self.looked_at + 16):
+        if self.answered < max(LOOP_TOKENS, self.checked_for_loop + 16):
             return False
-        self.looked_at = self.answered
+        self.checked_for_loop = self.answered
         tail = np.array(self.tokens[-LOOP_TOKENS:])
         return any(bool((tail[period:] == tail[:-period]).all()) for period in range(1, LONGEST_LOOP + 1))
 
 
-def pixel_digest(images: Sequence[NDArray[np.uint8]]) -> bytes:
+def pixel_digest(images: SequenceOf[NDArray[np.uint8]]) -> bytes:
     total = hashlib.sha256()
     for image in images:
         total.update(repr(image.shape).encode())
@@ -87,61 +152,6 @@ def pixel_digest(images: Sequence[NDArray[np.uint8]]) -> bytes:
     return total.digest()
 
 
-def sight_key(words: Sequence[int], pixels: bytes) -> bytes:
+def prefix_key(words: SequenceOf[int], pixels: bytes) -> bytes:
     """The same pixels under the same words give the same keys and values."""
     return hashlib.sha256(np.array(words, dtype=np.int64).tobytes() + pixels).digest()
-
-
-class Album:
-    """All sights known now; those that nobody asks about stay until their room is needed, least recently used first."""
-
-    def __init__(self, pool: Pool, pictures: RangeAllocator) -> None:
-        self.pool, self.pictures = pool, pictures
-        self.sights: dict[bytes, Sight] = {}
-        self.idle: OrderedDict[bytes, Sight] = OrderedDict()
-        self.hits = 0
-        self._serial = 0
-
-    def find(self, key: bytes) -> Sight | None:
-        found = self.sights.get(key)
-        self.hits += found is not None
-        return found
-
-    def add(self, sight: Sight) -> None:
-        self._serial += 1
-        sight.serial = self._serial
-        self.sights[sight.key] = sight
-
-    def use(self, sight: Sight) -> None:
-        sight.users += 1
-        self.idle.pop(sight.key, None)
-
-    def leave(self, sight: Sight) -> None:
-        sight.users -= 1
-        if not sight.users:
-            self.idle[sight.key] = sight
-            if not sight.ready:
-                self.forget(sight)
-
-    def forget(self, sight: Sight) -> None:
-        """Its room in the pool is free again. A sight that somebody asks about only loses what was computed."""
-        if sight.start is not None:
-            self.pool.give_back(sight.start, len(sight.source))
-            sight.start = None
-        self.drop_pictures(sight)
-        sight.done = 0
-        if not sight.users:
-            self.idle.pop(sight.key, None)
-            self.sights.pop(sight.key, None)
-
-    def take(self, rows: int) -> int | None:
-        """Rows of the pool; idle sights make room."""
-        while (start := self.pool.take(rows)) is None and self.idle:
-            self.forget(next(iter(self.idle.values())))
-        return start
-
-    def drop_pictures(self, sight: Sight) -> None:
-        """Its keys and values are (queued to be) in the pool, or it is not wanted: the encoded pictures may go."""
-        if sight.image_row is not None:
-            self.pictures.give_back(sight.image_row, sight.image_tokens)
-        sight.image_row, sight.seen = None, False

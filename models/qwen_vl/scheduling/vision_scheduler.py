@@ -1,94 +1,73 @@
-"""Which pictures the vision tower looks at next, a slice at a time, and what happens when they do not fit."""
+"""Which images the vision encoder takes next, and what follows when a pass does not fit. Needs no torch."""
 
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable
+from typing import NamedTuple
 
-import torch
-from torch import Tensor
+from .prefix_cache import PrefixCache
+from .sequences import PrefixEntry, Sequence
 
-from models.qwen_vl.compute.vision_encoder import Vision
-from models.qwen_vl.inputs.image_processor import tokens_of
-
-from .sequences import Album, Sight
-
-SLICES = 4  # into which a pass of the vision tower is cut, so that steps come in between
+RECOVERY = 16  # passes without running out of memory, after which the next one may be twice as large again
 
 
-class Looking:
-    """Pictures in the order they came, as many in a pass as `tokens` allow. Pages with a picture that cannot be looked
-    at, not even alone, come out in `lost`."""
+class EncodeTask(NamedTuple):
+    """Image `nth` of a prefix, to be encoded to rows of the image buffer from `row` on."""
 
-    def __init__(self, vision: Vision, album: Album, images: Tensor, tokens: int) -> None:
-        self.vision, self.album, self.images, self.tokens = vision, album, images, tokens
-        self.lost: list[Sight] = []
-        self._unseen: deque[tuple[Sight, int]] = deque()
-        self._pass: Iterator[None] | None = None
-        self._in_view: list[tuple[Sight, int]] = []
+    entry: PrefixEntry
+    nth: int
+    row: int
 
-    def add(self, sight: Sight) -> None:
-        if sight.images:
-            self._unseen.append((sight, 0))
-        else:
-            sight.seen = True
 
-    def go_on(self) -> bool:
-        """Queues the next slice. -> False when nothing is left to look at, or there is no room for it now."""
-        if self._pass is None and not self._start():
-            return False
-        assert self._pass is not None
-        try:
-            next(self._pass)
-        except StopIteration:
-            for sight, nth in self._in_view:
-                if nth + 1 == len(sight.images):
-                    sight.seen, sight.images = True, []
-            self._in_view, self._pass = [], None
-        except torch.OutOfMemoryError:
-            self._halve()
-        return True
+class VisionScheduler:
+    """Images in the order of the age of the sequences that wait for them, as many a pass as `tokens` allow.
 
-    def _start(self) -> bool:
-        tokens, starts = 0, []
-        while self._unseen:
-            sight, nth = self._unseen[0]
-            if not sight.images:  # forgotten meanwhile, or seen already
-                self._unseen.popleft()
+    The order is strict, so no young sequence holds buffer rows that an older one waits for.
+    """
+
+    def __init__(self, cache: PrefixCache, tokens: int) -> None:
+        self.cache, self.tokens, self._most = cache, tokens, tokens
+        self._passes = 0
+
+    def next_pass(self, waiting: Iterable[Sequence]) -> list[EncodeTask]:
+        """Empty where nothing waits for the encoder, or there are no free rows in the image buffer now."""
+        tasks: list[EncodeTask] = []
+        tokens = 0
+        for sequence in waiting:
+            entry = sequence.prefix
+            if entry.available or entry.encoding:
                 continue
-            sizes = [tokens_of(image) for image in sight.images]
-            if self._in_view and tokens + sizes[nth] > self.tokens:
-                break
-            if sight.image_row is None:
-                sight.image_row = self.album.pictures.take(sight.image_tokens)
-                if sight.image_row is None:
+            if entry.image_row is None:
+                entry.image_row = self.cache.images.take(entry.image_tokens)
+                if entry.image_row is None:
                     break
-            starts.append(sight.image_row + sum(sizes[:nth]))
-            self._in_view.append((sight, nth))
-            tokens += sizes[nth]
-            self._unseen.popleft()
-            if nth + 1 < len(sizes):
-                self._unseen.appendleft((sight, nth + 1))
-        if self._in_view:
-            images = [sight.images[nth] for sight, nth in self._in_view]
-            layers = max(1, -(-len(self.vision.layers) // SLICES))
-            self._pass = self.vision.encode(images, starts, self.images, layers)
-        return bool(self._in_view)
+            for nth in range(entry.encoded_images, len(entry.image_sizes)):
+                if tasks and tokens + entry.image_sizes[nth] > self.tokens:
+                    return tasks
+                tasks.append(EncodeTask(entry, nth, entry.image_row + sum(entry.image_sizes[:nth])))
+                entry.encoding = True
+                tokens += entry.image_sizes[nth]
+        return tasks
 
-    def _halve(self) -> None:
-        """A pass did not fit: its pictures go back, and the next pass holds half as much."""
-        failed, self._in_view, self._pass = self._in_view, [], None
-        if self.images.is_cuda:
-            torch.cuda.empty_cache()
-        if len(failed) > 1:
+    def encoded(self, tasks: Iterable[EncodeTask]) -> None:
+        """A pass is queued whole."""
+        for entry, nth, _ in tasks:
+            entry.encoding, entry.encoded_images = False, nth + 1
+            entry.encodings += entry.encoded
+        for entry in {id(task.entry): task.entry for task in tasks}.values():
+            self.cache.tidy(entry)
+        self._passes += 1
+        if self._passes >= RECOVERY and self.tokens < self._most:
+            self.tokens, self._passes = min(self._most, 2 * self.tokens), 0
+
+    def did_not_fit(self, tasks: list[EncodeTask]) -> PrefixEntry | None:
+        """A pass ran out of memory: the next is half as large. -> the prefix whose image does not fit even alone."""
+        for entry, _, _ in tasks:
+            entry.encoding = False
+        self._passes = 0
+        if len(tasks) > 1:
             self.tokens = max(1, self.tokens // 2)
-            for entry in reversed(failed):
-                if self._unseen and self._unseen[0] == (entry[0], entry[1] + 1):
-                    self._unseen.popleft()
-                self._unseen.appendleft(entry)
-            return
-        sight = failed[0][0]
-        if self._unseen and self._unseen[0][0] is sight:
-            self._unseen.popleft()
-        sight.images = []
-        self.album.drop_pictures(sight)
-        self.album.sights.pop(sight.key, None)
-        self.lost.append(sight)
+            for entry in {id(task.entry): task.entry for task in tasks}.values():
+                self.cache.tidy(entry)
+            return None
+        entry = tasks[0].entry
+        self.cache.drop_images(entry)
+        return entry

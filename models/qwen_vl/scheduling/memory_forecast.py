@@ -1,0 +1,58 @@
+"""How many rows of the KV cache the running sequences will need, step by step from now on. Needs no torch.
+
+Each answer's rows count with the probability that it still runs, taken from the measured lengths of its kind
+(answer_lengths.py). A sequence is admitted where the 90th percentile of the sum stays below the memory at every moment.
+So short answers leave room for others while they run, and long ones get theirs before they need it. (The idea is
+LightLLM's "past-future" scheduler.)
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from .answer_lengths import AnswerLengths
+from .sequences import Sequence
+
+P90 = 1.2816  # standard deviations above the mean of a sum of many lengths
+AHEAD = np.array([*range(0, 1024, 32), *range(1024, 4096, 256), *range(4096, 32769, 2048)], dtype=np.int64)  # tokens
+
+
+class MemoryForecast:
+    """`kept`: rows that stay in use. `slack`: rows that a sequence holds on average beyond its tokens."""
+
+    def __init__(self, lengths: AnswerLengths, running: Iterable[Sequence], rows: int, kept: int, slack: int) -> None:
+        self._lengths, self._rows, self._slack = lengths, rows, slack
+        self._mean = np.full(len(AHEAD), float(kept))
+        self._variance = np.zeros(len(AHEAD))
+        kinds: dict[str, list[Sequence]] = {}
+        for sequence in running:
+            kinds.setdefault(sequence.kind, []).append(sequence)
+        last = {id(sequence.prefix): sequence for group in kinds.values() for sequence in group}  # the youngest user
+        for kind, group in kinds.items():
+            pages = [s.prefix.length if last[id(s.prefix)] is s else 0 for s in group]
+            mean, variance = self._needs(kind, group, pages)
+            self._mean += mean
+            self._variance += variance
+
+    def admit(self, sequence: Sequence) -> bool:
+        """Whether there will be room for one more; if so, it counts from now on."""
+        prefix = sequence.prefix
+        counted = prefix.users or (prefix.preempted and prefix.start is not None)
+        page = 0 if counted else prefix.length
+        mean, variance = self._needs(sequence.kind, [sequence], [page])
+        mean, variance = self._mean + mean, self._variance + variance
+        if np.any(mean + P90 * np.sqrt(variance) > self._rows):
+            return False
+        self._mean, self._variance = mean, variance
+        return True
+
+    def _needs(
+        self, kind: str, group: list[Sequence], pages: list[int]
+    ) -> tuple["np.ndarray[tuple[int], np.dtype[np.float64]]", "np.ndarray[tuple[int], np.dtype[np.float64]]"]:
+        answered = np.array([sequence.answered for sequence in group], dtype=np.int64)
+        allowed = np.array([sequence.max_new_tokens for sequence in group], dtype=np.int64)
+        held = np.array([len(s.tokens) + page + self._slack for s, page in zip(group, pages, strict=True)], dtype=float)
+        alive = self._lengths.survival(kind, answered, allowed, AHEAD)
+        alive[:, 0] = 1.0
+        rows = held[:, None] + AHEAD[None, :]
+        return (alive * rows).sum(0), (alive * (1 - alive) * rows**2).sum(0)
