@@ -69,6 +69,14 @@ def free_requests(pages: int, tokens: int = 200) -> list[Request]:
     return [qwen_tiny.ask([page], LONG, most=tokens, system="") for page in pictures(pages)]
 
 
+def mixed_requests(pages: int, short: int = 200, long: int = 800) -> list[Request]:
+    """One answer in ten is long."""
+    return [
+        qwen_tiny.ask([page], LONG, most=long if i % 10 == 9 else short, system="")
+        for i, page in enumerate(pictures(pages))
+    ]
+
+
 def json_requests(pages: int) -> list[Request]:
     return [qwen_tiny.ask([page], LONG, SCHEMA, most=400, system="") for page in pictures(pages)]
 

@@ -7,6 +7,8 @@ from torch import Tensor
 
 from .range_allocator import ALIGN, Move
 
+COPY_BYTES = 64 << 20  # that a copy of many ranges takes beside the cache, at most
+
 
 class KVCache:
     """kv is [layers, 2, key heads, rows, size]; the row `waste` takes what padding tokens write."""
@@ -28,8 +30,10 @@ class KVCache:
         both = torch.stack([sources, targets])
         if self.kv.is_cuda:
             both = both.pin_memory().to(self.kv.device, non_blocking=True)
-        for plane in self.kv.flatten(0, 2):  # one at a time: 30 MB beside the cache, not all of it once more
-            plane.index_copy_(0, both[1], plane.index_select(0, both[0]))
+        planes = self.kv.flatten(0, 2)
+        at_once = max(1, COPY_BYTES // (len(sources) * self.kv.shape[-1] * self.kv.element_size()))
+        for some in planes.split(at_once):
+            some.index_copy_(1, both[1], some.index_select(1, both[0]))
 
 
 def row_bytes(layers: int, heads: int, size: int, dtype: torch.dtype) -> int:

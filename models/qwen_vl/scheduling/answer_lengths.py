@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,23 @@ def kind_of(request: Request) -> str:
     """Answers of one kind have similar lengths: those to one job, or to one part of it."""
     name = str(request.job.name)
     return name if request.parts == 1 else f"{name}#{request.part}"
+
+
+class LengthCurve(NamedTuple):
+    """outlive[i + 1] is the probability that an answer has more than lengths[i] tokens."""
+
+    lengths: NDArray[np.int64]
+    outlive: NDArray[np.float64]
+
+    def alive(
+        self, answered: NDArray[np.int64], allowed: NDArray[np.int64], ahead: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """The probability [n, t] that answer n, with `answered` of at most `allowed` tokens, has over `ahead` more."""
+        reached = answered[:, None] + np.concatenate([[0], ahead])[None, :]
+        longer = self.outlive[np.searchsorted(self.lengths, reached, side="right")]
+        longer[reached >= allowed[:, None]] = 0.0
+        chance: NDArray[np.float64] = longer[:, 1:] / np.maximum(longer[:, :1], 1e-9)
+        return chance
 
 
 class AnswerLengths:
@@ -42,19 +60,15 @@ class AnswerLengths:
         lengths = self._lengths(kind)
         return int(np.quantile(lengths, 0.9, method="higher")) if len(lengths) else None
 
-    def survival(
-        self, kind: str, answered: NDArray[np.int64], allowed: NDArray[np.int64], ahead: NDArray[np.int64]
-    ) -> NDArray[np.float64]:
-        """The probability [n, t] that answer n, with `answered` tokens of at most `allowed`, has not ended after
-        `ahead` tokens more: the share of the measured answers that outlived it so far."""
-        lengths = self._lengths(kind)
-        reached = answered[:, None] + np.concatenate([[0], ahead])[None, :]
-        longer = (len(lengths) - np.searchsorted(lengths, reached, side="right")).astype(np.float64)
-        for share in PRIOR:
-            longer += reached < allowed[:, None] * share
-        longer[reached >= allowed[:, None]] = 0.0
-        chance: NDArray[np.float64] = longer[:, 1:] / np.maximum(longer[:, :1], 1.0)
-        return chance
+    def curve(self, kind: str, under_way: Iterable[int], allowed: int) -> "LengthCurve":
+        """How long answers of a kind last, by Kaplan and Meier's estimate. `under_way`: the lengths so far of those
+        that have not ended. They count as longer; else the short ones, which end first, would pass for all."""
+        prior = [int(allowed * share) for share in PRIOR]
+        ended = np.concatenate([np.minimum(self._lengths(kind), allowed), prior])
+        lengths, count = np.unique(ended, return_counts=True)
+        so_far = np.fromiter(under_way, dtype=np.int64)
+        at_risk = np.cumsum(count[::-1])[::-1] + (so_far[None, :] >= lengths[:, None]).sum(1)
+        return LengthCurve(lengths, np.concatenate([[1.0], np.cumprod(1 - count / at_risk)]))
 
     def _lengths(self, kind: str) -> NDArray[np.int64]:
         if kind not in self._sorted:

@@ -25,7 +25,8 @@ from .vision_scheduler import VisionScheduler
 AHEAD = 32  # requests held that are not running
 PASSED_BOUND = 32  # younger sequences that may pass one that waits for memory
 TRIED = 4  # sequences that are tried in vain at a step before admission stops
-GROWTH = 96  # tokens of an answer that get memory at a time
+GROWTH = 128  # tokens of an answer that get memory at a time
+FILL = 0.97  # of the memory that is planned for: the rest lets sequences grow without closing gaps each time
 SPREAD = 8  # steps over which the prompts that are in memory are spread
 LEAST_PREFILL = 128  # prompt tokens of a step, where there are any: below about 200 tokens a step costs the same
 
@@ -127,9 +128,7 @@ class Scheduler:
             if len(self.running) >= self.max_running or backlog >= SPREAD * self.step_limit:
                 return
             if forecast is None:
-                forecast = MemoryForecast(
-                    self.lengths, self.running, self.memory.rows, self.cache.kept_rows(), GROWTH // 2
-                )
+                forecast = self._forecast()
             alone = not self.running
             if (alone or forecast.admit(sequence)) and self._start(sequence, alone):
                 backlog += sequence.to_prefill
@@ -144,6 +143,11 @@ class Scheduler:
                 blocked.append(sequence)
                 if len(blocked) >= TRIED or sequence.passed >= PASSED_BOUND:
                     return
+
+    def _forecast(self) -> MemoryForecast:
+        preempted = [sequence for sequence in self.waiting if sequence.preemptions]
+        rows, kept = int(self.memory.rows * FILL), self.cache.kept_rows()
+        return MemoryForecast(self.lengths, self.running, preempted, rows=rows, kept=kept, slack=GROWTH // 2)
 
     def _start(self, sequence: Sequence, alone: bool) -> bool:
         """Give a waiting sequence memory. False, and nothing has changed, where there is none."""
