@@ -24,11 +24,12 @@ import numpy as np
 
 sys.path[:0] = [str(Path(__file__).parents[1])]
 from models.qwen_vl.scheduling.answer_lengths import AnswerLengths
-from models.qwen_vl.scheduling.scheduler import AHEAD, Scheduler
+from models.qwen_vl.scheduling.scheduler import AHEAD, PASSED_BOUND, Scheduler
 from models.qwen_vl.scheduling.sequences import PrefixEntry, Stage
 from models.qwen_vl.scheduling.sequences import Sequence as Running
 from pipeline.types import Document, Request
 
+__all__ = ["PASSED_BOUND", "AnswerLengths", "Work", "mixes", "perfect", "run", "simulate"]
 KV_ROWS, IMAGE_ROWS, VISION_TOKENS, MAX_RUNNING = 117_102, 10_240, 2_560, 256
 STEP_SIZES = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 PAGE, FRAME, QUESTION = 1280, 18, 166  # tokens: visual, the chat's frame, the question

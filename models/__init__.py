@@ -1,6 +1,7 @@
 """What answers. `load` picks the engine; nothing heavy is imported before it is needed."""
 
 import os
+from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,9 +11,10 @@ from pipeline.errors import ModelError
 
 if TYPE_CHECKING:
     from models.keeper import Pulse, Start
+    from models.qwen_vl.scheduling.answer_lengths import AnswerLengths
     from models.supervisor import Supervised
     from pipeline.settings import Settings
-    from pipeline.types import Model
+    from pipeline.types import Model, Reply
 
 
 def load(settings: "Settings") -> tuple["Model", str]:
@@ -60,11 +62,16 @@ def _ocr(settings: "Settings") -> "Model":
 
 def _qwen_vl(settings: "Settings") -> "Model":
     """Raises ModelError where it cannot run here; NoGpu where `auto` met weights, but torch finds no GPU."""
-    make = partial(looking, settings.weights, settings.vram_gib, settings.low_resolution, settings.engine == "auto")
-    return _watched(make, settings)
+    from models.answer_length_store import AnswerLengthStore
+
+    store = AnswerLengthStore(settings.root)
+    make = partial(looking, settings.weights, settings.vram_gib, settings.low_resolution, settings.engine == "auto",
+                   store.lengths)  # fmt: skip
+    return _watched(make, settings, store.heard)
 
 
-def looking(weights: Path, vram_gib: float | None, low_resolution: bool, only_on_gpu: bool, pulse: "Pulse") -> "Model":
+def looking(weights: Path, vram_gib: float | None, low_resolution: bool, only_on_gpu: bool,
+            lengths: "AnswerLengths", pulse: "Pulse") -> "Model":  # fmt: skip
     """qwen_vl, in the engine's own process, so that the run itself never loads torch, nor holds a card."""
     from models.qwen_vl import QwenVL
 
@@ -73,13 +80,15 @@ def looking(weights: Path, vram_gib: float | None, low_resolution: bool, only_on
 
         if not torch.cuda.is_available():
             raise NoGpu("torch sees no GPU")
-    return QwenVL(weights, vram_gib=vram_gib, low_resolution=low_resolution, pulse=pulse)
+    return QwenVL(weights, vram_gib=vram_gib, low_resolution=low_resolution, lengths=lengths, pulse=pulse)
 
 
-def _watched(make: "Start", settings: "Settings") -> "Supervised":
+def _watched(
+    make: "Start", settings: "Settings", heard: "Callable[[Reply | None], None]" = lambda reply: None
+) -> "Supervised":
     from models.supervisor import Supervised
 
-    return Supervised(make, step_s=settings.engine_step_s, start_s=settings.engine_start_s)
+    return Supervised(make, step_s=settings.engine_step_s, start_s=settings.engine_start_s, heard=heard)
 
 
 def no_gpu(settings: "Settings") -> str:

@@ -22,6 +22,7 @@ from .engine import Engine
 from .inputs.chat_template import Prompts
 from .inputs.grammar import Grammar
 from .inputs.image_processor import CELL
+from .scheduling.answer_lengths import AnswerLengths
 from .weights import load_weights
 from .weights.weights_folder import check
 from .weights.weights_folder import digest as digest_of
@@ -33,7 +34,7 @@ CPU_KV_TOKENS = 16384
 
 
 def start(folder: Path, wants: Wants, device: torch.device, vram_gib: float | None,
-          say: Callable[[str], None]) -> tuple[Engine, dict[str, str]]:  # fmt: skip
+          say: Callable[[str], None], lengths: AnswerLengths | None) -> tuple[Engine, dict[str, str]]:  # fmt: skip
     """Raises ModelError that says what is missing or too small."""
     check(folder)
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
@@ -41,7 +42,7 @@ def start(folder: Path, wants: Wants, device: torch.device, vram_gib: float | No
     began = time.perf_counter()
     model = load_weights.load(folder, device, dtype)
     loaded = time.perf_counter()
-    engine, attention = build(model, Prompts(folder), wants, budget, say)
+    engine, attention = build(model, Prompts(folder), wants, budget, say, lengths=lengths)
     digest = digest_of(folder)
     say(f"qwen_vl is ready: weights in {loaded - began:.1f} s, the rest in {time.perf_counter() - loaded:.1f} s")
     return engine, {
@@ -67,6 +68,7 @@ def build(
     kv_tokens: int | None = None,
     ends: Iterable[int] | None = None,
     jump: bool = True,
+    lengths: AnswerLengths | None = None,
 ) -> tuple[Engine, str]:
     """An engine over a loaded model, and the line about its attention. budget: bytes for this process (CUDA only)."""
     vision_config, text = model.config.vision_config, model.config.get_text_config()
@@ -98,7 +100,8 @@ def build(
     kv_cache = KVCache(*shape, kv_tokens or CPU_KV_TOKENS, dtype, device)
     grammar = Grammar(prompts.json, language.head.shape[0], prompts.end)
     engine = Engine(language, vision, prompts, wants, kv_cache, images, grammar=grammar, step_tokens=step_tokens,
-                    vision_tokens=vision_tokens, answers=answers, ends=ends, jump=jump)  # fmt: skip
+                    vision_tokens=vision_tokens, answers=answers, ends=ends, jump=jump,
+                    lengths=lengths)  # fmt: skip
     engine.runner.capture()
     return engine, attention
 

@@ -27,9 +27,10 @@ class Batch(NamedTuple):
 
 def pack(parts: Iterable[Part]) -> Batch:
     """Changes nothing. Every owner has its rows in the KV cache."""
-    ordered = sorted(parts, key=lambda part: _order(part.owner))
+    ordered = sorted(parts, key=_order)
     source: list[int] = []
-    positions: list[NDArray[np.int32]] = []
+    of_pages: list[NDArray[np.int32]] = []
+    of_text: list[int] = []
     rows: list[int] = []
     spans: list[Span] = []
     last: list[int] = []
@@ -40,21 +41,23 @@ def pack(parts: Iterable[Part]) -> Batch:
             first, here = owner.computed, slice(owner.computed, owner.computed + tokens)
             ids = owner.source[here]
             source += np.where(ids < 0, ids - (owner.image_row or 0), ids).tolist()
-            positions.append(owner.positions[:, here])
+            of_pages.append(owner.positions[:, here])
             rows += range(owner.start + first, owner.start + first + tokens)
             spans.append(Span(tokens, owner.start, first))
             continue
         prefix, first = owner.prefix, owner.stored
-        source += owner.tokens[first : first + tokens]
+        source += owner.tokens[first : first + tokens]  # text follows all pages
         at = prefix.next_position + first
-        positions.append(np.broadcast_to(np.arange(at, at + tokens, dtype=np.int32), (3, tokens)))
+        of_text += range(at, at + tokens)
         rows += range(owner.start + first, owner.start + first + tokens)
         spans.append(Span(tokens, owner.start, first, prefix.start or 0, prefix.length))
         if first + tokens == len(owner.tokens):
             last.append(len(source) - 1)
             sampled.append(owner)
-    return Batch(ordered, source, np.concatenate(positions, axis=1), rows, spans, last, sampled)
+    text = np.broadcast_to(np.array(of_text, dtype=np.int32), (3, len(of_text)))
+    return Batch(ordered, source, np.concatenate([*of_pages, text], axis=1), rows, spans, last, sampled)
 
 
-def _order(owner: Sequence | PrefixEntry) -> tuple[int, int]:
+def _order(part: Part) -> tuple[int, int]:
+    owner = part.owner
     return (owner.prefix.serial, owner.serial) if isinstance(owner, Sequence) else (-1, owner.serial)

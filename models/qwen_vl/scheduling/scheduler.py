@@ -19,7 +19,7 @@ from models.qwen_vl.compute.range_allocator import KVMemory, Move, RangeAllocato
 from .answer_lengths import AnswerLengths
 from .memory_forecast import MemoryForecast
 from .prefix_cache import PREEMPTED, QUEUED, UNWANTED, PrefixCache
-from .sequences import PrefixEntry, Sequence, Stage
+from .sequences import PrefixEntry, Sequence
 from .vision_scheduler import VisionScheduler
 
 AHEAD = 32  # requests held that are not running
@@ -72,7 +72,8 @@ class Scheduler:
         self.running: list[Sequence] = []  # by age
         self.refused: list[tuple[Sequence, str]] = []  # they fit in no memory; the engine tells why
         self.preemptions = 0
-        self._memory_bound = False  # whoever could be admitted now waits for memory
+        self._memory_bound = False  # whoever could be admitted waits for memory, until somebody leaves
+        self._tried = 0  # sequences that could be admitted when that was found
 
     # ---- sequences come and go
     @property
@@ -104,7 +105,8 @@ class Scheduler:
     def _stop(self, sequence: Sequence) -> None:
         self.running.remove(sequence)
         self.memory.release(sequence)
-        sequence.running, sequence.stored = False, 0
+        sequence.running, sequence.decoding, sequence.stored = False, False, 0
+        self._memory_bound = False
         self.cache.leave(sequence.prefix)
 
     def _preempt(self, sequence: Sequence) -> None:
@@ -122,9 +124,12 @@ class Scheduler:
         """Admit who can go, oldest first."""
         forecast: MemoryForecast | None = None
         blocked: list[Sequence] = []
-        backlog = self._backlog()
-        self._memory_bound = False
-        for sequence in [each for each in self.waiting if each.stage is Stage.ENCODED]:
+        candidates = [each for each in self.waiting if each.prefix.available]
+        if self._memory_bound and len(candidates) == self._tried:
+            return  # nobody has left since, and nobody has come
+        self._memory_bound, self._tried = False, len(candidates)
+        backlog = self._backlog() if candidates else 0
+        for sequence in candidates:
             if len(self.running) >= self.max_running or backlog >= SPREAD * self.step_limit:
                 return
             if forecast is None:
@@ -142,7 +147,8 @@ class Scheduler:
                 self._memory_bound = True
                 blocked.append(sequence)
                 if len(blocked) >= TRIED or sequence.passed >= PASSED_BOUND:
-                    return
+                    break
+        self._tried = sum(each.prefix.available for each in self.waiting)
 
     def _forecast(self) -> MemoryForecast:
         preempted = [sequence for sequence in self.waiting if sequence.preemptions]
@@ -162,6 +168,7 @@ class Scheduler:
             or (alone and self.cache.place_sequence(sequence, len(sequence.tokens) + 1, dearest))
         ):
             sequence.stored, sequence.prefill_to, sequence.running = 0, len(sequence.tokens), True
+            sequence.decoding = False
             insort(self.running, sequence, key=_age)
             return True
         if not entry.computed and entry.users == 1:
@@ -175,7 +182,7 @@ class Scheduler:
         """The next step would not be full for want of encoded pages, though there is memory for more."""
         if self._memory_bound or len(self.running) >= self.max_running:
             return False
-        first = next((each for each in self.waiting if each.stage is Stage.QUEUED), None)
+        first = next((each for each in self.waiting if not each.prefix.available), None)
         if first is None or self._backlog() + len(self.running) >= self.step_limit:
             return False
         room = self.memory.free_rows + self.cache.evictable_rows()
@@ -188,9 +195,10 @@ class Scheduler:
         parts: list[Part] = []
         chosen: set[int] = set()
         left = self.step_limit
-        for sequence in [each for each in self.running if each.stage is Stage.READY]:
+        for sequence in [each for each in self.running if each.decoding]:
             left -= self._take(sequence, left, parts, chosen)
-        self._take_prompts(self._prefill_tokens(self.step_limit - left), parts, chosen)
+        if prefilling := [each for each in self.running if not each.decoding]:
+            self._take_prompts(prefilling, self._prefill_tokens(self.step_limit - left), parts, chosen)
         return Step(parts, self.memory.take_moves())
 
     def _prefill_tokens(self, decoding: int) -> int:
@@ -211,13 +219,13 @@ class Scheduler:
 
     def _backlog(self) -> int:
         """Prompt tokens that are in memory and not computed; those of a shared prefix once."""
-        entries = {id(each.prefix): each.prefix for each in self.running if not each.prefix.ready}
-        own = sum(max(0, s.prefill_to - s.stored) for s in self.running if s.stage is Stage.PREFILLING)
+        prefilling = [each for each in self.running if not each.decoding]
+        entries = {id(each.prefix): each.prefix for each in prefilling if not each.prefix.ready}
+        own = sum(max(0, sequence.prefill_to - sequence.stored) for sequence in prefilling)
         return own + sum(entry.length - entry.computed for entry in entries.values())
 
-    def _take_prompts(self, left: int, parts: list[Part], chosen: set[int]) -> None:
+    def _take_prompts(self, prefilling: list[Sequence], left: int, parts: list[Part], chosen: set[int]) -> None:
         """Prompts behind pages that are computed, then pages by the age of who waits for them."""
-        prefilling = [each for each in self.running if each.stage is Stage.PREFILLING]
         for sequence in [each for each in prefilling if each.prefix.ready]:
             left -= self._take(sequence, left, parts, chosen)
         for entry in {id(each.prefix): each.prefix for each in prefilling if not each.prefix.ready}.values():
@@ -266,6 +274,7 @@ class Scheduler:
         for owner, tokens in step.parts:
             if isinstance(owner, Sequence):
                 owner.stored += tokens
+                owner.decoding = owner.decoding or owner.stored >= owner.prefill_to
                 continue
             owner.computed += tokens
             if owner.ready:

@@ -92,7 +92,8 @@ class Sequence:
     room: int = 0
     stored: int = 0  # tokens whose keys and values are (queued to be) in the KV cache
     prefill_to: int = 0  # tokens that are prompt for this admission
-    running: bool = False
+    running: bool = False  # it holds memory
+    decoding: bool = False  # its prompt is computed, or queued to be
     finished: bool = False
     preemptions: int = 0
     passed: int = 0  # younger sequences admitted while this one could have gone, had there been memory
@@ -109,7 +110,7 @@ class Sequence:
             return Stage.FINISHED
         if not self.running:
             return Stage.ENCODED if self.prefix.available else Stage.QUEUED
-        return Stage.READY if self.prefix.ready and self.stored >= self.prefill_to else Stage.PREFILLING
+        return Stage.READY if self.decoding else Stage.PREFILLING
 
     @property
     def filled(self) -> int:
