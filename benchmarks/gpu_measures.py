@@ -87,7 +87,7 @@ def plain_generate(model: Any, prompts: Prompts, tokens: int = 200) -> dict[str,
 def stages(engine: Engine, ceiling: dict[str, float], sequences: int = 56) -> dict[str, Any]:
     """Device milliseconds of a page's vision, its prefill and a decode step, and the share that cannot be avoided."""
     page = next(gpu_work.pictures(1)).image
-    vision, stepper, language = engine.vision, engine.runner, engine.language
+    vision, runner, language = engine.vision, engine.runner, engine.language
 
     def look(count: int) -> Callable[[], None]:
         return lambda: (
@@ -107,7 +107,7 @@ def stages(engine: Engine, ceiling: dict[str, float], sequences: int = 56) -> di
         for at in range(0, tokens, engine.scheduler.step_limit):
             n = min(engine.scheduler.step_limit, tokens - at)
             positions = np.broadcast_to(np.arange(at, at + n, dtype=np.int32), (3, n))
-            stepper.forward([100] * n, positions, range(at, at + n), [Span(n, 0, at)], [])
+            runner.run([100] * n, positions, range(at, at + n), [Span(n, 0, at)], [])
 
     found["prefill_ms"] = median_ms(prefill)
     stride = engine.kv_cache.rows // sequences
@@ -116,8 +116,8 @@ def stages(engine: Engine, ceiling: dict[str, float], sequences: int = 56) -> di
     positions = np.full((3, sequences), 1500, dtype=np.int32)
 
     def decode() -> None:
-        stepper.forward([100] * sequences, positions, [span.own + 200 for span in spans], spans, list(range(sequences)))
-        stepper.sample(sequences, False)
+        runner.run([100] * sequences, positions, [span.own + 200 for span in spans], spans, list(range(sequences)))
+        runner.sample(sequences, False)
 
     found["decode_ms"] = median_ms(decode)
     weights = (28 * layer + language.head.numel()) * 2

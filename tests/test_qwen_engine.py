@@ -374,11 +374,11 @@ def test_out_of_memory_halves_the_work_and_goes_on(house: House) -> None:
     forward, encode = engine.runner.forward, engine.vision.encode
     refused = {"steps": 0, "passes": 0}
 
-    def tight_forward(source: Any, *rest: Any) -> None:
+    def tight_forward(prepared: Any, source: Any) -> None:
         if len(source) > 30:
             refused["steps"] += 1
             raise torch.OutOfMemoryError("no room")
-        forward(source, *rest)
+        forward(prepared, source)
 
     def tight_encode(images: Any, *rest: Any) -> Iterator[None]:
         if sum(i.size for i in images) > 120 * CELL_PX**2 * 3:

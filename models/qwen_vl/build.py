@@ -125,7 +125,7 @@ def _work_bytes(language: Language, vision: Vision, images: torch.Tensor, step_t
         runner = ModelRunner(language, kv_cache, images, step_tokens, answers)
         rows = list(range(step_tokens))
         positions = np.zeros((3, step_tokens), dtype=np.int32)
-        runner.forward([0] * step_tokens, positions, rows, [Span(step_tokens, 0, 0)], rows[:answers])
+        runner.run([0] * step_tokens, positions, rows, [Span(step_tokens, 0, 0)], rows[:answers])
         runner.sample(answers, True)
         torch.cuda.synchronize()
 

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Sequence as SequenceOf
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,12 +17,12 @@ from pipeline.types import Finish, Partial, Reply, Request, Wants
 
 from .compute.kv_cache import KVCache
 from .compute.language_model import Language
-from .compute.model_runner import ModelRunner
+from .compute.model_runner import ModelRunner, Prepared
 from .compute.vision_encoder import Vision
 from .inputs.chat_template import Prompts
 from .inputs.grammar import Grammar
 from .scheduling.answer_lengths import AnswerLengths
-from .scheduling.batch import pack
+from .scheduling.batch import Batch, pack
 from .scheduling.reply_builder import ReplyBuilder, failure
 from .scheduling.request_prep import RequestPreprocessor
 from .scheduling.scheduler import Scheduler, Step
@@ -32,6 +33,14 @@ PULLS = 2  # requests taken up a turn while the device works: each costs a few m
 NOT_FINITE = (
     "the model's numbers are not finite: weights that are damaged, or that do not suit the card's number format"
 )
+
+
+class Work(NamedTuple):
+    """A step that is ready to run."""
+
+    step: Step
+    batch: Batch
+    prepared: Prepared
 
 
 class Engine:
@@ -74,6 +83,8 @@ class Engine:
         context = int(self.language.config.max_position_embeddings)
         self.prep = RequestPreprocessor(self.prompts, self.grammar, self.wants, self.scheduler, context, self.jump)
         self.finished: list[Reply] = []
+        self._ahead: Work | None = None
+        self._guessed = False
         self.replies = ReplyBuilder(self.prompts)
 
     # ---- the loop
@@ -90,6 +101,7 @@ class Engine:
                 idle = sampled is None
                 more = more and self._pull(source, idle)
                 if sampled:
+                    self._look_ahead(sampled)
                     self._collect(sampled)
                 elif idle and not more and self.scheduler.idle and not self.finished:
                     return
@@ -135,13 +147,17 @@ class Engine:
     # ---- one step
     def _launch(self) -> list[Sequence] | None:
         """Queue a step. -> the sequences whose next token it chooses, or None when there was nothing to do."""
-        step = self._schedule()
-        while self.scheduler.starved and self.vision_runner.go_on():
+        work, self._ahead = self._ahead, None
+        if work is None:
             step = self._schedule()
-        if not step.parts:
-            return None if self.scheduler.idle and not self.finished else []
+            while self.scheduler.starved and self.vision_runner.go_on():
+                step = self._schedule()
+            if not step.parts:
+                return None if self.scheduler.idle and not self.finished else []
+            work = self._prepare(step)
+        step = work.step
         try:
-            sampled = self._forward(step)
+            sampled = self._forward(work)
         except torch.OutOfMemoryError:
             if self.images.is_cuda:
                 torch.cuda.empty_cache()
@@ -159,10 +175,31 @@ class Engine:
         self._take_refused()
         return step
 
-    def _forward(self, step: Step) -> list[Sequence]:
-        """Queue one step and the choice of tokens. Changes nothing when the card runs out of memory."""
+    def _prepare(self, step: Step) -> "Work":
         batch = pack(step.parts)
-        self.runner.forward(batch.source, batch.positions, batch.rows, batch.spans, batch.last)
+        return Work(step, batch, self.runner.prepare(batch.positions, batch.rows, batch.spans, batch.last))
+
+    def _look_ahead(self, sampled: SequenceOf[Sequence]) -> None:
+        """Prepare the next step while this one runs, as it will be if no answer ends now; only its tokens are missing.
+
+        Free text only: after a token of a form, others may be forced.
+        """
+        self._guessed = len(sampled) > 1 and all(
+            sequence.matcher is None and sequence.answered + 1 < sequence.max_new_tokens for sequence in sampled
+        )
+        if self._guessed:
+            for sequence in sampled:
+                sequence.tokens.append(0)  # stands for the token to come
+            step = self._schedule()
+            if step.parts and not self.scheduler.starved:
+                self._ahead = self._prepare(step)
+
+    def _forward(self, work: "Work") -> list[Sequence]:
+        """Queue one step and the choice of tokens. Changes nothing when the card runs out of memory."""
+        step, batch, prepared = work
+        for place, sequence in zip(batch.last, batch.sampled, strict=True):
+            batch.source[place] = sequence.tokens[-1]
+        self.runner.forward(prepared, batch.source)
         sampled = batch.sampled
         matchers = [sequence.matcher for sequence in sampled]
         constrained = any(matcher is not None for matcher in matchers)
@@ -178,8 +215,13 @@ class Engine:
     def _collect(self, sampled: SequenceOf[Sequence]) -> None:
         """Wait for the tokens of the last step and hand them to their sequences."""
         tokens, among, free = self.runner.answers(len(sampled))
+        if self._guessed:
+            for sequence in sampled:
+                sequence.tokens.pop()
         self.grammar.consume([(s.matcher, t) for s, t in zip(sampled, tokens, strict=True) if s.matcher is not None])
         for sequence, token, logprob, free_logprob in zip(sampled, tokens, among, free, strict=True):
+            if sequence.finished:
+                continue  # the step ahead found no memory for it
             if not math.isfinite(logprob) or not math.isfinite(free_logprob):
                 self._fail(sequence, NOT_FINITE)
                 continue
@@ -200,6 +242,7 @@ class Engine:
         """Give a sequence's memory back and its reply away."""
         self.scheduler.remove(sequence)
         self.finished.append(reply)
+        self._ahead = None  # it was prepared with this sequence
 
     def _finish_of(self, sequence: Sequence, token: int) -> Finish | None:
         if sequence.matcher is not None:

@@ -81,6 +81,14 @@ class Work(NamedTuple):
     sums: Tensor
 
 
+class Prepared(NamedTuple):
+    """A pass that waits in one of the runner's host buffers, up to `end`. `items`: where no graphs are used."""
+
+    size: int
+    end: int
+    items: list[Item]
+
+
 class ModelRunner:
     """Runs steps of up to `tokens` tokens, of which up to `rows` are answered with a next token."""
 
@@ -125,21 +133,26 @@ class ModelRunner:
         """How many short and long items a step may have; unsplit items always fit."""
         return (min(8 * size, max(1024, 2 * size)), min(8 * size, max(512, size))) if self.ops.graphs else (0, 0)
 
-    @torch.inference_mode()
-    def forward(self, source: Sequence[int], positions: NDArray[np.int32], rows: Sequence[int],
-                spans: Sequence[Span], last: Sequence[int]) -> None:  # fmt: skip
-        """Queues the pass. source, positions, rows: see Language.forward; last: the tokens that `sample` answers."""
-        tokens = len(source)
+    def run(self, source: Sequence[int], positions: NDArray[np.int32], rows: Sequence[int],
+            spans: Sequence[Span], last: Sequence[int]) -> None:  # fmt: skip
+        """`prepare` and `forward` at once."""
+        self.forward(self.prepare(positions, rows, spans, last), source)
+
+    def prepare(self, positions: NDArray[np.int32], rows: Sequence[int], spans: Sequence[Span],
+                last: Sequence[int]) -> "Prepared":  # fmt: skip
+        """All of a pass but its tokens, while another may run. The next `prepare` overwrites it.
+
+        positions, rows: see Language.forward; last: the tokens that `sample` answers.
+        """
+        tokens = len(rows)
         size = next(size for size in self.sizes if size >= tokens)
-        host, turn = self._hosts[self._turn].numpy(), self._turn
-        if self._copied[turn] is not None:
-            self._copied[turn].synchronize()
-        self._turn = 1 - turn
+        host = self._hosts[self._turn].numpy()
+        if self._copied[self._turn] is not None:
+            self._copied[self._turn].synchronize()
         ends = [end + self.row_sizes[-1] for end in self._offsets(size)]
         host[: len(last)] = last
         at = self.row_sizes[-1]
         host[at : ends[-1]] = 0
-        host[at : at + tokens] = source
         host[ends[0] : ends[1]].reshape(3, size)[:, :tokens] = positions
         host[ends[1] : ends[2]] = self.cache.waste
         host[ends[1] : ends[1] + tokens] = rows
@@ -148,7 +161,16 @@ class ModelRunner:
             self._write_items(host, ends, size, spans)
         else:
             items, _ = cut(spans, self.tile, self.short)
-        self.ints[: ends[-1]].copy_(self._hosts[turn][: ends[-1]], non_blocking=True)
+        return Prepared(size, ends[-1], items)
+
+    @torch.inference_mode()
+    def forward(self, prepared: "Prepared", source: Sequence[int]) -> None:
+        """Queue the pass that was prepared last. source: see Language.forward."""
+        size, end, items = prepared
+        turn, at = self._turn, self.row_sizes[-1]
+        self._turn = 1 - turn
+        self._hosts[turn].numpy()[at : at + len(source)] = source
+        self.ints[:end].copy_(self._hosts[turn][:end], non_blocking=True)
         if self.device.type == "cuda":
             self._copied[turn] = torch.cuda.Event()
             self._copied[turn].record()
