@@ -4,7 +4,7 @@
 
 No torch and no device: `Scheduler` is the real one, only the model is played. The clock's costs are those of
 docs/performance.md (one H200 held to 24 GiB). `perfect` is the smallest number of steps that any of several packers
-reaches which know every length beforehand, pay nothing for gaps in memory, and may take the requests in any order.
+reaches which know every length beforehand, and pay nothing for gaps in memory. Their steps have the same largest sizes.
 """
 
 # ruff: noqa: E402  the project is put on the path first
@@ -24,7 +24,7 @@ import numpy as np
 
 sys.path[:0] = [str(Path(__file__).parents[1])]
 from models.qwen_vl.scheduling.answer_lengths import AnswerLengths
-from models.qwen_vl.scheduling.scheduler import AHEAD, PASSED_BOUND, Scheduler
+from models.qwen_vl.scheduling.scheduler import AHEAD, PASSED_BOUND, Scheduler, limit_of_step
 from models.qwen_vl.scheduling.sequences import PrefixEntry, Stage
 from models.qwen_vl.scheduling.sequences import Sequence as Running
 from pipeline.types import Document, Request
@@ -224,7 +224,7 @@ def _pack(order: Sequence[Work], kv_rows: int, max_running: int) -> int:
             users[page] -= 1
             if not users[page]:
                 held.pop(page)
-        budget = STEP_SIZES[-1] - len(ends)
+        budget = limit_of_step(STEP_SIZES[-1], len(ends)) - len(ends)
         while budget > 0:
             if not prompts:
                 if not left or len(ends) >= max_running or not _fits(left[0], ends, held, now, kv_rows):
@@ -286,7 +286,7 @@ def mixes(scale: float = 1.0, seed: int = 0) -> dict[str, list[Work]]:
         "bimodal 60 or 900": of(200, lambda i: dice.choice((60, 900))),
         "invoices (median 214, p90 523)": of(240, invoice),
         "documents of 1 to 4 pages": [
-            Work(i, dice.randint(100, 500), pages=dice.choice((1, 1, 1, 2, 4))) for i in range(many // 2)
+            Work(i, dice.randint(100, 500), pages=dice.choice((1, 1, 1, 2, 4))) for i in range(many)
         ],
         "4 questions a page": [Work(i // 4, 50, question=42) for i in range(4 * (many // 2))],
         "questions that come back to kept pages": [

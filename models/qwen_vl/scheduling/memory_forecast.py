@@ -1,7 +1,7 @@
 """How many rows of the KV cache the running sequences will need, step by step from now on. Needs no torch.
 
 Each answer's rows count with the probability that it still runs, taken from the measured lengths of its kind
-(answer_lengths.py). A sequence is admitted where the 90th percentile of the sum stays below the memory at every moment.
+(answer_lengths.py). A sequence is admitted where the sum, with a margin, stays below the memory at every moment.
 So short answers leave room for others while they run, and long ones get theirs before they need it. (The idea is
 LightLLM's "past-future" scheduler.)
 """
@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from .answer_lengths import AnswerLengths, LengthCurve
 from .sequences import Sequence
 
-P90 = 1.2816  # standard deviations above the mean of a sum of many lengths
+# Standard deviations above the mean that are planned for. 1.28 would be the 90th percentile of the sum; in the simulation
+# it leaves more memory empty than preemptions cost (16 mixes: 0.6 takes up to 8% fewer steps, and never more).
+MARGIN = 0.6
 AHEAD = np.array([*range(0, 1024, 32), *range(1024, 4096, 256), *range(4096, 32769, 2048)], dtype=np.int64)  # tokens
 
 
@@ -56,7 +58,7 @@ class MemoryForecast:
         counted = prefix.users or (prefix.preempted and prefix.start is not None)
         mean, variance = self._needs(sequence.kind, [sequence], [0 if counted else prefix.length])
         mean, variance = self._mean + mean, self._variance + variance
-        if np.any(mean + P90 * np.sqrt(variance) > self._rows):
+        if np.any(mean + MARGIN * np.sqrt(variance) > self._rows):
             return False
         self._mean, self._variance = mean, variance
         return True

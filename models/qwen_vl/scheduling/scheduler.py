@@ -28,6 +28,7 @@ TRIED = 4  # sequences that are tried in vain at a step before admission stops
 GROWTH = 128  # tokens of an answer that get memory at a time
 FILL = 0.97  # of the memory that is planned for: the rest lets sequences grow without closing gaps each time
 SPREAD = 8  # steps over which the prompts that are in memory are spread
+BUSY = 32  # with so many sequences decoding a step takes half as many tokens: measured, see docs/performance.md
 LEAST_PREFILL = 128  # prompt tokens of a step, where there are any: below about 200 tokens a step costs the same
 
 
@@ -183,7 +184,8 @@ class Scheduler:
         if self._memory_bound or len(self.running) >= self.max_running:
             return False
         first = next((each for each in self.waiting if not each.prefix.available), None)
-        if first is None or self._backlog() + len(self.running) >= self.step_limit:
+        decoding = sum(each.decoding for each in self.running)
+        if first is None or self._backlog() + decoding >= limit_of_step(self.step_limit, decoding):
             return False
         room = self.memory.free_rows + self.cache.evictable_rows()
         return not self.running or room >= first.prefix.length + len(first.tokens) + GROWTH
@@ -198,21 +200,22 @@ class Scheduler:
         for sequence in [each for each in self.running if each.decoding]:
             left -= self._take(sequence, left, parts, chosen)
         if prefilling := [each for each in self.running if not each.decoding]:
-            self._take_prompts(prefilling, self._prefill_tokens(self.step_limit - left), parts, chosen)
+            limit = limit_of_step(self.step_limit, len(parts))
+            self._take_prompts(prefilling, self._prefill_tokens(self.step_limit - left, limit), parts, chosen)
         return Step(parts, self.memory.take_moves())
 
-    def _prefill_tokens(self, decoding: int) -> int:
+    def _prefill_tokens(self, decoding: int, limit: int) -> int:
         """How many prompt tokens go beside `decoding` tokens: all that fit, or, where memory decides how many sequences
         decode, such a share of the backlog that steps stay even, since the weights are read once a step. In both cases
         up to a size that a step is padded to."""
         backlog = self._backlog()
-        if not backlog or decoding >= self.step_limit:
+        if not backlog or decoding >= limit:
             return 0
         share = -(-backlog // SPREAD) if self._memory_bound else backlog
         wanted = decoding + max(LEAST_PREFILL, share)
-        most = min(self.step_limit, decoding + backlog)
-        sizes = [size for size in self.step_sizes if size <= self.step_limit] or [self.step_limit]
-        size = next((size for size in sizes if size >= wanted), self.step_limit)
+        most = min(limit, decoding + backlog)
+        sizes = [size for size in self.step_sizes if size <= limit] or [limit]
+        size = next((size for size in sizes if size >= wanted), limit)
         if size > most:
             size = max((each for each in sizes if decoding + LEAST_PREFILL <= each <= most), default=most)
         return size - decoding
@@ -295,6 +298,11 @@ class Scheduler:
     def cannot_be_encoded(self, entry: PrefixEntry) -> None:
         for sequence in [each for each in self.waiting if each.prefix is entry]:
             self._refuse(sequence, "the page does not fit into the card's memory, not even in low resolution")
+
+
+def limit_of_step(tokens: int, decoding: int) -> int:
+    """The most tokens of a step beside so many sequences that decode, where `tokens` are the most of any."""
+    return tokens if decoding < BUSY else max(-(-tokens // 2), decoding)
 
 
 def _age(sequence: Sequence) -> int:
