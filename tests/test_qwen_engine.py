@@ -240,6 +240,30 @@ def test_replies_leave_before_later_requests_are_pulled(house: House) -> None:
     assert_same(house, list(engine.answer([tiny.ask([house.pages[0]], QUESTIONS[0], most=8)])), 1)
 
 
+def test_closing_with_replies_unread_leaves_nothing_for_the_next_stream(house: House) -> None:
+    engine = house.engine()
+    asked = [tiny.ask([house.pages[1]], question, most=1) for question in QUESTIONS[:4]]
+    list(engine.answer(asked[:1]))  # so that all others end in one step
+    stream = engine.answer(asked[1:])
+    next(stream)
+    assert engine.finished, "replies wait to be read"
+    stream.close()
+    later = tiny.ask([house.pages[0]], QUESTIONS[0], most=2)
+    assert [reply.request for reply in engine.answer([later])] == [later]
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("-inf")])
+def test_numbers_that_are_not_finite_are_an_error(house: House, number: float) -> None:
+    engine = house.engine()
+    engine.runner.answers = lambda n: ([1000] * n, [number] * n, [number] * n)  # type: ignore[method-assign]
+    (reply,) = engine.answer([tiny.ask([house.pages[1]], QUESTIONS[0], YES_NO, most=20)])
+    assert isinstance(reply, Reply)
+    assert reply.finish == "error"
+    assert "not finite" in (reply.error or "")
+    assert reply.confidence == {}
+    everything_free(engine)
+
+
 @pytest.mark.parametrize("jump", [True, False])
 @pytest.mark.parametrize("capture", [False, True])
 def test_constrained_tokens_are_the_references_choice(house: House, jump: bool, capture: bool) -> None:
