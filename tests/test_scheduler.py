@@ -14,11 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
+from models.answer_length_store import NAME, AnswerLengthStore
 from models.qwen_vl.compute.range_allocator import KVMemory, Move
 from models.qwen_vl.scheduling.answer_lengths import AnswerLengths, kind_of
 from models.qwen_vl.scheduling.scheduler import PASSED_BOUND, Scheduler, Step
 from models.qwen_vl.scheduling.sequences import PrefixEntry, Sequence, Stage
-from pipeline.types import Document, Request
+from pipeline.types import Document, Reply, Request
 
 PROJECT = Path(__file__).parents[1]
 SIZES = (8, 16, 32, 64, 128)
@@ -347,7 +348,19 @@ def test_loop_is_long_before_it_counts_as_one() -> None:
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"a": 1}', '{"a": ["x"]}', '{"a": [-3]}', '{"a": [true]}'])
 def test_damaged_file_of_lengths_counts_as_none(tmp_path: Path, text: str) -> None:
-    from models.answer_length_store import NAME, AnswerLengthStore
-
     (tmp_path / NAME).write_text(text, "utf-8")
     assert AnswerLengthStore(tmp_path).lengths.as_dict() == {}
+
+
+def test_lengths_are_kept_in_the_root(tmp_path: Path) -> None:
+    store = AnswerLengthStore(tmp_path)
+    for tokens in (30, 40):
+        store.heard(Reply(request(), "x", "stop", new_tokens=tokens))
+    store.heard(Reply(request(), "", "error", "it failed", new_tokens=3))
+    assert not (tmp_path / NAME).exists(), "not at every reply"
+    store.heard(None)
+    assert AnswerLengthStore(tmp_path).lengths.as_dict() == {"job": [30, 40]}
+    gone = AnswerLengthStore(tmp_path / "gone")
+    gone.heard(Reply(request(), "x", "stop", new_tokens=5))
+    gone.heard(None)
+    assert not (tmp_path / "gone").exists(), "a root is never made"
