@@ -13,7 +13,7 @@ import heapq
 import random
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -71,9 +71,6 @@ class Outcome:
     order: list[int] = field(default_factory=list)
 
 
-Admit = Callable[[Sequence[Work]], Iterator[Work]]
-
-
 def _request(work: Work) -> Request:
     job: Any = SimpleNamespace(name=work.job, fields={}, questions=False)
     document = Document("d", "d", Path("d"), "box", datetime(2026, 11, 28, tzinfo=UTC), 1)
@@ -110,7 +107,7 @@ def simulate(
                                   0.0, kind=work.job, serial=serial))  # fmt: skip
         step = scheduler.schedule()
         while scheduler.starved and vision.go_on():
-            step = step._replace(parts=scheduler.schedule().parts) if not step.parts else _again(scheduler, step)
+            step = scheduler.schedule()
         if scheduler.refused:
             raise RuntimeError(scheduler.refused[0][1])
         if not step.parts:
@@ -132,11 +129,6 @@ def simulate(
     outcome.compactions, outcome.moved_rows = scheduler.memory.compactions, scheduler.memory.moved_rows
     outcome.ms += outcome.moved_rows * MOVE_MS
     return outcome
-
-
-def _again(scheduler: Scheduler, step: Any) -> Any:
-    new = scheduler.schedule()
-    return new._replace(moves=[*step.moves, *new.moves])
 
 
 def _count(outcome: Outcome, scheduler: Scheduler, step: Any) -> None:

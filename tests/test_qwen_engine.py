@@ -243,10 +243,11 @@ def test_replies_leave_before_later_requests_are_pulled(house: House) -> None:
 def test_closing_with_replies_unread_leaves_nothing_for_the_next_stream(house: House) -> None:
     engine = house.engine()
     asked = [tiny.ask([house.pages[1]], question, most=1) for question in QUESTIONS[:4]]
-    list(engine.answer(asked[:1]))  # so that all others end in one step
-    stream = engine.answer(asked[1:])
+    list(engine.answer(asked[:1]))  # so that the two others, pulled in one turn, end in one step
+    stream = engine.answer(asked[1:3])
     next(stream)
-    assert engine.finished, "replies wait to be read"
+    assert engine.finished, "a reply waits to be read"
+    assert engine.scheduler.idle, "and nothing else is under way"
     stream.close()
     later = tiny.ask([house.pages[0]], QUESTIONS[0], most=2)
     assert [reply.request for reply in engine.answer([later])] == [later]
