@@ -1,6 +1,7 @@
 """How fast the GPU engine is: one command, the 7B at true size with random weights, everything in one run.
 
     python benchmarks/gpu.py --vram-gib 24 --from-files --agreement     # the table; --json for machines
+    python benchmarks/gpu.py --no-baseline --only 300,600               # some of the workloads
 
 Weights are random because speed does not depend on them; answers are held to their length (no end token, fixed schema).
 Needs the extras `gpu` and `test-gpu` (the true tokenizer). Pages have 1,280 visual and about 190 text tokens.
@@ -10,6 +11,7 @@ import argparse
 import json
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +21,34 @@ import gpu_work
 import qwen_tiny
 import torch
 
-from models.qwen_vl import memory, setup, wants
-from models.qwen_vl.prompts import Prompts
+from models.qwen_vl import build, wants
+from models.qwen_vl.compute import memory_plan
+from models.qwen_vl.inputs.chat_template import Prompts
+from pipeline.types import Request
+
+
+def _free(tokens: int) -> tuple[str, Callable[[int], list[Request]]]:
+    return f"{tokens} free tokens", lambda pages: gpu_work.free_requests(pages, tokens)
+
+
+# All lengths, always: 200 tokens alone say nothing of answers that outgrow their first memory.
+WORKLOADS: dict[str, tuple[str, Callable[[int], list[Request]]]] = {
+    **{str(tokens): _free(tokens) for tokens in (200, 300, 400, 600)},
+    "mixed": ("one answer in ten 800 free tokens, the rest 200", gpu_work.mixed_requests),
+    "json": ("12 fields as JSON", gpu_work.json_requests),
+    "questions": ("4 questions a page × 50 tokens", gpu_work.question_requests),
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--vram-gib", type=float, default=24.0)
     parser.add_argument("--pages", type=int, default=240)
-    parser.add_argument("--step-tokens", type=int, default=setup.STEP_TOKENS)
+    parser.add_argument("--step-tokens", type=int, default=build.STEP_TOKENS)
     parser.add_argument("--vision-tokens", type=int, default=2560)
-    parser.add_argument("--answers", type=int, default=setup.ANSWERS)
+    parser.add_argument("--answers", type=int, default=build.ANSWERS)
     parser.add_argument("--no-baseline", action="store_true")
+    parser.add_argument("--only", default="", help=f"some workloads, separated by commas: {', '.join(WORKLOADS)}")
     parser.add_argument("--agreement", action="store_true", help="compare bfloat16 answers with those of generate")
     parser.add_argument("--from-files", action="store_true", help="also run the whole pipeline over JPEG files")
     parser.add_argument("--profile", action="store_true", help="print the kernels")
@@ -42,7 +60,7 @@ def main() -> None:
     }  # fmt: skip
     result["ceilings"] = gpu_measures.ceilings()
     gpu_work.say(result)
-    budget = memory.budget_bytes(torch.device("cuda"), given.vram_gib)
+    budget = memory_plan.budget_bytes(torch.device("cuda"), given.vram_gib)
     model = gpu_work.true_size()
     prompts = Prompts(qwen_tiny.folder(Path(tempfile.mkdtemp())))
     if not given.no_baseline:
@@ -50,7 +68,7 @@ def main() -> None:
         gpu_work.say("generate", result["generate"])
     torch.cuda.empty_cache()
     began = time.perf_counter()
-    engine, result["attention"] = setup.build(
+    engine, result["attention"] = build.build(
         model, prompts, wants(), budget, gpu_work.say, step_tokens=given.step_tokens, answers=given.answers,
         vision_tokens=given.vision_tokens, ends=(),
     )  # fmt: skip
@@ -61,14 +79,13 @@ def main() -> None:
     torch.cuda.reset_peak_memory_stats()
     result["stages"] = gpu_measures.stages(engine, result["ceilings"])
     gpu_work.say(result["stages"])
-    result["free"] = gpu_measures.drain(engine, gpu_work.free_requests(given.pages))
-    gpu_work.say("200 free tokens", result["free"])
-    result["json_12_fields"] = gpu_measures.drain(engine, gpu_work.json_requests(given.pages))
-    gpu_work.say("12 fields", result["json_12_fields"])
-    result["four_questions"] = gpu_measures.drain(engine, gpu_work.question_requests(given.pages))
-    gpu_work.say("4 questions", result["four_questions"])
+    result["workloads"] = {}
+    for name in given.only.split(",") if given.only else WORKLOADS:
+        words, make = WORKLOADS[name]
+        result["workloads"][name] = gpu_measures.drain(engine, make(given.pages))
+        gpu_work.say(words, result["workloads"][name])
     result["first_token"] = gpu_measures.first_tokens(engine)
-    result["peak_gib"] = torch.cuda.max_memory_reserved() / memory.GIB + memory.CONTEXT_GIB
+    result["peak_gib"] = torch.cuda.max_memory_reserved() / memory_plan.GIB + memory_plan.CONTEXT_GIB
     gpu_work.say(result["first_token"], "peak", result["peak_gib"])
     engine.reset()
     _, result["busy"] = gpu_measures.busy(lambda: list(engine.answer(iter(gpu_work.free_requests(120)))), given.profile)
@@ -86,13 +103,6 @@ def main() -> None:
         print(table(result))
 
 
-WORKLOADS = {
-    "free": "200 free tokens",
-    "json_12_fields": "12 fields as JSON",
-    "four_questions": "4 questions a page × 50 tokens",
-}
-
-
 def table(result: dict[str, Any]) -> str:
     """The run as Markdown."""
     most, stage, first = result["ceilings"], result["stages"], result["first_token"]
@@ -100,17 +110,18 @@ def table(result: dict[str, Any]) -> str:
         f"{result['date']}, {result['card']} held to {result['vram_gib']:g} GiB, torch {result['torch']}; on this card "
         f"a large matrix product runs at {most['matmul_tflops']:.0f} TFLOP/s, a copy at {most['copy_tb_s']:.2f} TB/s",
         "",
-        "| workload | pages/s | answers/s | tokens an answer | forced | steps |",
-        "|---|---|---|---|---|---|",
+        "| workload | pages | pages/s | answers/s | tokens an answer | forced | steps | preempted |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     if "generate" in result:
         plain = result["generate"]
-        lines.append(f"| plain `generate` ({plain['attention']}), 200 tokens | {plain['pages_s']:.2f} | | 200 | | |")
-    for name, words in WORKLOADS.items():
-        r = result[name]
         lines.append(
-            f"| {words} | {r['pages_s']:.2f} | {r['answers_s']:.1f} | {r['tokens']:.0f} | {r['forced']:.0%} | "
-            f"{r['steps']} of {r['ms_a_step']:.1f} ms |"
+            f"| plain `generate` ({plain['attention']}), 200 tokens | | {plain['pages_s']:.2f} | | 200 | | | |"
+        )
+    for name, r in result["workloads"].items():
+        lines.append(
+            f"| {WORKLOADS[name][0]} | {r['pages']} | {r['pages_s']:.2f} | {r['answers_s']:.1f} | {r['tokens']:.0f} | "
+            f"{r['forced']:.0%} | {r['steps']} of {r['ms_a_step']:.1f} ms | {r['preempted']} |"
         )
     lines += ["", "| stage | ms | floor ms | share of the floor |", "|---|---|---|---|"]
     stages_ = {

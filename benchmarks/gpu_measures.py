@@ -9,9 +9,9 @@ import numpy as np
 import qwen_tiny
 import torch
 
+from models.qwen_vl.compute.model_runner import Span
 from models.qwen_vl.engine import Engine
-from models.qwen_vl.prompts import Prompts
-from models.qwen_vl.step import Span
+from models.qwen_vl.inputs.chat_template import Prompts
 from pipeline.types import Request
 
 
@@ -55,7 +55,7 @@ def drain(engine: Engine, requests: list[Request]) -> dict[str, float]:
         "answers_s": len(replies) / seconds, "tokens": sum(r.new_tokens for r in replies) / len(replies),
         "forced": sum(np.isnan(r.free_logprobs).sum() for r in replies) / max(1, sum(r.new_tokens for r in replies)),
         "prompt_tokens": replies[0].prompt_tokens, "steps": engine.steps, "ms_a_step": 1000 * seconds / engine.steps,
-        "tokens_a_step": engine.step_sizes / engine.steps, "preempted": engine.preempted,
+        "tokens_a_step": engine.step_sizes / engine.steps, "preempted": engine.scheduler.preemptions,
     }  # fmt: skip
 
 
@@ -87,7 +87,7 @@ def plain_generate(model: Any, prompts: Prompts, tokens: int = 200) -> dict[str,
 def stages(engine: Engine, ceiling: dict[str, float], sequences: int = 56) -> dict[str, Any]:
     """Device milliseconds of a page's vision, its prefill and a decode step, and the share that cannot be avoided."""
     page = next(gpu_work.pictures(1)).image
-    vision, stepper, language = engine.vision, engine.stepper, engine.language
+    vision, runner, language = engine.vision, engine.runner, engine.language
 
     def look(count: int) -> Callable[[], None]:
         return lambda: (
@@ -104,20 +104,20 @@ def stages(engine: Engine, ceiling: dict[str, float], sequences: int = 56) -> di
     found["prefill_floor_ms"] = 28 * 2 * tokens * layer / ceiling["matmul_tflops"] / 1e9
 
     def prefill() -> None:
-        for at in range(0, tokens, engine.step_tokens):
-            n = min(engine.step_tokens, tokens - at)
+        for at in range(0, tokens, engine.scheduler.step_limit):
+            n = min(engine.scheduler.step_limit, tokens - at)
             positions = np.broadcast_to(np.arange(at, at + n, dtype=np.int32), (3, n))
-            stepper.forward([100] * n, positions, range(at, at + n), [Span(n, 0, at)], [])
+            runner.run([100] * n, positions, range(at, at + n), [Span(n, 0, at)], [])
 
     found["prefill_ms"] = median_ms(prefill)
-    stride = engine.pool.rows // sequences
+    stride = engine.kv_cache.rows // sequences
     sequences = min(sequences, engine.most_answers)
     spans = [Span(1, i * stride, 200, i * stride + 256, min(1300, stride - 256)) for i in range(sequences)]
     positions = np.full((3, sequences), 1500, dtype=np.int32)
 
     def decode() -> None:
-        stepper.forward([100] * sequences, positions, [span.own + 200 for span in spans], spans, list(range(sequences)))
-        stepper.sample(sequences, False)
+        runner.run([100] * sequences, positions, [span.own + 200 for span in spans], spans, list(range(sequences)))
+        runner.sample(sequences, False)
 
     found["decode_ms"] = median_ms(decode)
     weights = (28 * layer + language.head.numel()) * 2
@@ -158,15 +158,15 @@ def agreement(model: Any, engine: Engine, prompts: Prompts, pages: int = 6, toke
             into.append(out[0, given["input_ids"].shape[1] :].tolist())
     engine.reset()
     seen: dict[int, list[int]] = {}
-    leave = engine._leave
+    finish = engine.finish
 
-    def note(answer: Any) -> None:
-        seen[id(answer.request)] = answer.tokens[answer.asked :]
-        leave(answer)
+    def note(sequence: Any, reply: Any) -> None:
+        seen[id(sequence.request)] = sequence.tokens[sequence.prompt_length :]
+        finish(sequence, reply)
 
-    engine._leave = note  # type: ignore[method-assign]
+    engine.finish = note  # type: ignore[method-assign]
     list(engine.answer(iter(requests)))
-    engine._leave = leave  # type: ignore[method-assign]
+    engine.finish = finish  # type: ignore[method-assign]
     mine = [seen[id(request)] for request in requests]
 
     def same(a: list[int], b: list[int]) -> int:

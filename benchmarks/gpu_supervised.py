@@ -27,8 +27,9 @@ import qwen_tiny
 import torch
 from gpu_files import Told
 
-from models.qwen_vl import memory, setup, wants
-from models.qwen_vl.prompts import Prompts
+from models.qwen_vl import build, wants
+from models.qwen_vl.compute import memory_plan
+from models.qwen_vl.inputs.chat_template import Prompts
 from models.supervisor import Supervised
 from pipeline.types import Request
 
@@ -37,11 +38,11 @@ ROUNDS = 3  # the middle one counts
 
 def make(tiny: bool, vram_gib: float, pulse: Callable[[], None]) -> Told:
     """The engine, in the process that answers."""
-    budget = 0 if tiny else memory.budget_bytes(torch.device("cuda"), vram_gib)
+    budget = 0 if tiny else memory_plan.budget_bytes(torch.device("cuda"), vram_gib)
     model = qwen_tiny.model() if tiny else gpu_work.true_size()
     prompts = Prompts(qwen_tiny.folder(Path(tempfile.mkdtemp())))
     small: dict[str, Any] = {"step_tokens": 96, "answers": 8, "vision_tokens": 64, "kv_tokens": 6000} if tiny else {}
-    engine, _ = setup.build(model, prompts, wants(), budget, gpu_work.say, ends=(), **small)
+    engine, _ = build.build(model, prompts, wants(), budget, gpu_work.say, ends=(), **small)
     list(engine.answer(requests(tiny, 4, 50)))  # what is compiled at the first use belongs to the start
     engine.pulse = pulse
     return Told(engine)

@@ -34,9 +34,9 @@ def say(*words: Any) -> None:
     print(*words, file=sys.stderr, flush=True)
 
 
-def true_size() -> Any:
-    """Qwen2.5-VL-7B-Instruct's shape with random weights, on the GPU, in bfloat16."""
-    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+def true_config() -> Any:
+    """Qwen2.5-VL-7B-Instruct's shape."""
+    from transformers import Qwen2_5_VLConfig
 
     text = {
         "vocab_size": 152064, "hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28,
@@ -48,12 +48,19 @@ def true_size() -> Any:
         "depth": 32, "hidden_size": 1280, "num_heads": 16, "intermediate_size": 3420, "out_hidden_size": 3584,
         "window_size": 112, "fullatt_block_indexes": [7, 15, 23, 31],
     }  # fmt: skip
+    return Qwen2_5_VLConfig(text_config=text, vision_config=vision)
+
+
+def true_size() -> Any:
+    """The 7B with random weights, on the GPU, in bfloat16."""
+    from transformers import Qwen2_5_VLForConditionalGeneration
+
     torch.manual_seed(0)
     default = torch.get_default_dtype()
     torch.set_default_dtype(torch.bfloat16)
     try:
         with torch.device("cuda"):
-            made = Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(text_config=text, vision_config=vision))
+            made = Qwen2_5_VLForConditionalGeneration(true_config())
     finally:
         torch.set_default_dtype(default)
     return made.to(torch.bfloat16).eval()
@@ -67,6 +74,14 @@ def pictures(count: int) -> Iterator[Any]:
 
 def free_requests(pages: int, tokens: int = 200) -> list[Request]:
     return [qwen_tiny.ask([page], LONG, most=tokens, system="") for page in pictures(pages)]
+
+
+def mixed_requests(pages: int, short: int = 200, long: int = 800) -> list[Request]:
+    """One answer in ten is long."""
+    return [
+        qwen_tiny.ask([page], LONG, most=long if i % 10 == 9 else short, system="")
+        for i, page in enumerate(pictures(pages))
+    ]
 
 
 def json_requests(pages: int) -> list[Request]:

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from models.qwen_vl import folder as weights_folder
+from models.qwen_vl.weights import weights_folder
 from pipeline import libraries
 from pipeline.disk import sha256_of
 from pipeline.engines import Begin, CheckContext, choose
@@ -165,7 +165,7 @@ def _attention(weights: Path) -> Finding:
 
     if not torch.cuda.is_available():
         return Finding("attention", "warning", "not probed: torch sees no GPU")
-    from models.qwen_vl.probe import pick
+    from models.qwen_vl.compute.kernel_choice import pick
 
     config = weights_folder.read_json(weights / "config.json")
     if isinstance(config, str):

@@ -14,7 +14,7 @@ import struct
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from itertools import chain
@@ -50,11 +50,20 @@ class Supervised:
 
     `unload` ends the process and frees all that it held; whatever is asked next starts it again. `close` is the same.
     `step_s`: how long the engine may be silent while it has work; 30 times that it may be without a reply.
-    `start_s`: how long it may take to be ready.
+    `start_s`: how long it may take to be ready. `heard` is called with each reply, and with None when a stream ends.
+    `start` is pickled each time that the process is started, so it may hold what changes from reply to reply.
     For one thread, which must outlast the engine: on Linux the process dies with it.
     """
 
-    def __init__(self, start: Start, *, step_s: float = 120.0, start_s: float = 600.0) -> None:
+    def __init__(
+        self,
+        start: Start,
+        *,
+        step_s: float = 120.0,
+        start_s: float = 600.0,
+        heard: Callable[[Reply | None], None] = lambda reply: None,
+    ) -> None:
+        self._heard = heard
         self._setup = start, min(1.0, step_s / 4)
         self._step_s, self._start_s = step_s, start_s
         self._process: subprocess.Popen[bytes] | None = None
@@ -141,6 +150,8 @@ class Supervised:
         except BaseException:  # also when the caller leaves: nobody waits for what the engine still has
             self.unload()
             raise
+        finally:
+            self._heard(None)
 
     # ---- one stream
     def _ask(self, asked: Asked) -> None:
@@ -172,6 +183,7 @@ class Supervised:
         self._sent = None
 
     def _told(self, reply: Reply) -> Reply:
+        self._heard(reply)
         if reply.error_code == "poison":
             log.warning("%s is put aside as poison: %s", reply.request.document.name, reply.error)
         return reply
@@ -313,6 +325,8 @@ class Supervised:
         return f"; its last words: {said[-300:]}" if said else ""
 
 
-def supervised(start: Start, settings: "Settings") -> Supervised:
+def supervised(
+    start: Start, settings: "Settings", heard: Callable[[Reply | None], None] = lambda reply: None
+) -> Supervised:
     """The engine under watch, as patient as the settings say. Raises ModelError where it does not start."""
-    return Supervised(start, step_s=settings.engine_step_s, start_s=settings.engine_start_s)
+    return Supervised(start, step_s=settings.engine_step_s, start_s=settings.engine_start_s, heard=heard)

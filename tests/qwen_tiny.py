@@ -100,7 +100,7 @@ def ask(pages: Sequence[Page], question: str, schema: Any = None, most: int = 16
 
 def inputs(request: Request, prompts: Any, answer: Sequence[int] = ()) -> dict[str, Any]:
     """What transformers wants for this request, made its own way (its position ids, its picture features)."""
-    from models.qwen_vl.pictures import CELL, MEAN, STD, patches
+    from models.qwen_vl.inputs.image_processor import CELL, MEAN, STD, patches
 
     images = [p.image for p in request.pages if p.image is not None]
     before, after = prompts.parts(request.system, len(images), request.question, request.earlier)

@@ -15,16 +15,17 @@ import qwen_tiny as tiny
 
 torch = tiny.torch
 
-from models.qwen_vl import CELL_PX, telling, wants  # noqa: E402
-from models.qwen_vl.attention import sdpa  # noqa: E402
+from models.qwen_vl import CELL_PX, wants  # noqa: E402
+from models.qwen_vl.compute.attention import sdpa  # noqa: E402
+from models.qwen_vl.compute.kernel_choice import Choice, pick  # noqa: E402
+from models.qwen_vl.compute.kv_cache import KVCache  # noqa: E402
+from models.qwen_vl.compute.language_model import Language  # noqa: E402
+from models.qwen_vl.compute.torch_ops import Plain  # noqa: E402
+from models.qwen_vl.compute.vision_encoder import Vision  # noqa: E402
 from models.qwen_vl.engine import Engine  # noqa: E402
-from models.qwen_vl.grammar import Grammar  # noqa: E402
-from models.qwen_vl.language import Language  # noqa: E402
-from models.qwen_vl.plain import Plain  # noqa: E402
-from models.qwen_vl.pool import Pool  # noqa: E402
-from models.qwen_vl.probe import Choice, pick  # noqa: E402
-from models.qwen_vl.prompts import Prompts  # noqa: E402
-from models.qwen_vl.vision import Vision  # noqa: E402
+from models.qwen_vl.inputs.chat_template import Prompts  # noqa: E402
+from models.qwen_vl.inputs.grammar import Grammar  # noqa: E402
+from models.qwen_vl.scheduling import reply_builder  # noqa: E402
 from pipeline import prompt  # noqa: E402
 from pipeline.geometry import Affine  # noqa: E402
 from pipeline.job import Job, parse_job  # noqa: E402
@@ -91,12 +92,12 @@ class House:
         if ops not in self.weights:
             self.weights[ops] = (Language(self.reference, ops), Vision(self.reference.model.visual, ops))
         language, vision_ = self.weights[ops]
-        pool = Pool(3, 2, 16, kv, self.dtype, self.device)
+        cache = KVCache(3, 2, 16, kv, self.dtype, self.device)
         buffer = torch.zeros(images, 64, device=self.device)
-        made = Engine(language, vision_, self.prompts, wants(), pool, buffer, grammar=self.grammar, step_tokens=step,
+        made = Engine(language, vision_, self.prompts, wants(), cache, buffer, grammar=self.grammar, step_tokens=step,
                       vision_tokens=vision, answers=answers, jump=jump)  # fmt: skip
         if capture:
-            made.stepper.capture()
+            made.runner.capture()
         return made
 
     def expected(self, request: Request) -> list[int]:
@@ -116,8 +117,9 @@ def tokens_of(house: House, reply: Reply) -> list[int]:
     return ids
 
 
-def assert_same(house: House, replies: list[Reply], count: int) -> None:
-    """Text, length and end of every reply are those of `generate`."""
+def assert_same(house: House, given: Sequence[Reply | Partial], count: int) -> None:
+    """Text, length and end of every reply are those of `generate`. On a slow machine there are partial ones before."""
+    replies = [reply for reply in given if isinstance(reply, Reply)]
     assert len(replies) == count
     for reply in replies:
         want = house.expected(reply.request)
@@ -129,14 +131,15 @@ def assert_same(house: House, replies: list[Reply], count: int) -> None:
 
 
 def everything_free(engine: Engine) -> None:
-    assert not engine.running
-    assert not engine.building
-    kept = sum(-(-len(s.source) // 16) * 16 for s in engine.album.idle.values())
-    assert engine.pool.free_rows == engine.pool.rows - kept
-    for sight in list(engine.album.idle.values()):
-        engine.album.forget(sight)
-    assert engine.pool.free == [(0, engine.pool.rows)]
-    assert engine.album.pictures.free == [(0, engine.album.pictures.rows)]
+    scheduler, cache, memory = engine.scheduler, engine.scheduler.cache, engine.scheduler.memory
+    assert scheduler.idle
+    kept = sum(-(-entry.length // 16) * 16 for entry in cache.idle.values())
+    assert memory.free_rows == memory.rows - kept
+    for entry in list(cache.idle.values()):
+        cache.evict(entry)
+    assert memory.allocator.free == [(0, memory.rows)]
+    assert cache.images.free == [(0, cache.images.rows)]
+    assert not [entry for entry in cache.entries.values() if entry.length]
 
 
 @pytest.mark.parametrize("seed", range(62))
@@ -180,11 +183,11 @@ def test_kept_page_is_not_looked_at_again(house: House) -> None:
     before = engine.step_sizes
     replies = list(engine.answer([tiny.ask([house.pages[3]], QUESTIONS[1], most=4)]))
     assert engine.step_sizes - before < 40  # question and answer, not the page
-    assert engine.album.hits == 1
+    assert engine.scheduler.cache.hits == 1
     replies += engine.answer(
         [tiny.ask([tiny.shown(house.pages[3].image.copy())], QUESTIONS[2], most=4)]
     )  # equal pixels
-    assert engine.album.hits == 2
+    assert engine.scheduler.cache.hits == 2
     for reply in replies:
         same = tiny.ask([house.pages[3]], reply.request.question, most=4)
         assert reply.text == house.prompts.text([t for t in house.expected(same) if t not in house.prompts.ends])
@@ -194,24 +197,25 @@ def test_least_recently_used_page_leaves_first(house: House) -> None:
     engine = house.engine(kv=144)
     for i in (0, 1, 0, 4, 7, 3):
         list(engine.answer([tiny.ask([house.pages[i]], QUESTIONS[0], most=4)]))
-    kept = [sight.image_tokens for sight in engine.album.idle.values()]
+    cache = engine.scheduler.cache
+    kept = [entry.image_tokens for entry in cache.idle.values()]
     assert 0 < len(kept) < 5
     assert kept == [4, 8, 21, 36, 27][-len(kept) :]  # visual tokens of the pages, in the order of their last question
-    assert engine.album.sights.keys() == engine.album.idle.keys()
+    assert cache.entries.keys() == cache.idle.keys()
 
 
 def test_preempted_answers_end_as_if_undisturbed(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.qwen_vl.engine.FIRST_ROOM", 8)
+    monkeypatch.setattr("models.qwen_vl.scheduling.scheduler.GROWTH", 8)
     engine = house.engine(kv=400)
     requests = [tiny.ask([house.pages[i]], q, most=30) for i in (0, 1, 5) for q in QUESTIONS[:4]]
     assert_same(house, list(engine.answer(requests)), len(requests))
-    assert engine.preempted > 0
+    assert engine.scheduler.preemptions > 0
     everything_free(engine)
 
 
 def test_no_room_for_pictures_never_stops_the_line(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pushed-out pages come back for room that pages behind them hold."""
-    monkeypatch.setattr("models.qwen_vl.engine.FIRST_ROOM", 4)
+    monkeypatch.setattr("models.qwen_vl.scheduling.scheduler.GROWTH", 4)
     engine = house.engine(kv=224, images=64, vision=8, answers=4)
     requests = [tiny.ask([house.pages[i]], QUESTIONS[q], most=8) for q in range(3) for i in (3, 0, 7, 4)]
     assert_same(house, list(engine.answer(requests)), len(requests))
@@ -232,8 +236,33 @@ def test_replies_leave_before_later_requests_are_pulled(house: House) -> None:
     next(stream)
     assert pulled < 100
     stream.close()
-    assert not engine.running
+    assert engine.scheduler.idle
     assert_same(house, list(engine.answer([tiny.ask([house.pages[0]], QUESTIONS[0], most=8)])), 1)
+
+
+def test_closing_with_replies_unread_leaves_nothing_for_the_next_stream(house: House) -> None:
+    engine = house.engine()
+    asked = [tiny.ask([house.pages[1]], question, most=1) for question in QUESTIONS[:4]]
+    list(engine.answer(asked[:1]))  # so that the two others, pulled in one turn, end in one step
+    stream = engine.answer(asked[1:3])
+    next(stream)
+    assert engine.finished, "a reply waits to be read"
+    assert engine.scheduler.idle, "and nothing else is under way"
+    stream.close()
+    later = tiny.ask([house.pages[0]], QUESTIONS[0], most=2)
+    assert [reply.request for reply in engine.answer([later])] == [later]
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("-inf")])
+def test_numbers_that_are_not_finite_are_an_error(house: House, number: float) -> None:
+    engine = house.engine()
+    engine.runner.answers = lambda n: ([1000] * n, [number] * n, [number] * n)  # type: ignore[method-assign]
+    (reply,) = engine.answer([tiny.ask([house.pages[1]], QUESTIONS[0], YES_NO, most=20)])
+    assert isinstance(reply, Reply)
+    assert reply.finish == "error"
+    assert "not finite" in (reply.error or "")
+    assert reply.confidence == {}
+    everything_free(engine)
 
 
 @pytest.mark.parametrize("jump", [True, False])
@@ -244,18 +273,18 @@ def test_constrained_tokens_are_the_references_choice(house: House, jump: bool, 
     asked = tuple(zip(QUESTIONS[:3], (SCHEMA, YES_NO, None), strict=True))
     requests = [tiny.ask([house.pages[i]], question, schema, most=70) for i in (0, 2) for question, schema in asked]
     seen: list[Any] = []
-    leave = engine._leave
+    finish = engine.finish
 
-    def note(answer: Any) -> None:
+    def note(answer: Any, reply: Reply) -> None:
         seen.append(answer)
-        leave(answer)
+        finish(answer, reply)
 
-    engine._leave = note  # type: ignore[method-assign]
+    engine.finish = note  # type: ignore[method-assign]
     replies = list(engine.answer(requests))
     assert len(replies) == len(seen) == 6
     sampled = forced = 0
     for answer in seen:
-        tokens = answer.tokens[answer.asked :]
+        tokens = answer.tokens[answer.prompt_length :]
         logits = tiny.next_logits(house.reference, answer.request, house.prompts, tokens).cpu()
         matcher = None if answer.request.schema is None else house.grammar.matcher(answer.request.schema)
         allowed = np.full((1, 4752), -1, np.int32)
@@ -284,10 +313,10 @@ def test_constrained_tokens_are_the_references_choice(house: House, jump: bool, 
 
 
 def test_loop_stops_as_truncated(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.qwen_vl.state.LOOP_TOKENS", 48)
-    monkeypatch.setattr("models.qwen_vl.state.LONGEST_LOOP", 16)
+    monkeypatch.setattr("models.qwen_vl.scheduling.sequences.LOOP_TOKENS", 48)
+    monkeypatch.setattr("models.qwen_vl.scheduling.sequences.LONGEST_LOOP", 16)
     engine = house.engine()
-    engine.stepper.answers = lambda n: ([1000, 2000, 3000][:n], [-1.0] * n, [-1.0] * n)  # type: ignore[method-assign]
+    engine.runner.answers = lambda n: ([1000, 2000, 3000][:n], [-1.0] * n, [-1.0] * n)  # type: ignore[method-assign]
     replies = list(engine.answer([tiny.ask([house.pages[1]], QUESTIONS[0], most=600)]))
     assert replies[0].finish == "length"
     assert 48 <= replies[0].new_tokens < 100
@@ -367,14 +396,14 @@ def test_page_beyond_the_pool_is_asked_in_low_resolution_or_fails_alone(house: H
 
 def test_out_of_memory_halves_the_work_and_goes_on(house: House) -> None:
     engine = house.engine(step=96, vision=400, images=1024)
-    forward, encode = engine.stepper.forward, engine.vision.encode
+    forward, encode = engine.runner.forward, engine.vision.encode
     refused = {"steps": 0, "passes": 0}
 
-    def tight_forward(source: Any, *rest: Any) -> None:
+    def tight_forward(prepared: Any, source: Any) -> None:
         if len(source) > 30:
             refused["steps"] += 1
             raise torch.OutOfMemoryError("no room")
-        forward(source, *rest)
+        forward(prepared, source)
 
     def tight_encode(images: Any, *rest: Any) -> Iterator[None]:
         if sum(i.size for i in images) > 120 * CELL_PX**2 * 3:
@@ -382,9 +411,9 @@ def test_out_of_memory_halves_the_work_and_goes_on(house: House) -> None:
             raise torch.OutOfMemoryError("no room")
         yield from encode(images, *rest)
 
-    engine.stepper.forward = tight_forward  # type: ignore[method-assign]
+    engine.runner.forward = tight_forward  # type: ignore[method-assign]
     tight = type("Tight", (), {"encode": staticmethod(tight_encode), "layers": engine.vision.layers})()
-    engine.looking.vision = tight
+    engine.vision_runner.vision = tight
     requests = [tiny.ask([house.pages[i]], q, most=8) for i in (0, 2, 4, 6) for q in QUESTIONS[:2]]
     large = tiny.ask([tiny.page(91, 1120, 280)], QUESTIONS[0], most=3)  # 400 tokens: fits in low resolution only
     huge = tiny.ask([tiny.page(92, 840, 840)], QUESTIONS[0], most=3)  # 729 tokens in low resolution
@@ -410,7 +439,7 @@ def pictures_seen(engine: Engine) -> list[int]:
         yield from vision.encode(images, *rest)
 
     watched = type("Watched", (), {"encode": staticmethod(encode), "layers": vision.layers})()
-    engine.looking.vision = watched
+    engine.vision_runner.vision = watched
     return seen
 
 
@@ -492,8 +521,8 @@ def told(engine: Engine, requests: list[Request]) -> tuple[dict[Request, list[st
 
 
 def test_questions_are_told_as_their_answers_grow(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(telling, "TELL_S", 0.0)
-    monkeypatch.setattr(telling, "TURN_S", 0.0)
+    monkeypatch.setattr(reply_builder, "TELL_S", 0.0)
+    monkeypatch.setattr(reply_builder, "TURN_S", 0.0)
     plain = tiny.ask([house.pages[0]], QUESTIONS[0], most=40)
     typed = watched(tiny.ask([house.pages[0]], QUESTIONS[1], YES_NO, most=40))
     asked = [watched(tiny.ask([house.pages[i]], QUESTIONS[2], most=40)) for i in range(3)]
@@ -510,14 +539,14 @@ def test_questions_are_told_as_their_answers_grow(house: House, monkeypatch: pyt
 
 
 def test_half_a_letter_is_not_told(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(telling, "TELL_S", 0.0)
-    monkeypatch.setattr(telling, "TURN_S", 0.0)
+    monkeypatch.setattr(reply_builder, "TELL_S", 0.0)
+    monkeypatch.setattr(reply_builder, "TURN_S", 0.0)
     words = "发票总额 🧾 龘 é — 12,50 €"
     script = house.prompts.tokenizer(words, add_special_tokens=False)["input_ids"]
     assert len(script) > len(words) / 2
     engine = house.engine()
     spoken, seen = iter(script), list[str]()
-    monkeypatch.setattr(engine.stepper, "answers", lambda rows: ([next(spoken)], [0.0], [0.0]))
+    monkeypatch.setattr(engine.runner, "answers", lambda rows: ([next(spoken)], [0.0], [0.0]))
     for given in engine.answer([watched(tiny.ask([], "Say it.", most=len(script)))]):
         assert words.startswith(given.text)
         seen.append(given.text)
@@ -529,9 +558,9 @@ def test_telling_is_bounded(house: House, monkeypatch: pytest.MonkeyPatch) -> No
     looks: list[float] = []
     clock = iter(range(1 << 20))
     engine = house.engine()
-    monkeypatch.setattr(telling, "TELL_S", 20.0)
-    monkeypatch.setattr(telling, "TURN_S", 5.0)
-    monkeypatch.setattr(telling.time, "perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr(reply_builder, "TELL_S", 20.0)
+    monkeypatch.setattr(reply_builder, "TURN_S", 5.0)
+    monkeypatch.setattr(reply_builder.time, "perf_counter", lambda: float(next(clock)))
     text = house.prompts.text
     monkeypatch.setattr(house.prompts, "text", lambda tokens: looks.append(1.0) or text(tokens))
     partials, replies = told(engine, asked)

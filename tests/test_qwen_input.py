@@ -9,11 +9,11 @@ from pipeline.types import Wants
 torch = tiny.torch
 
 from models.qwen_vl import wants  # noqa: E402
-from models.qwen_vl.pictures import MEAN, STD, Unfit, layout, patches, prepare, tokens_of  # noqa: E402
-from models.qwen_vl.plain import Plain  # noqa: E402
-from models.qwen_vl.probe import choose, pick, probe_problem  # noqa: E402
-from models.qwen_vl.prompts import Prompts, lay_out  # noqa: E402
-from models.qwen_vl.vision import Vision  # noqa: E402
+from models.qwen_vl.compute.kernel_choice import choose, pick, probe_problem  # noqa: E402
+from models.qwen_vl.compute.torch_ops import Plain  # noqa: E402
+from models.qwen_vl.compute.vision_encoder import Vision  # noqa: E402
+from models.qwen_vl.inputs.chat_template import Prompts, lay_out  # noqa: E402
+from models.qwen_vl.inputs.image_processor import MEAN, STD, Unfit, layout, patches, prepare, tokens_of  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ torch = tiny.torch
 
 from test_qwen_engine import House, house  # noqa: E402, F401 - a fixture
 
-from models.qwen_vl import CELL_PX, setup, wants  # noqa: E402
+from models.qwen_vl import CELL_PX, build, wants  # noqa: E402
 from pipeline.types import Wants  # noqa: E402
 
 SMALL = Wants(4088, 16 * CELL_PX**2, 4 * CELL_PX**2, CELL_PX, closer=2.0)
@@ -39,5 +39,5 @@ def test_a_closer_page_takes_no_more_than_was_planned(low: bool, wide: int, high
     fitted = nearer.fit(wide, high)
     tokens = fitted[0] * fitted[1] // CELL_PX**2
     page_tokens = min(plain.max_pixels, plain.max_side_px**2) // CELL_PX**2
-    assert tokens <= setup.VISION_TOKENS
-    assert tokens * plain.window_pages <= max(2 * setup.VISION_TOKENS, 2 * page_tokens * plain.window_pages)
+    assert tokens <= build.VISION_TOKENS
+    assert tokens * plain.window_pages <= max(2 * build.VISION_TOKENS, 2 * page_tokens * plain.window_pages)

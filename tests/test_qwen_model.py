@@ -17,8 +17,8 @@ from pipeline.settings import load_settings
 torch = tiny.torch
 
 from models.qwen_vl import QwenVL  # noqa: E402
-from models.qwen_vl.folder import check, digest  # noqa: E402
-from models.qwen_vl.memory import GIB, Plan, too_small  # noqa: E402
+from models.qwen_vl.compute.memory_plan import GIB, Plan, too_small  # noqa: E402
+from models.qwen_vl.weights.weights_folder import check, digest  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_job_with_a_form_that_cannot_be_enforced_is_refused(model: QwenVL) -> No
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="here the tests' own engine has the GPU's memory")
 def test_the_run_has_it_in_a_process_of_its_own_that_is_replaced_when_it_dies(folder: Path, tmp_path: Path) -> None:
-    chosen, line = engines.load(load_settings(None, engine="qwen_vl", weights=folder))
+    chosen, line = engines.load(load_settings(None, engine="qwen_vl", weights=folder, root=tmp_path))
     try:
         assert "as the config asks" in line
         assert chosen.provenance()["weights"] == digest(folder)
@@ -87,6 +87,8 @@ def test_the_run_has_it_in_a_process_of_its_own_that_is_replaced_when_it_dies(fo
                 os.kill(first, signal.SIGKILL)
             count += 1
         assert count == 3
+        known = json.loads((tmp_path / ".answer_lengths.json").read_text("utf-8"))
+        assert len(known["job"]) == 3, "the next run plans its memory by them"
     finally:
         chosen.close()
     with pytest.raises(ModelError, match="no such folder"):

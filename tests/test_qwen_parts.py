@@ -11,18 +11,18 @@ from hypothesis import strategies as some
 
 torch = tiny.torch
 
-from models.qwen_vl.attention import FULL, sdpa  # noqa: E402
-from models.qwen_vl.confidence import confidences, leaves  # noqa: E402
-from models.qwen_vl.grammar import Grammar, Unenforceable  # noqa: E402
-from models.qwen_vl.plain import Plain  # noqa: E402
-from models.qwen_vl.pool import Room  # noqa: E402
-from models.qwen_vl.probe import Choice  # noqa: E402
-from models.qwen_vl.step import Span, cut  # noqa: E402
+from models.qwen_vl.compute.attention import FULL, sdpa  # noqa: E402
+from models.qwen_vl.compute.kernel_choice import Choice  # noqa: E402
+from models.qwen_vl.compute.model_runner import Span, cut  # noqa: E402
+from models.qwen_vl.compute.range_allocator import RangeAllocator  # noqa: E402
+from models.qwen_vl.compute.torch_ops import Plain  # noqa: E402
+from models.qwen_vl.inputs.grammar import Grammar, Unenforceable  # noqa: E402
+from models.qwen_vl.scheduling.confidence import confidences, leaves  # noqa: E402
 
 
 @given(some.lists(some.integers(1, 90), max_size=40), some.randoms(use_true_random=False))
 def test_room_gives_no_row_twice_and_gets_all_back(sizes: list[int], dice: random.Random) -> None:
-    room, held = Room(512), []
+    room, held = RangeAllocator(512), []
     for size in sizes:
         start = room.take(size)
         if start is None:

@@ -14,6 +14,8 @@ from pipeline.types import Partial, Reply, Request, Wants
 if TYPE_CHECKING:
     from pipeline.job import Job
 
+    from .scheduling.answer_lengths import AnswerLengths
+
 PAGE_TOKENS = 1280  # visual tokens of a page: about 1 megapixel
 CLOSER = 2.0  # times the tokens of a page at a second look: what two pages take, so the memory plan holds for it
 CELL_PX = 28
@@ -23,32 +25,34 @@ _log = logging.getLogger("scanmill")  # what was chosen and planned at the start
 class QwenVL:
     """Loads the weights folder and answers from it. Raises ModelError where it cannot run here.
 
-    `pulse` is called between steps: who watches knows then that none hangs.
+    `pulse` is called between steps: who watches knows then that none hangs. `lengths`: what is known of how long the
+    answers of each job are; the engine adds what it measures.
     """
 
     name = "qwen_vl"
 
     def __init__(self, weights: Path, *, vram_gib: float | None = None, low_resolution: bool = False,
-                 device: str | None = None, pulse: Callable[[], None] = lambda: None) -> None:  # fmt: skip
+                 device: str | None = None, lengths: "AnswerLengths | None" = None,
+                 pulse: Callable[[], None] = lambda: None) -> None:  # fmt: skip
         self.wants = wants(low_resolution)
         try:
             import torch
 
-            from . import setup
+            from . import build
         except ImportError as error:
             raise ModelError(
                 f"The GPU engine needs packages that are not installed here ({error}). Install them with\n"
                 "  pip install -c constraints.txt -c constraints-gpu.txt -e '.[gpu]'"
             ) from error
         place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.engine, self._provenance = setup.start(weights, self.wants, place, vram_gib, _log.info)
+        self.engine, self._provenance = build.start(weights, self.wants, place, vram_gib, _log.info, lengths)
         self.engine.pulse = pulse
 
     def unsupported_reason(self, job: "Job") -> str | None:
         """A schema that decoding cannot guarantee is refused here, before any document is touched."""
         from pipeline.fields import object_schema
 
-        from .grammar import Unenforceable
+        from .inputs.grammar import Unenforceable
 
         try:
             self.engine.grammar.matcher(object_schema(job.fields))

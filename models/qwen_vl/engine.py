@@ -1,40 +1,50 @@
-"""Continuous batching: pages are looked at as room appears, prompts fill up the steps of the answers under way.
+"""The loop that runs the card: continuous batching of what the scheduler says.
 
-One turn of the loop: queue a step on the device, make the masks while it runs, queue the choice of tokens and a slice
-of the vision tower, give finished replies away, pull new requests, and only then wait for the tokens.
+One turn: queue a step on the device, make the masks while it runs, queue the choice of tokens and a slice of the vision
+encoder, give finished replies away, pull new requests, and only then wait for the tokens.
 """
 
+import math
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Sequence as SequenceOf
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from pipeline.types import Finish, Partial, Reply, Request, Wants
 
-from .grammar import Grammar
-from .intake import Intake
-from .language import Language
-from .looking import Looking
-from .packing import Part, pack
-from .pool import Pool, Room
-from .prompts import Prompts
-from .state import Album, Answer, Sight
-from .step import Stepper
-from .telling import Telling, failure
-from .vision import Vision
+from .compute.kv_cache import KVCache
+from .compute.language_model import Language
+from .compute.model_runner import ModelRunner, Prepared
+from .compute.vision_encoder import Vision
+from .inputs.chat_template import Prompts
+from .inputs.grammar import Grammar
+from .scheduling.answer_lengths import AnswerLengths
+from .scheduling.batch import Batch, pack
+from .scheduling.reply_builder import ReplyBuilder, failure
+from .scheduling.request_prep import RequestPreprocessor
+from .scheduling.scheduler import Scheduler, Step
+from .scheduling.sequences import Sequence
+from .vision_runner import VisionRunner
 
-AHEAD = 32  # requests held that are not yet being answered
 PULLS = 2  # requests taken up a turn while the device works: each costs a few milliseconds
-FIRST_ROOM = 224  # tokens of an answer that get room at once; longer answers are moved to a larger range
-BUSY = (
-    32  # with so many answers under way a step takes half as many tokens: they wait less, and it is still well filled
+NOT_FINITE = (
+    "the model's numbers are not finite: weights that are damaged, or that do not suit the card's number format"
 )
 
 
+class Work(NamedTuple):
+    """A step that is ready to run."""
+
+    step: Step
+    batch: Batch
+    prepared: Prepared
+
+
 class Engine:
-    """Answers requests with a loaded model. `step_tokens` shrinks when the card runs out of memory."""
+    """Answers requests with a loaded model. `lengths`: what is known of the answers' lengths; it grows on the way."""
 
     def __init__(
         self,
@@ -42,7 +52,7 @@ class Engine:
         vision: Vision,
         prompts: Prompts,
         wants: Wants,
-        pool: Pool,
+        kv_cache: KVCache,
         images: Tensor,
         *,
         grammar: Grammar,
@@ -51,28 +61,31 @@ class Engine:
         answers: int,
         ends: Iterable[int] | None = None,
         jump: bool = True,
+        lengths: AnswerLengths | None = None,
     ) -> None:
-        self.language, self.vision, self.prompts, self.wants, self.pool = language, vision, prompts, wants, pool
+        self.language, self.vision, self.prompts, self.wants, self.kv_cache = language, vision, prompts, wants, kv_cache
         self.grammar, self.images, self.jump = grammar, images, jump
-        self.step_tokens, self.vision_tokens, self.most_answers = step_tokens, vision_tokens, answers
+        self.vision_tokens, self.most_answers = vision_tokens, answers
         self.ends = prompts.ends if ends is None else set(ends)
-        self.stepper = Stepper(language, pool, images, step_tokens, answers)
-        self.steps = self.step_sizes = self.preempted = 0
+        self.lengths = AnswerLengths() if lengths is None else lengths
+        self.runner = ModelRunner(language, kv_cache, images, step_tokens, answers)
+        self.steps = self.step_sizes = 0
         self.pulse: Callable[[], None] = lambda: None  # called once a turn
         self.reset()
 
     def reset(self) -> None:
-        """Forgets everything under way, and every page that was kept."""
-        self.pool.free = [(0, self.pool.rows)]
-        self.album = Album(self.pool, Room(len(self.images)))
-        self.looking = Looking(self.vision, self.album, self.images, self.vision_tokens)
+        """Forget everything under way, and every page that was kept."""
+        self.scheduler = Scheduler(
+            self.kv_cache.rows, len(self.images), step_sizes=self.runner.sizes, vision_tokens=self.vision_tokens,
+            max_running=self.most_answers, lengths=self.lengths,
+        )  # fmt: skip
+        self.vision_runner = VisionRunner(self.vision, self.scheduler, self.images)
         context = int(self.language.config.max_position_embeddings)
-        self.intake = Intake(self.prompts, self.grammar, self.wants, self.album, self.looking, context, self.jump)
-        self.waiting: deque[Answer] = deque()
-        self.running: list[Answer] = []
-        self.building: list[Sight] = []  # in the pool, not yet whole
+        self.prep = RequestPreprocessor(self.prompts, self.grammar, self.wants, self.scheduler, context, self.jump)
         self.finished: list[Reply] = []
-        self.telling = Telling(self.prompts)
+        self._ahead: Work | None = None
+        self._guessed = False
+        self.replies = ReplyBuilder(self.prompts)
 
     # ---- the loop
     def answer(self, requests: Iterable[Request | None]) -> Iterator[Reply | Partial]:
@@ -83,258 +96,161 @@ class Engine:
                 sampled = self._launch()
                 while self.finished:
                     yield self.finished.pop(0)
-                if partial := self.telling.partial(self.running):
+                if partial := self.replies.partial(self.scheduler.running):
                     yield partial
                 idle = sampled is None
                 more = more and self._pull(source, idle)
                 if sampled:
+                    self._look_ahead(sampled)
                     self._collect(sampled)
-                elif idle and not more and not self.waiting and not self.running and not self.finished:
+                elif idle and not more and self.scheduler.idle and not self.finished:
                     return
         finally:
-            if self.waiting or self.running:  # the caller left: nobody waits for these answers
+            if not self.scheduler.idle or self.finished:  # the caller left: nobody waits for these replies
                 self.reset()
 
     def _pull(self, source: Iterator[Request | None], idle: bool) -> bool:
         for _ in range(PULLS):
-            if len(self.waiting) >= AHEAD:
+            if not self.scheduler.wants_more:
                 return True
             try:
                 request = next(source)
             except StopIteration:
                 return False
             if request is None:
-                if idle and not self.waiting:
+                if idle and not self.scheduler.waiting:
                     time.sleep(0.002)
                 return True
-            self._accept(request, small=False)
+            self._accept(request)
         return True
 
-    # ---- requests
-    def _accept(self, request: Request, small: bool, began: float | None = None) -> None:
-        began = time.perf_counter() if began is None else began
+    def _accept(self, request: Request) -> None:
+        began = time.perf_counter()
         try:
-            self.waiting.append(self.intake.answer_to(request, small, began))
+            self.scheduler.add(self.prep.sequence(request, False, began))
         except ValueError as error:
-            self.finished.append(failure(request, str(error), began, small))
+            self.finished.append(failure(request, str(error), began, False))
 
-    def _leave(self, answer: Answer) -> None:
-        """Takes an answer out of the running ones; its room is free again."""
-        if answer.start is not None:
-            self.pool.give_back(answer.start, answer.room)
-            answer.start = None
-            self.running.remove(answer)
-            self.album.leave(answer.sight)
-            if answer.sight.start is None and answer.sight in self.building:
-                self.building.remove(answer.sight)
-
-    def _too_large(self, answer: Answer, reason: str) -> None:
-        """Once more in low resolution; if it was that already, the request fails and the others go on."""
-        self._leave(answer)
-        if answer in self.waiting:
-            self.waiting.remove(answer)
-        sight = answer.sight
-        if not sight.users and sight.start is None and all(other.sight is not sight for other in self.waiting):
-            self.album.forget(sight)
-        if answer.small or not answer.request.pages:
-            self.finished.append(failure(answer.request, reason, answer.began, answer.small))
-            return
-        self._accept(answer.request, small=True, began=answer.began)
-        if self.waiting and self.waiting[-1].request is answer.request:
-            self.waiting.rotate(1)
-
-    # ---- admission
-    def _admit(self) -> None:
-        while self.waiting and len(self.running) < self.most_answers:
-            answer = self.waiting[0]
-            sight = self.intake.sight_of(answer)
-            if sight.start is None and not sight.seen:
-                return
-            self.album.use(sight)
-            if sight.start is None and len(sight.source):
-                sight.start = self.album.take(len(sight.source))
-                if sight.start is not None:
-                    self.building.append(sight)
-            room = len(answer.tokens) + min(answer.most - answer.answered, FIRST_ROOM) + 1
-            if sight.start is not None or not len(sight.source):
-                answer.start = self.album.take(room)
-            if answer.start is None:
-                if sight.users == 1 and sight.start is not None and sight in self.building and not sight.done:
-                    self.pool.give_back(sight.start, len(sight.source))  # its pictures stay encoded
-                    self.building.remove(sight)
-                    sight.start = None
-                sight.users -= 1
-                if not sight.users and sight.ready and sight.start is not None:
-                    self.album.idle[sight.key] = sight
-                if not self.running:
-                    need = len(sight.source) + room
-                    self._too_large(
-                        answer, f"page and answer take {need:,} tokens; the memory holds {self.pool.rows:,}"
-                    )
+    def _take_refused(self) -> None:
+        """What fits in no memory is asked once more in low resolution; if it was that already, it fails alone."""
+        while self.scheduler.refused:
+            sequence, reason = self.scheduler.refused.pop()
+            request, began, low = sequence.request, sequence.began, sequence.low_resolution
+            if not low and request.pages:
+                try:
+                    self.scheduler.add(self.prep.sequence(request, True, began, sequence.serial))
                     continue
-                return
-            answer.room, answer.stored = room, 0
-            self.waiting.popleft()
-            self.running.append(answer)
+                except ValueError as error:
+                    reason, low = str(error), True
+            self.finished.append(failure(request, reason, began, low))
 
     # ---- one step
-    def _launch(self) -> list[Answer] | None:
-        """Queues a step. -> the answers whose next token it chooses, or None when there was nothing to do."""
-        self._admit()
-        while self._starved() and self._look():
-            self._admit()
-        parts = self._choose()
-        if not parts:
-            self._let_past()
-            return [] if self.waiting or self.finished else None
+    def _launch(self) -> list[Sequence] | None:
+        """Queue a step. -> the sequences whose next token it chooses, or None when there was nothing to do."""
+        work, self._ahead = self._ahead, None
+        if work is None:
+            step = self._schedule()
+            while self.scheduler.starved and self.vision_runner.go_on():
+                step = self._schedule()
+            if not step.parts:
+                return None if self.scheduler.idle and not self.finished else []
+            work = self._prepare(step)
+        step = work.step
         try:
-            sampled = self._forward(parts)
+            sampled = self._forward(work)
         except torch.OutOfMemoryError:
-            self._halve_step(parts)
+            if self.images.is_cuda:
+                torch.cuda.empty_cache()
+            self.scheduler.too_long_a_step(step)
+            self._take_refused()
             return []
-        self._look()
+        self.vision_runner.go_on()
+        self._take_refused()
         return sampled
 
-    def _let_past(self) -> None:
-        """With nothing under way, whoever waits for room for its pictures lets those past that hold such room."""
-        if self.running:
-            return
-        for answer in self.waiting:
-            if answer.sight.seen or answer.sight.start is not None:
-                self.waiting.remove(answer)
-                self.waiting.appendleft(answer)
-                return
+    def _schedule(self) -> Step:
+        step = self.scheduler.schedule()
+        for moves in step.moves:
+            self.kv_cache.apply(moves)
+        self._take_refused()
+        return step
 
-    def _look(self) -> bool:
-        """Queues a slice of the vision tower. -> False when there was nothing to look at, or no room for it."""
-        busy = self.looking.go_on()
-        for sight in self.looking.lost:
-            for answer in [answer for answer in self.waiting if answer.sight is sight]:
-                self._too_large(answer, "the page does not fit into the card's memory, not even in low resolution")
-        self.looking.lost.clear()
-        return busy
+    def _prepare(self, step: Step) -> "Work":
+        batch = pack(step.parts)
+        return Work(step, batch, self.runner.prepare(batch.positions, batch.rows, batch.spans, batch.last))
 
-    def _starved(self) -> bool:
-        """Nothing new could go into the next step, though there would be room for the page that waits."""
-        if not self.waiting or self.building or any(answer.stored < answer.asked for answer in self.running):
-            return False
-        sight = self.waiting[0].sight
-        if sight.seen or sight.start is not None or len(self.running) >= self.most_answers:
-            return False
-        room = self.pool.free_rows + sum(len(s.source) for s in self.album.idle.values())
-        return not self.running or room >= len(sight.source) + len(self.waiting[0].tokens) + FIRST_ROOM
+    def _look_ahead(self, sampled: SequenceOf[Sequence]) -> None:
+        """Prepare the next step while this one runs, as it will be if no answer ends now; only its tokens are missing.
 
-    def _choose(self) -> list[Part]:
-        """What goes into the next step: answers under way first, then questions, then pages in the order they came."""
-        parts: list[Part] = []
-        ready = [answer for answer in self.running if answer.sight.ready]
-        left = (
-            self.step_tokens if len(ready) < BUSY else max(-(-self.step_tokens // 2), min(len(ready), self.step_tokens))
+        Free text only: after a token of a form, others may be forced.
+        """
+        self._guessed = len(sampled) > 1 and all(
+            sequence.matcher is None and sequence.answered + 1 < sequence.max_new_tokens for sequence in sampled
         )
-        ready.sort(key=lambda answer: (answer.stored < answer.asked, answer.serial))
-        chosen: set[int] = set()
-        for answer in ready:
-            left -= self._add_answer(answer, left, parts, chosen)
-        for sight in self.building:
-            tokens = min(left, len(sight.source) - sight.done)
-            if not tokens:
-                break
-            parts.append(Part(sight, tokens))
-            left -= tokens
-            if sight.done + tokens == len(sight.source) and left:
-                for answer in [answer for answer in self.running if answer.sight is sight]:
-                    left -= self._add_answer(answer, left, parts, chosen)
-        return parts
+        if self._guessed:
+            for sequence in sampled:
+                sequence.tokens.append(0)  # stands for the token to come
+            step = self._schedule()
+            if step.parts and not self.scheduler.starved:
+                self._ahead = self._prepare(step)
 
-    def _add_answer(self, answer: Answer, left: int, parts: list[Part], chosen: set[int]) -> int:
-        tokens = min(left, len(answer.tokens) - answer.stored)
-        if not tokens or answer.start is None:
-            return 0
-        if answer.stored + tokens > answer.room and not self._grow(answer, answer.stored + tokens, chosen):
-            return 0
-        parts.append(Part(answer, tokens))
-        chosen.add(answer.serial)
-        return tokens
-
-    def _grow(self, answer: Answer, rows: int, chosen: set[int]) -> bool:
-        """A larger range for the answer; the youngest others give way, to be gone on with later."""
-        room = min(max(rows, answer.room + FIRST_ROOM), max(rows, answer.asked + answer.most + 1))
-        while (start := self.album.take(room)) is None:
-            others = [a for a in self.running if a is not answer and a.serial not in chosen]
-            if not others:
-                if len(self.running) == 1:
-                    self._too_large(answer, f"the answer outgrew the memory ({self.pool.rows:,} tokens)")
-                return False
-            victim = max(others, key=lambda a: a.serial)
-            if victim.serial < answer.serial and chosen:
-                return False  # the older ones first; this one waits a step
-            self._leave(victim)
-            victim.stored = victim.room = 0
-            self.waiting.appendleft(victim)
-            self.preempted += 1
-        assert answer.start is not None
-        self.pool.move(answer.start, start, answer.stored)
-        self.pool.give_back(answer.start, answer.room)
-        answer.start, answer.room = start, room
-        return True
-
-    def _forward(self, parts: Sequence[Part]) -> list[Answer]:
-        """Queues one step and the choice of tokens. Changes nothing when the card runs out of memory."""
-        batch = pack(parts)
-        self.stepper.forward(batch.source, batch.positions, batch.rows, batch.spans, batch.last)
+    def _forward(self, work: "Work") -> list[Sequence]:
+        """Queue one step and the choice of tokens. Changes nothing when the card runs out of memory."""
+        step, batch, prepared = work
+        for place, sequence in zip(batch.last, batch.sampled, strict=True):
+            batch.source[place] = sequence.tokens[-1]
+        self.runner.forward(prepared, batch.source)
         sampled = batch.sampled
-        matchers = [answer.matcher for answer in sampled]
+        matchers = [sequence.matcher for sequence in sampled]
         constrained = any(matcher is not None for matcher in matchers)
         if constrained:
-            self.grammar.fill(matchers, self.stepper.allowed[: len(sampled)])
+            self.grammar.fill(matchers, self.runner.allowed[: len(sampled)])
         if sampled:
-            self.stepper.sample(len(sampled), constrained)
-        for owner, tokens in batch.parts:
-            if isinstance(owner, Answer):
-                owner.stored += tokens
-                continue
-            owner.done += tokens
-            if owner.ready:
-                self.building.remove(owner)
-                self.album.drop_pictures(owner)
+            self.runner.sample(len(sampled), constrained)
+        self.scheduler.executed(step)
         self.steps += 1
         self.step_sizes += len(batch.source)
         return sampled
 
-    def _halve_step(self, parts: Sequence[Part]) -> None:
-        if self.images.is_cuda:
-            torch.cuda.empty_cache()
-        used = sum(part.tokens for part in parts)
-        if used > 1:
-            self.step_tokens = max(1, used // 2)
-            return
-        for answer in [a for a in self.running if parts[0].owner in (a, a.sight)]:
-            self._too_large(answer, "a step of one token does not fit into the card's memory")
-
-    def _collect(self, sampled: Sequence[Answer]) -> None:
-        """Waits for the tokens of the last step and hands them to their answers."""
-        tokens, among, free = self.stepper.answers(len(sampled))
-        self.grammar.consume([(a.matcher, t) for a, t in zip(sampled, tokens, strict=True) if a.matcher is not None])
-        for answer, token, logprob, free_logprob in zip(sampled, tokens, among, free, strict=True):
-            answer.add([token], True, logprob, free_logprob)
-            if answer.first_token_s == 0.0:
-                answer.first_token_s = time.perf_counter() - answer.began
-            finish = self._finish_of(answer, token)
-            if answer.matcher is not None and answer.matcher.is_error():
-                self._leave(answer)
-                reason = f"the schema could not be followed: {answer.matcher.get_error().strip()}"
-                self.finished.append(failure(answer.request, reason, answer.began, answer.small))
+    def _collect(self, sampled: SequenceOf[Sequence]) -> None:
+        """Wait for the tokens of the last step and hand them to their sequences."""
+        tokens, among, free = self.runner.answers(len(sampled))
+        if self._guessed:
+            for sequence in sampled:
+                sequence.tokens.pop()
+        self.grammar.consume([(s.matcher, t) for s, t in zip(sampled, tokens, strict=True) if s.matcher is not None])
+        for sequence, token, logprob, free_logprob in zip(sampled, tokens, among, free, strict=True):
+            if sequence.finished:
+                continue  # the step ahead found no memory for it
+            if not math.isfinite(logprob) or not math.isfinite(free_logprob):
+                self._fail(sequence, NOT_FINITE)
+                continue
+            sequence.add([token], True, logprob, free_logprob)
+            if sequence.first_token_s == 0.0:
+                sequence.first_token_s = time.perf_counter() - sequence.began
+            finish = self._finish_of(sequence, token)
+            if sequence.matcher is not None and sequence.matcher.is_error():
+                self._fail(sequence, f"the schema could not be followed: {sequence.matcher.get_error().strip()}")
             elif finish:
-                self._leave(answer)
-                self.finished.append(self.telling.reply(answer, finish))
+                self.lengths.add(sequence.kind, sequence.answered)
+                self.finish(sequence, self.replies.reply(sequence, finish))
 
-    def _finish_of(self, answer: Answer, token: int) -> Finish | None:
-        if answer.matcher is not None:
-            forced = self.grammar.forced(answer.matcher) if self.jump and not answer.matcher.is_error() else []
-            left = answer.most - answer.answered
-            answer.add(forced[:left], False, 0.0, float("nan"))
-            if answer.matcher.is_stopped() and len(forced) <= left:
+    def _fail(self, sequence: Sequence, reason: str) -> None:
+        self.finish(sequence, failure(sequence.request, reason, sequence.began, sequence.low_resolution))
+
+    def finish(self, sequence: Sequence, reply: Reply) -> None:
+        """Give a sequence's memory back and its reply away."""
+        self.scheduler.remove(sequence)
+        self.finished.append(reply)
+        self._ahead = None  # it was prepared with this sequence
+
+    def _finish_of(self, sequence: Sequence, token: int) -> Finish | None:
+        if sequence.matcher is not None:
+            forced = self.grammar.forced(sequence.matcher) if self.jump and not sequence.matcher.is_error() else []
+            left = sequence.max_new_tokens - sequence.answered
+            sequence.add(forced[:left], False, 0.0, float("nan"))
+            if sequence.matcher.is_stopped() and len(forced) <= left:
                 return "stop"
         elif token in self.ends:
             return "stop"
-        return "length" if answer.answered >= answer.most or answer.loops() else None
+        return "length" if sequence.answered >= sequence.max_new_tokens or sequence.loops() else None

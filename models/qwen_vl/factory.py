@@ -5,13 +5,14 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.engines import AUTO, Availability, CheckContext, EngineFactory, Unavailable
 from pipeline.finding import Finding
 
 if TYPE_CHECKING:
     from models.qwen_vl import QwenVL
+    from models.qwen_vl.scheduling.answer_lengths import AnswerLengths
     from models.supervisor import Supervised
     from pipeline.settings import Settings
 
@@ -41,12 +42,12 @@ class QwenVLFactory(EngineFactory):
     @classmethod
     def open(cls, settings: "Settings") -> "Supervised":
         """Raises ModelError where it cannot run here; Unavailable where `auto` met weights, but torch finds no GPU."""
+        from models.answer_length_store import AnswerLengthStore
         from models.supervisor import supervised
 
-        only_on_gpu = settings.engine == AUTO
-        return supervised(
-            partial(start, settings.weights, settings.vram_gib, settings.low_resolution, only_on_gpu), settings
-        )
+        store = AnswerLengthStore(settings.root)
+        options = EngineOptions(settings.weights, settings.vram_gib, settings.low_resolution, settings.engine == AUTO)
+        return supervised(partial(start, options, store.lengths), settings, store.heard)
 
     @classmethod
     def description(cls, settings: "Settings", because: str | None) -> str:
@@ -55,15 +56,28 @@ class QwenVLFactory(EngineFactory):
         return f"The GPU engine qwen_vl reads: a GPU is here, and weights at {settings.weights}."
 
 
-def start(
-    weights: Path, vram_gib: float | None, low_resolution: bool, only_on_gpu: bool, pulse: Callable[[], None]
-) -> "QwenVL":
+class EngineOptions(NamedTuple):
+    """What the settings say to the engine's process. `only_on_gpu`: refuse to start where torch finds no GPU."""
+
+    weights: Path
+    vram_gib: float | None
+    low_resolution: bool
+    only_on_gpu: bool
+
+
+def start(options: EngineOptions, lengths: "AnswerLengths", pulse: Callable[[], None]) -> "QwenVL":
     """The engine, made in its own process. Raises ModelError."""
     from models.qwen_vl import QwenVL
 
-    if only_on_gpu:
+    if options.only_on_gpu:
         import torch
 
         if not torch.cuda.is_available():
             raise Unavailable("torch sees no GPU")
-    return QwenVL(weights, vram_gib=vram_gib, low_resolution=low_resolution, pulse=pulse)
+    return QwenVL(
+        options.weights,
+        vram_gib=options.vram_gib,
+        low_resolution=options.low_resolution,
+        lengths=lengths,
+        pulse=pulse,
+    )

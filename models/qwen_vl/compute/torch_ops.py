@@ -1,4 +1,4 @@
-"""The step's small operations in plain PyTorch: any device, any type. kernels.py has the same ones fused, in Triton."""
+"""The small operations of a step in plain PyTorch: any device, any type. triton_ops.py has them fused, in Triton."""
 
 from collections.abc import Sequence
 
@@ -40,7 +40,7 @@ class Plain:
         qk[..., :half], qk[..., half:] = (a * cos - b * sin).to(qk.dtype), (b * cos + a * sin).to(qk.dtype)
 
     def rotate_store(self, qkv: Tensor, cos: Tensor, sin: Tensor, rows: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Rotates q and k of qkv [T, heads, D] in place and writes k and v to `rows` of the pool [Hkv, N, D]. -> q."""
+        """Rotates q and k of qkv [T, heads, D] in place, writes k and v to `rows` of the KV cache [Hkv, N, D]. -> q."""
         kv = k.shape[0]
         self.rotate(qkv[:, :-kv], cos, sin)
         k.index_copy_(1, rows.long(), qkv[:, -2 * kv : -kv].transpose(0, 1))
@@ -48,7 +48,7 @@ class Plain:
         return qkv[:, : -2 * kv]
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, items: Sequence[Item], scale: float) -> Tensor:
-        """q [T,H,D] against the pool k, v [Hkv,N,D] -> [T, H*D]."""
+        """q [T,H,D] against the KV cache k, v [Hkv,N,D] -> [T, H*D]."""
         keys, values = k.transpose(0, 1), v.transpose(0, 1)
         if self.choice.name == "sdpa":
             return merged_attention(q, keys, values, items, scale).flatten(1)

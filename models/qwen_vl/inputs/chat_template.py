@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.qwen_vl.weights.weights_folder import read_json
 from pipeline.errors import ModelError
-
-from .folder import read_json
 
 PICTURE = "<|vision_start|><|image_pad|><|vision_end|>"
 

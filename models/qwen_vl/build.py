@@ -12,35 +12,37 @@ import torch
 from pipeline.errors import ModelError
 from pipeline.types import Wants
 
-from . import memory, weights
+from .compute import memory_plan
+from .compute.kernel_choice import pick
+from .compute.kv_cache import KVCache, row_bytes
+from .compute.language_model import Language
+from .compute.model_runner import ModelRunner, Span
+from .compute.vision_encoder import Vision, check_shape
 from .engine import Engine
-from .folder import check
-from .folder import digest as digest_of
-from .grammar import Grammar
-from .language import Language
-from .pictures import CELL
-from .pool import Pool, row_bytes
-from .probe import pick
-from .prompts import Prompts
-from .step import Span, Stepper
-from .vision import Vision, check_shape
+from .inputs.chat_template import Prompts
+from .inputs.grammar import Grammar
+from .inputs.image_processor import CELL
+from .scheduling.answer_lengths import AnswerLengths
+from .weights import load_weights
+from .weights.weights_folder import check
+from .weights.weights_folder import digest as digest_of
 
-STEP_TOKENS = 1024  # tokens of a step: answers under way, filled up with prompts; see engine.BUSY
+STEP_TOKENS = 1024  # tokens of a step: answers under way, filled up with prompts; see Scheduler
 ANSWERS = 256  # answers under way at once
 VISION_TOKENS = 2560  # of a pass of the vision tower: two pages, or one at a second look
 CPU_KV_TOKENS = 16384
 
 
 def start(folder: Path, wants: Wants, device: torch.device, vram_gib: float | None,
-          say: Callable[[str], None]) -> tuple[Engine, dict[str, str]]:  # fmt: skip
+          say: Callable[[str], None], lengths: AnswerLengths | None) -> tuple[Engine, dict[str, str]]:  # fmt: skip
     """Raises ModelError that says what is missing or too small."""
     check(folder)
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
-    budget = memory.budget_bytes(device, vram_gib) if device.type == "cuda" else 0
+    budget = memory_plan.budget_bytes(device, vram_gib) if device.type == "cuda" else 0
     began = time.perf_counter()
-    model = weights.load(folder, device, dtype)
+    model = load_weights.load(folder, device, dtype)
     loaded = time.perf_counter()
-    engine, attention = build(model, Prompts(folder), wants, budget, say)
+    engine, attention = build(model, Prompts(folder), wants, budget, say, lengths=lengths)
     digest = digest_of(folder)
     say(f"qwen_vl is ready: weights in {loaded - began:.1f} s, the rest in {time.perf_counter() - loaded:.1f} s")
     return engine, {
@@ -66,6 +68,7 @@ def build(
     kv_tokens: int | None = None,
     ends: Iterable[int] | None = None,
     jump: bool = True,
+    lengths: AnswerLengths | None = None,
 ) -> tuple[Engine, str]:
     """An engine over a loaded model, and the line about its attention. budget: bytes for this process (CUDA only)."""
     vision_config, text = model.config.vision_config, model.config.get_text_config()
@@ -84,27 +87,28 @@ def build(
     if device.type == "cuda" and kv_tokens is None:
         row = row_bytes(*shape, dtype)
         work = _work_bytes(language, vision, images, step_tokens, answers, vision_tokens)
-        kv_tokens = memory.kv_budget(budget, work, row)
+        kv_tokens = memory_plan.kv_budget(budget, work, row)
         needed = page_tokens + 768
         if kv_tokens < needed:
-            raise memory.too_small(budget, kv_tokens, needed)
+            raise memory_plan.too_small(budget, kv_tokens, needed)
         held = torch.cuda.memory_allocated() - images.nbytes
         total, held_gib, work_gib, pictures, kv = (
-            x / memory.GIB for x in (budget, held, work, images.nbytes, kv_tokens * row)
+            x / memory_plan.GIB for x in (budget, held, work, images.nbytes, kv_tokens * row)
         )
-        plan = memory.Plan(total, held_gib, work_gib, pictures, kv, kv_tokens, step_tokens, vision_tokens)
+        plan = memory_plan.Plan(total, held_gib, work_gib, pictures, kv, kv_tokens, step_tokens, vision_tokens)
         say(plan.words(page_tokens + 400))
-    pool = Pool(*shape, kv_tokens or CPU_KV_TOKENS, dtype, device)
+    kv_cache = KVCache(*shape, kv_tokens or CPU_KV_TOKENS, dtype, device)
     grammar = Grammar(prompts.json, language.head.shape[0], prompts.end)
-    engine = Engine(language, vision, prompts, wants, pool, images, grammar=grammar, step_tokens=step_tokens,
-                    vision_tokens=vision_tokens, answers=answers, ends=ends, jump=jump)  # fmt: skip
-    engine.stepper.capture()
+    engine = Engine(language, vision, prompts, wants, kv_cache, images, grammar=grammar, step_tokens=step_tokens,
+                    vision_tokens=vision_tokens, answers=answers, ends=ends, jump=jump,
+                    lengths=lengths)  # fmt: skip
+    engine.runner.capture()
     return engine, attention
 
 
 def _work_bytes(language: Language, vision: Vision, images: torch.Tensor, step_tokens: int, answers: int,
                 vision_tokens: int) -> int:  # fmt: skip
-    """Measures what the largest vision pass and the largest step take beside weights, pictures and the pool."""
+    """Measures what the largest vision pass and the largest step take beside weights, pictures and the KV cache."""
     text = language.config
     picture = np.random.default_rng(0).integers(0, 256, (CELL, CELL * 64, 3), dtype=np.uint8)
     pictures = [picture] * max(1, vision_tokens // 64)
@@ -115,12 +119,14 @@ def _work_bytes(language: Language, vision: Vision, images: torch.Tensor, step_t
             pass
 
     def step() -> None:
-        pool = Pool(text.num_hidden_layers, language.kv_heads, language.size, step_tokens, images.dtype, images.device)
-        stepper = Stepper(language, pool, images, step_tokens, answers)
+        kv_cache = KVCache(
+            text.num_hidden_layers, language.kv_heads, language.size, step_tokens, images.dtype, images.device
+        )
+        runner = ModelRunner(language, kv_cache, images, step_tokens, answers)
         rows = list(range(step_tokens))
         positions = np.zeros((3, step_tokens), dtype=np.int32)
-        stepper.forward([0] * step_tokens, positions, rows, [Span(step_tokens, 0, 0)], rows[:answers])
-        stepper.sample(answers, True)
+        runner.run([0] * step_tokens, positions, rows, [Span(step_tokens, 0, 0)], rows[:answers])
+        runner.sample(answers, True)
         torch.cuda.synchronize()
 
-    return memory.peak_of(look) + memory.peak_of(step)  # a step is a graph, whose memory is its own
+    return memory_plan.peak_of(look) + memory_plan.peak_of(step)  # a step is a graph, whose memory is its own

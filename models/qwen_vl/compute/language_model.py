@@ -1,4 +1,4 @@
-"""The language model over the shared key-value pool: transformers' weights, one packed batch of tokens a pass."""
+"""The language model over the shared KV cache: transformers' weights, one packed batch of tokens a pass."""
 
 from typing import Any
 
@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .plain import Plain
-from .weights import fuse
+from models.qwen_vl.weights.load_weights import fuse
+
+from .torch_ops import Plain
 
 
 class Language:
@@ -37,10 +38,10 @@ class Language:
         self.norms = [(norm.weight, norm.variance_epsilon) for norm in (*norms, self.text.norm)]
 
     def forward(self, source: Tensor, positions: Tensor, rows: Tensor, work: Any, images: Tensor, kv: Tensor) -> Tensor:
-        """-> the final hidden state [T, width] of every token; their keys and values are in the pool then.
+        """-> the final hidden state [T, width] of every token; their keys and values are in the KV cache then.
 
         source int32 [T]: a token id, or -(r+1) for row r of `images`. positions int32 [3, T]. rows int32 [T]: where in
-        the pool [layers, 2, Hkv, N, D] the token is kept. work: what `ops.attend` takes.
+        the KV cache [layers, 2, Hkv, N, D] the token is kept. work: what `ops.attend` takes.
         """
         ops, scale = self.ops, self.size**-0.5
         picture = (source < 0).unsqueeze(1)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from .attention import FULL, Choice, Item, Ranges, Varlen, flash_attn, merged_attention, sdpa, torch_flash
-from .plain import Plain
+from .torch_ops import Plain
 
 
 def choose(device: torch.device, dtype: torch.dtype, head_sizes: Sequence[int]) -> Choice:
@@ -58,7 +58,7 @@ def pick(device: torch.device, dtype: torch.dtype, vision_head: int, text_head: 
     if device.type == "cuda":
         fault = ""
         try:
-            from .kernels import Fused
+            from .triton_ops import Fused
 
             fused = Fused(choice)
             fault = _fused_fault(fused, plain, device, dtype, text_head)
@@ -78,7 +78,7 @@ def _because(passed: list[str]) -> str:
 
 def _fused_fault(fused: Plain, plain: Plain, device: torch.device, dtype: torch.dtype, size: int) -> str:
     """Runs every fused operation beside its plain one."""
-    from .step import Work
+    from .model_runner import Work
 
     dice = torch.Generator().manual_seed(0)
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import ModelError
 
-from .folder import check
+from .weights_folder import check
 
 
 def load(folder: Path, device: torch.device, dtype: torch.dtype) -> nn.Module:

@@ -9,10 +9,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.qwen_vl.inputs.image_processor import CELL, MEAN, MERGE, PATCH, STD, layout, patches, to_device
+from models.qwen_vl.weights.load_weights import bring_back, fuse, set_aside, widen
+
 from .attention import Ranges
-from .pictures import CELL, MEAN, MERGE, PATCH, STD, layout, patches, to_device
-from .plain import Plain
-from .weights import bring_back, fuse, set_aside, widen
+from .torch_ops import Plain
 
 PAD = 64  # the MLP's 3420 columns become 3456: exact, and matrix kernels like it
 
@@ -42,7 +43,7 @@ class Vision:
     ) -> Iterator[None]:
         """Writes picture i's tokens to the rows of `out` from starts[i] on; yields between slices of the tower.
 
-        On a GPU a slice only queues its work. Memory: about 60 KiB a patch, see memory.py.
+        On a GPU a slice only queues its work. Memory: about 60 KiB a patch, see memory_plan.py.
         """
         cells = [(image.shape[0] // CELL, image.shape[1] // CELL) for image in images]
         layouts = [layout(high, wide, self.config.window_size // CELL) for high, wide in cells]

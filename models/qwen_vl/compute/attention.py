@@ -1,6 +1,6 @@
 """Attention over ranges of keys, and which kernel does it on this machine.
 
-A token attends to a few *ranges* of one flat key-value pool: its page (shared by every question about that page) and
+A token attends to a few *ranges* of one flat KV cache: its page (shared by every question about that page) and
 its own question and answer. `Item` is one such piece of work: some neighbouring tokens against one range. What several
 items found for one token is merged by log-sum-exp, which is exact. FlashAttention-2's varlen call takes
 `cu_seqlens_k[b]` as the start of a range and `seqused_k[b]` as its length, so a range may begin anywhere and no block
@@ -19,7 +19,7 @@ FULL = 1 << 30  # `Item.causal` of a range that every token of the item sees who
 
 
 class Item(NamedTuple):
-    """Tokens `token .. token+tokens` against pool rows `key .. key+keys`.
+    """Tokens `token .. token+tokens` against rows of the KV cache `key .. key+keys`.
 
     Token i of the item sees key j when j <= causal + i. `part` numbers the items of one token from 0.
     """

@@ -15,7 +15,7 @@ import triton.language as tl
 from torch import Tensor
 
 from .attention import Choice
-from .plain import Plain
+from .torch_ops import Plain
 
 
 @triton.jit

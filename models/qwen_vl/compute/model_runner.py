@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .attention import FULL, Item
-from .language import Language
-from .pool import Pool
+from .kv_cache import KVCache
+from .language_model import Language
 
 SIZES = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)  # tokens of a step
 ROWS = (8, 32, 64, 128, 256)  # tokens sampled in a step
@@ -22,7 +22,7 @@ SHORT_RANGE, LONG_RANGE = 512, 1024  # keys of one item, for decode and for prom
 
 
 class Span(NamedTuple):
-    """`tokens` neighbouring tokens of the batch. `stored` tokens lie at `own` in the pool already; these follow there.
+    """`tokens` neighbouring tokens of the batch. `stored` tokens are at `own` in the KV cache; these follow there.
 
     All of them see the page of `page_rows` rows at `page` whole. Spans of one page should stand side by side.
     """
@@ -81,11 +81,19 @@ class Work(NamedTuple):
     sums: Tensor
 
 
-class Stepper:
+class Prepared(NamedTuple):
+    """A pass that waits in one of the runner's host buffers, up to `end`. `items`: where no graphs are used."""
+
+    size: int
+    end: int
+    items: list[Item]
+
+
+class ModelRunner:
     """Runs steps of up to `tokens` tokens, of which up to `rows` are answered with a next token."""
 
-    def __init__(self, language: Language, pool: Pool, images: Tensor, tokens: int, rows: int) -> None:
-        self.language, self.pool, self.images = language, pool, images
+    def __init__(self, language: Language, cache: KVCache, images: Tensor, tokens: int, rows: int) -> None:
+        self.language, self.cache, self.images = language, cache, images
         self.ops, self.device = language.ops, images.device
         self.sizes = [*(size for size in SIZES if size < tokens), tokens]
         self.row_sizes = [*(size for size in ROWS if size < rows), rows]
@@ -125,30 +133,44 @@ class Stepper:
         """How many short and long items a step may have; unsplit items always fit."""
         return (min(8 * size, max(1024, 2 * size)), min(8 * size, max(512, size))) if self.ops.graphs else (0, 0)
 
-    @torch.inference_mode()
-    def forward(self, source: Sequence[int], positions: NDArray[np.int32], rows: Sequence[int],
-                spans: Sequence[Span], last: Sequence[int]) -> None:  # fmt: skip
-        """Queues the pass. source, positions, rows: see Language.forward; last: the tokens that `sample` answers."""
-        tokens = len(source)
+    def run(self, source: Sequence[int], positions: NDArray[np.int32], rows: Sequence[int],
+            spans: Sequence[Span], last: Sequence[int]) -> None:  # fmt: skip
+        """`prepare` and `forward` at once."""
+        self.forward(self.prepare(positions, rows, spans, last), source)
+
+    def prepare(self, positions: NDArray[np.int32], rows: Sequence[int], spans: Sequence[Span],
+                last: Sequence[int]) -> "Prepared":  # fmt: skip
+        """All of a pass but its tokens, while another may run. The next `prepare` overwrites it.
+
+        positions, rows: see Language.forward; last: the tokens that `sample` answers.
+        """
+        tokens = len(rows)
         size = next(size for size in self.sizes if size >= tokens)
-        host, turn = self._hosts[self._turn].numpy(), self._turn
-        if self._copied[turn] is not None:
-            self._copied[turn].synchronize()
-        self._turn = 1 - turn
+        host = self._hosts[self._turn].numpy()
+        if self._copied[self._turn] is not None:
+            self._copied[self._turn].synchronize()
         ends = [end + self.row_sizes[-1] for end in self._offsets(size)]
         host[: len(last)] = last
         at = self.row_sizes[-1]
         host[at : ends[-1]] = 0
-        host[at : at + tokens] = source
         host[ends[0] : ends[1]].reshape(3, size)[:, :tokens] = positions
-        host[ends[1] : ends[2]] = self.pool.waste
+        host[ends[1] : ends[2]] = self.cache.waste
         host[ends[1] : ends[1] + tokens] = rows
         items: list[Item] = []
         if self.ops.graphs:
             self._write_items(host, ends, size, spans)
         else:
             items, _ = cut(spans, self.tile, self.short)
-        self.ints[: ends[-1]].copy_(self._hosts[turn][: ends[-1]], non_blocking=True)
+        return Prepared(size, ends[-1], items)
+
+    @torch.inference_mode()
+    def forward(self, prepared: "Prepared", source: Sequence[int]) -> None:
+        """Queue the pass that was prepared last. source: see Language.forward."""
+        size, end, items = prepared
+        turn, at = self._turn, self.row_sizes[-1]
+        self._turn = 1 - turn
+        self._hosts[turn].numpy()[at : at + len(source)] = source
+        self.ints[:end].copy_(self._hosts[turn][:end], non_blocking=True)
         if self.device.type == "cuda":
             self._copied[turn] = torch.cuda.Event()
             self._copied[turn].record()
@@ -182,7 +204,7 @@ class Stepper:
         ends = [end + self.row_sizes[-1] for end in self._offsets(size)]
         source, positions = self.ints[self.row_sizes[-1] : ends[0]], self.ints[ends[0] : ends[1]].view(3, size)
         rows = self.ints[ends[1] : ends[2]]
-        self.hidden[:size] = self.language.forward(source, positions, rows, work, self.images, self.pool.kv)
+        self.hidden[:size] = self.language.forward(source, positions, rows, work, self.images, self.cache.kv)
 
     @torch.inference_mode()
     def sample(self, rows: int, constrained: bool) -> None:
@@ -223,7 +245,7 @@ class Stepper:
         for size in reversed(self.row_sizes):
             for constrained in (False, True):
                 self._capture(("rows", size, constrained), lambda size=size, c=constrained: self._choose(size, c))
-        self.pool.kv[:, :, :, 0].zero_()  # the rehearsal wrote there
+        self.cache.kv[:, :, :, 0].zero_()  # the rehearsal wrote there
 
     def _capture(self, key: Any, run: Any) -> None:
         run()  # compiles kernels and sets up the matrix library, neither of which a graph may hold

@@ -1,0 +1,1 @@
+"""The model on the device: kernels, language model, vision encoder, KV cache, memory plan."""

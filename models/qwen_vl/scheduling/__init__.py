@@ -1,0 +1,1 @@
+"""What runs when: sequences, admission, growth, preemption, vision order, and the replies."""
