@@ -17,7 +17,7 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
     signal.signal(signal.SIGINT, _leave)
 
 try:
-    from pipeline.shortage import imports_fault, shortage
+    from pipeline.system.resource_shortage import imports_fault, shortage
 
     if __name__ == "__main__" and (fault := imports_fault()):
         sys.stderr.write(f"{fault}\n")
@@ -25,7 +25,7 @@ try:
 
     import typer
 
-    from commands import jobs, nights, web, work
+    from commands import jobs, operations, run, web
 except (ImportError, MemoryError) as error:
     if __name__ != "__main__":
         raise
@@ -40,19 +40,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     no_args_is_help=False,
 )
-app.command()(work.run)
-app.command()(work.watch)
+app.command()(run.run)
+app.command()(run.watch)
 app.command()(jobs.check)
 app.command()(jobs.show)
 app.command()(jobs.status)
-app.command()(work.retry)
+app.command()(run.retry)
 app.command()(jobs.table)
 app.command("eval")(jobs.evaluate)
-app.command()(work.demo)
+app.command()(run.demo)
 app.command()(jobs.new)
-app.command()(nights.doctor)
-app.command()(nights.schedule)
-app.command()(nights.bundle)
+app.command()(operations.doctor)
+app.command()(operations.schedule)
+app.command()(operations.bundle)
 app.command()(web.web)
 
 

@@ -21,8 +21,9 @@ import yaml
 from accuracy_learning import Picked, curves, learn, pick, write, write_curves, write_kinds
 from accuracy_sets import ROOT, SETS, documents_of
 
-from models.ocr import answer, calibration, ranker
-from pipeline.values import texts
+from models.ocr import answer
+from models.ocr.candidates import calibration, ranker
+from pipeline.parsing import normalize
 
 START = ROOT / "benchmarks" / "weights_start.yaml"  # what was thought of before anything was learned
 
@@ -79,7 +80,7 @@ def main() -> None:
     if given.what == "calibrate":
         # from the start, not from the shipped weights: those have seen every fold
         write_curves(curves(dev, yaml.safe_load(START.read_text("utf-8")), given.pull), ROOT / "models" / "ocr")
-        print("wrote models/ocr/calibration.yaml")
+        print("wrote models/ocr/candidates/calibration.yaml")
         return
     if given.what == "learn":
         start = yaml.safe_load(START.read_text("utf-8"))
@@ -87,19 +88,19 @@ def main() -> None:
             write_kinds(
                 learn(dev, start, given.pull, given.kinds), given.kinds, ROOT / "models" / "ocr" / "weights.yaml"
             )
-            print(f"wrote {', '.join(given.kinds)} in models/ocr/weights.yaml")
+            print(f"wrote {', '.join(given.kinds)} in models/ocr/candidates/weights.yaml")
             return
         write(learn(dev, start, given.pull), curves(dev, start, given.pull), ROOT / "models" / "ocr")
-        print("wrote models/ocr/weights.yaml and models/ocr/calibration.yaml")
+        print("wrote models/ocr/candidates/weights.yaml and models/ocr/candidates/calibration.yaml")
         return
     picked = list(pick([read for read in reads if read.half == given.half], ranker.shipped()))
     report(picked, calibration.shipped())
-    seen = {texts.squash(str(read.label.get("company", ""))) for read in dev if read.set_name == "sroie"}
+    seen = {normalize.squash(str(read.label.get("company", ""))) for read in dev if read.set_name == "sroie"}
     for name, of in (("seen", True), ("new", False)):
         some = [
             p
             for p in picked
-            if p.read.set_name == "sroie" and (texts.squash(str(p.read.label["company"])) in seen) is of
+            if p.read.set_name == "sroie" and (normalize.squash(str(p.read.label["company"])) in seen) is of
         ]
         right = sum(one.right for one in some)
         print(f"sroie, vendors {name}: {right / max(1, len(some)):.3f} right of {len(some)} values")

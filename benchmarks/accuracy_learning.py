@@ -8,8 +8,9 @@ from pathlib import Path
 
 from accuracy_sets import Asked, Read, key_of
 
-from models.ocr import answer, calibration, ranker
-from models.ocr.ranker import Example, Ranked, Weights
+from models.ocr import answer
+from models.ocr.candidates import calibration, ranker
+from models.ocr.candidates.ranker import Example, Ranked, Weights
 
 FOLDS = 5
 # How much closer than others a kind is held to its start: what is thought of by hand carries over better.

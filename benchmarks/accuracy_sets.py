@@ -14,14 +14,17 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from models.ocr import answer, labels, layout, reader, reading  # noqa: E402
-from models.ocr.labels import Wanted  # noqa: E402
-from models.ocr.scene import Candidate, Scene  # noqa: E402
-from pipeline import checks, documents, pages, pdf, pictures, preprocess, textlayer, upright  # noqa: E402
-from pipeline.fields import Field, LineReader, TextField  # noqa: E402
-from pipeline.job import load_jobs  # noqa: E402
-from pipeline.types import Wants  # noqa: E402
-from pipeline.values import texts  # noqa: E402
+from models.ocr import answer  # noqa: E402
+from models.ocr.candidates import label_index  # noqa: E402
+from models.ocr.candidates.context import Candidate, PageContext  # noqa: E402
+from models.ocr.candidates.label_index import Wanted  # noqa: E402
+from models.ocr.text import layout, lines, recognizer  # noqa: E402
+from pipeline.engine import PageSpec  # noqa: E402
+from pipeline.evaluation import comparison  # noqa: E402
+from pipeline.parsing import normalize  # noqa: E402
+from pipeline.preprocessing import document_reader, image, orientation, page_loader, pdf, pdf_text, preprocess  # noqa: E402
+from pipeline.schema.fields import Field, LineReader, TextField  # noqa: E402
+from pipeline.schema.job import load_jobs  # noqa: E402
 
 SETS = ("sroie", "wildreceipt", "zugferd", "vrdu_adbuy", "xfund_zh", "kleister_nda", "funsd_keys", "xfund_zh_keys")
 PAGES = 10  # of a document; longer ones are asked in windows
@@ -39,8 +42,8 @@ class Asked:
 
     def agrees(self, key: Any) -> bool:
         """Whether a value (as `_key` gives it) is right by the rules that jobs are scored with."""
-        expected = checks.Expected(self.wanted.path, self.wanted.field, tuple(self.right or ()), "")
-        return checks.judge(expected, key, self.wanted.path, self.tolerance).verdict == "exact"
+        expected = comparison.Expected(self.wanted.path, self.wanted.field, tuple(self.right or ()), "")
+        return comparison.judge(expected, key, self.wanted.path, self.tolerance).verdict == "exact"
 
 
 @dataclass
@@ -54,15 +57,15 @@ class Read:
     label: Mapping[str, Any]
 
 
-def lines_of(path: Path, kept_in: Path) -> list[tuple[int, int, list[reading.Line]]]:
+def lines_of(path: Path, kept_in: Path) -> list[tuple[int, int, list[lines.Line]]]:
     """Width, height and lines of the first pages, from the cache where the code of today read them before."""
     kept = kept_in / _readers_digest() / path.parent.parent.name / f"{path.name}.pkl"
     if kept.exists():
-        found: list[tuple[int, int, list[reading.Line]]] = pickle.loads(kept.read_bytes())
+        found: list[tuple[int, int, list[lines.Line]]] = pickle.loads(kept.read_bytes())
         return found[:PAGES]
-    plan = pages.Plan(("orient", "deskew"), None, Wants(max_side_px=2600, text_layer=True))
-    _, read = pages.read((path,), documents.Bounds(), plan, 1, PAGES)
-    found = [(page.width, page.height, reading.read(page)) for page in read]
+    plan = page_loader.PagePreparation(("orient", "deskew"), None, PageSpec(max_side_px=2600, text_layer=True))
+    _, read = page_loader.read((path,), document_reader.Bounds(), plan, 1, PAGES)
+    found = [(page.width, page.height, recognizer.read(page)) for page in read]
     kept.parent.mkdir(parents=True, exist_ok=True)
     kept.write_bytes(pickle.dumps(found))
     return found
@@ -71,7 +74,7 @@ def lines_of(path: Path, kept_in: Path) -> list[tuple[int, int, list[reading.Lin
 @cache
 def _readers_digest() -> str:
     """Of all code between a file and its lines: what another code read is read again."""
-    parts = (documents, pages, pdf, pictures, preprocess, reader, reading, textlayer, upright)
+    parts = (document_reader, page_loader, pdf, image, preprocess, recognizer, lines, pdf_text, orientation)
     return hashlib.sha256(b"".join(Path(str(part.__file__)).read_bytes() for part in parts)).hexdigest()[:12]
 
 
@@ -84,10 +87,10 @@ def documents_of(data: Path, kept_in: Path, names: Sequence[str]) -> Iterator[Re
         rows.sort(key=lambda row: hashlib.sha1(row["file"].encode()).hexdigest())
         for number, row in enumerate(rows):
             fields: Mapping[str, Field] = _keys(row) if name.endswith("_keys") else jobs[name].fields
-            wanteds = [labels.wanted(path, field) for path, field in fields.items()]
+            wanteds = [label_index.wanted(path, field) for path, field in fields.items()]
             read = lines_of(folder / "img" / row["file"], kept_in)
-            sheets = [(i, layout.sheet(lines, wide, deep)) for i, (wide, deep, lines) in enumerate(read, 1)]
-            scene = Scene(sheets, labels.index([(w.path, w.concept, w.labels) for w in wanteds]))
+            sheets = [(i, layout.page_layout(lines, wide, deep)) for i, (wide, deep, lines) in enumerate(read, 1)]
+            scene = PageContext(sheets, label_index.index([(w.path, w.concept, w.labels) for w in wanteds]))
             tolerance = jobs[name].tolerance if name in jobs else Decimal(0)
             asked = {
                 w.path: Asked(w, answer.candidates(scene, w), _right(w.field, w.path, row), tolerance) for w in wanteds
@@ -100,7 +103,11 @@ def _keys(row: Mapping[str, Any]) -> dict[str, Field]:
     plain = {
         key: value
         for key, value in row["fields"].items()
-        if isinstance(value, str) and value and len(texts.squash(key)) >= 2 and len(key) <= 40 and not BOXES & set(key)
+        if isinstance(value, str)
+        and value
+        and len(normalize.squash(key)) >= 2
+        and len(key) <= 40
+        and not BOXES & set(key)
     }
     return {key: TextField(labels=(key,)) for key in plain}
 
@@ -125,7 +132,7 @@ def _right(field: Field, path: str, row: Mapping[str, Any]) -> set[Any] | None:
 
 def key_of(field: Field, value: Any) -> Any:
     """A value as it is compared: numbers as numbers, telephone numbers by their digits, words by letters and digits."""
-    return KEYS.get(field.finder or "", texts.squash)(str(value))
+    return KEYS.get(field.finder or "", normalize.squash)(str(value))
 
 
 KEYS: Mapping[str, Callable[[str], Any]] = {  # by the finder that a field names

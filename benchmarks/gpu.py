@@ -18,13 +18,13 @@ from typing import Any
 import gpu_files  # puts the project on the path
 import gpu_measures
 import gpu_work
-import qwen_tiny
 import torch
 
-from models.qwen_vl import build, wants
+from models.qwen_vl import build, page_spec
 from models.qwen_vl.compute import memory_plan
 from models.qwen_vl.inputs.chat_template import Prompts
-from pipeline.types import Request
+from pipeline.engine import Request
+from tests.support import qwen_tiny
 
 
 def _free(tokens: int) -> tuple[str, Callable[[int], list[Request]]]:
@@ -69,7 +69,7 @@ def main() -> None:
     torch.cuda.empty_cache()
     began = time.perf_counter()
     engine, result["attention"] = build.build(
-        model, prompts, wants(), budget, gpu_work.say, step_tokens=given.step_tokens, answers=given.answers,
+        model, prompts, page_spec(), budget, gpu_work.say, step_tokens=given.step_tokens, answers=given.answers,
         vision_tokens=given.vision_tokens, ends=(),
     )  # fmt: skip
     torch.cuda.synchronize()

@@ -7,11 +7,11 @@ from typing import Any
 
 import gpu_work
 import numpy as np
-import qwen_tiny
 from gpu_measures import busy, drain
 
-from models.qwen_vl import wants
+from models.qwen_vl import page_spec
 from models.qwen_vl.engine import Engine
+from tests.support import qwen_tiny
 
 JOB = """
 name: bench
@@ -25,7 +25,7 @@ fields:
 class Told:
     """The engine as the pipeline sees it."""
 
-    name, wants = "qwen_vl", wants()
+    name, page_spec = "qwen_vl", page_spec()
 
     def __init__(self, engine: Engine) -> None:
         self.answer = engine.answer
@@ -58,12 +58,12 @@ def write_scans(folder: Path, count: int) -> None:
 
 def from_files(engine: Engine, pages: int) -> dict[str, float]:
     """The whole pipeline over JPEG files, beside the engine alone on the same pages and questions."""
-    from pipeline import prompt
-    from pipeline.job import parse_job
-    from pipeline.mill import Mill, decoders
-    from pipeline.pages import Pages, Plan
-    from pipeline.settings import Settings
-    from pipeline.types import Page
+    from pipeline.core.types import Page
+    from pipeline.extraction import prompt
+    from pipeline.preprocessing.page_loader import PageLoader, PagePreparation
+    from pipeline.runs.session import Session, decoders
+    from pipeline.schema.job import parse_job
+    from pipeline.schema.settings import Settings
 
     lines = [f"  {name}: {{type: text, pattern: '{pattern}'}}" for name, pattern in gpu_work.FIELDS.items()]
     job = parse_job((JOB + "\n".join(lines) + "\n").encode())
@@ -74,10 +74,10 @@ def from_files(engine: Engine, pages: int) -> dict[str, float]:
     files = sorted((root / "inbox" / "bench").iterdir())
     read: list[Page] = []
     with decoders(settings) as pool:
-        desk, left = Pages(pool, settings.limits), list(files)
+        desk, left = PageLoader(pool, settings.limits), list(files)
         while len(read) < pages:
             while left and desk.room:
-                desk.ask(replace(qwen_tiny.DOCUMENT, path=left.pop()), Plan((), None, Told.wants), 1, 1)
+                desk.ask(replace(qwen_tiny.DOCUMENT, path=left.pop()), PagePreparation((), None, Told.page_spec), 1, 1)
             read += [page for ticket in desk.ready(0.1) for page in ticket.result().pages]
     alone = drain(engine, [prompt.ask(job, qwen_tiny.DOCUMENT, [page]) for page in read])
     engine.reset()
@@ -87,11 +87,11 @@ def from_files(engine: Engine, pages: int) -> dict[str, float]:
         def started(self, waiting: int) -> None: ...
         def answering(self, document_id: str, text: str) -> None: ...
         def finished(self, entry: Any) -> None: ...
-        def ended(self, account: Any) -> None: ...
+        def ended(self, run_report: Any) -> None: ...
 
-    with Mill(settings, [job], Told(engine), "benchmark", Quiet()) as mill:
-        account, share = busy(mill.batch)
-    seconds = account.summary()["seconds"]
-    assert account.summary()["done"] == pages, account.summary()
+    with Session(settings, [job], Told(engine), "benchmark", Quiet()) as session:
+        run_report, share = busy(session.batch)
+    seconds = run_report.summary()["seconds"]
+    assert run_report.summary()["done"] == pages, run_report.summary()
     return {"pages": pages, "pages_s": pages / seconds, "alone_pages_s": alone["pages_s"], "busy": share,
             "tokens": alone["tokens"]}  # fmt: skip

@@ -6,13 +6,13 @@ from typing import Any
 
 import gpu_work
 import numpy as np
-import qwen_tiny
 import torch
 
 from models.qwen_vl.compute.model_runner import Span
 from models.qwen_vl.engine import Engine
 from models.qwen_vl.inputs.chat_template import Prompts
-from pipeline.types import Request
+from pipeline.engine import Request
+from tests.support import qwen_tiny
 
 
 def median_ms(run: Callable[[], Any], times: int = 7) -> float:

@@ -23,15 +23,15 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "tests"), str(Path(__file__).parent)]
 import gpu_work
-import qwen_tiny
 import torch
 from gpu_files import Told
 
-from models.qwen_vl import build, wants
+from models.qwen_vl import build, page_spec
 from models.qwen_vl.compute import memory_plan
 from models.qwen_vl.inputs.chat_template import Prompts
-from models.supervisor import Supervised
-from pipeline.types import Request
+from models.supervision.supervisor import SupervisedEngine
+from pipeline.engine import Request
+from tests.support import qwen_tiny
 
 ROUNDS = 3  # the middle one counts
 
@@ -42,7 +42,7 @@ def make(tiny: bool, vram_gib: float, pulse: Callable[[], None]) -> Told:
     model = qwen_tiny.model() if tiny else gpu_work.true_size()
     prompts = Prompts(qwen_tiny.folder(Path(tempfile.mkdtemp())))
     small: dict[str, Any] = {"step_tokens": 96, "answers": 8, "vision_tokens": 64, "kv_tokens": 6000} if tiny else {}
-    engine, _ = build.build(model, prompts, wants(), budget, gpu_work.say, ends=(), **small)
+    engine, _ = build.build(model, prompts, page_spec(), budget, gpu_work.say, ends=(), **small)
     list(engine.answer(requests(tiny, 4, 50)))  # what is compiled at the first use belongs to the start
     engine.pulse = pulse
     return Told(engine)
@@ -72,7 +72,7 @@ def paces(model: Any, tiny: bool, pages: int) -> dict[str, Any]:
     return {"pages_s": sorted(rates[1:])[ROUNDS // 2], "rounds": [float(f"{rate:.3f}") for rate in rates]}
 
 
-def interrupted(model: Supervised, sign: signal.Signals, tiny: bool, pages: int, round: int) -> dict[str, Any]:
+def interrupted(model: SupervisedEngine, sign: signal.Signals, tiny: bool, pages: int, round: int) -> dict[str, Any]:
     """One round in which the engine's process gets a signal once a third of the answers is there."""
     began = time.perf_counter()
     first, hurt, back, count = model.pid, 0.0, 0.0, 0
@@ -119,7 +119,7 @@ def main() -> None:
     from gpu_supervised import make as known_by_name  # in the fresh process this file is not `__main__`
 
     began = time.perf_counter()
-    model = Supervised(partial(known_by_name, given.tiny, given.vram_gib), step_s=step_s)
+    model = SupervisedEngine(partial(known_by_name, given.tiny, given.vram_gib), step_s=step_s)
     try:
         start_s = time.perf_counter() - began
         result["supervised"] = {"start_s": start_s, **paces(model, given.tiny, given.pages)}

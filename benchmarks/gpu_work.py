@@ -10,9 +10,8 @@ import numpy as np
 import torch
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "tests")]
-import qwen_tiny
-
-from pipeline.types import Request
+from pipeline.engine import Request
+from tests.support import qwen_tiny
 
 HIGH, WIDE = 32 * 28, 40 * 28  # 1,280 cells
 FIELDS = {

@@ -34,11 +34,11 @@ ROUNDS = 4
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from pipeline.account import Account, Entry  # noqa: E402
-from pipeline.job import parse_job  # noqa: E402
-from pipeline.ledger import Ledger  # noqa: E402
-from pipeline.mill import Mill  # noqa: E402
-from pipeline.settings import load_settings  # noqa: E402
+from pipeline.reporting.run_report import ReportEntry, RunReport  # noqa: E402
+from pipeline.runs.commit import Committer  # noqa: E402
+from pipeline.runs.session import Session  # noqa: E402
+from pipeline.schema.job import parse_job  # noqa: E402
+from pipeline.schema.settings import load_settings  # noqa: E402
 
 JOB = b"""
 name: note
@@ -58,10 +58,10 @@ class Quiet:
     def note(self, text: str) -> None: ...
     def started(self, waiting: int) -> None: ...
     def answering(self, document_id: str, text: str) -> None: ...
-    def finished(self, entry: Entry) -> None:
+    def finished(self, entry: ReportEntry) -> None:
         self.times.append(time.perf_counter())
 
-    def ended(self, account: Account) -> None:
+    def ended(self, run_report: RunReport) -> None:
         pass
 
 
@@ -90,16 +90,19 @@ def settled(root: Path, box: str, count: int, size: tuple[int, int]) -> None:
 
 
 def _open_and_resize(path: Path) -> int:
-    from models.echo import Echo
+    from models.scripted.echo import EchoEngine
 
     picture = Image.open(path).convert("RGB")
     return int(
-        np.asarray(picture.resize(Echo.wants.fit(*picture.size), Image.Resampling.BICUBIC)).sum(dtype=np.int64) % 7
+        np.asarray(picture.resize(EchoEngine.page_spec.fit(*picture.size), Image.Resampling.BICUBIC)).sum(
+            dtype=np.int64
+        )
+        % 7
     )
 
 
 def echo(processes: int, count: int) -> dict[str, Any]:
-    from models.echo import Echo
+    from models.scripted.echo import EchoEngine
 
     job = parse_job(JOB)
     with tempfile.TemporaryDirectory() as place:
@@ -113,11 +116,13 @@ def echo(processes: int, count: int) -> dict[str, Any]:
             bare = count / (time.perf_counter() - begun)
         listener = Quiet()
         settings = load_settings(None, root=root, workers=processes, settle_s=0)
-        with Mill(settings, [job], Echo({"*": '{"number": "A-1", "total": "12.50"}'}), "echo", listener) as mill:
+        with Session(
+            settings, [job], EchoEngine({"*": '{"number": "A-1", "total": "12.50"}'}), "echo", listener
+        ) as session:
             begun = time.perf_counter()
-            account = mill.batch()
+            run_report = session.batch()
             whole = count / (time.perf_counter() - begun)
-        assert account.summary()["done"] == count, account.summary()
+        assert run_report.summary()["done"] == count, run_report.summary()
     return {"documents": count, "bare_per_s": bare, "pipeline_per_s": whole, "ratio": whole / bare, "target": 0.8}
 
 
@@ -132,23 +137,23 @@ class Clock:
     def note(self, text: str) -> None: ...
     def started(self, waiting: int) -> None: ...
     def answering(self, document_id: str, text: str) -> None: ...
-    def finished(self, entry: Entry) -> None:
+    def finished(self, entry: ReportEntry) -> None:
         self.all.append(time.process_time())
         self.flushes.append(self._flushed)
 
-    def ended(self, account: Account) -> None:
+    def ended(self, run_report: RunReport) -> None:
         pass
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        flush = Ledger.flush
+        flush = Committer.flush
 
-        def timed(ledger: Ledger) -> None:
+        def timed(committer: Committer) -> None:
             begun = time.process_time()
-            flush(ledger)
+            flush(committer)
             self._flushed += time.process_time() - begun
 
-        with mock.patch.object(Ledger, "flush", timed):
+        with mock.patch.object(Committer, "flush", timed):
             yield
 
     def cost(self, first: int, last: int) -> tuple[float, float]:
@@ -160,15 +165,17 @@ class Clock:
 
 def growth(processes: int, count: int) -> dict[str, Any]:
     """The first and the last fifth after 1,000 documents. Flushes come in lumps, so they are told apart."""
-    from models.echo import Echo
+    from models.scripted.echo import EchoEngine
 
     job, clock = parse_job(JOB), Clock()
     with tempfile.TemporaryDirectory() as place, clock.watching():
         root = Path(place)
         settled(root, job.inbox, count, (64, 64))
         settings = load_settings(None, root=root, workers=processes, settle_s=0)
-        with Mill(settings, [job], Echo({"*": '{"number": "A-1", "total": "12.50"}'}), "echo", clock) as mill:
-            mill.batch()
+        with Session(
+            settings, [job], EchoEngine({"*": '{"number": "A-1", "total": "12.50"}'}), "echo", clock
+        ) as session:
+            session.batch()
     fifth = (count - 1000) // 5
     (early, _), (late, _) = clock.cost(1000, 1000 + fifth), clock.cost(count - 1 - fifth, count - 1)
     own, flushes = clock.cost(1000, count - 1)
@@ -206,7 +213,7 @@ def _bare_ocr(paths: list[Path]) -> float:
 
 
 def ocr(pages: int) -> dict[str, Any]:
-    from models.ocr.engine import Ocr
+    from models.ocr.engine import OcrEngine
 
     samples = [path for path in sorted((HERE.parent / "samples" / "receipts").iterdir()) if path.suffix == ".jpg"]
     job = parse_job((HERE.parent / "jobs" / "receipt.yaml").read_bytes(), "receipt.yaml")
@@ -218,11 +225,11 @@ def ocr(pages: int) -> dict[str, Any]:
             box.mkdir(parents=True)
             for number in range(2 * pages):
                 (box / f"{number}.jpg").write_bytes(samples[number % len(samples)].read_bytes() + b"%d" % number)
-            listener, engine = Quiet(), Ocr(workers)
+            listener, engine = Quiet(), OcrEngine(workers)
             settings = load_settings(None, root=root, workers=workers, settle_s=0)
             try:
-                with Mill(settings, [job], engine, "ocr", listener) as mill:
-                    mill.batch()
+                with Session(settings, [job], engine, "ocr", listener) as session:
+                    session.batch()
             finally:
                 engine.close()
             skipped = 2 * workers  # the processes load their models meanwhile
@@ -247,12 +254,12 @@ def watched(pages: int) -> dict[str, Any]:
     """
     import resource
 
-    from models.keeper import Pulse
-    from models.mischief import Mischief
-    from models.supervisor import Supervised
-    from pipeline import prompt
-    from pipeline.geometry import Affine
-    from pipeline.types import Document, Page
+    from models.scripted.faulty import FaultyEngine
+    from models.supervision.engine_host import Heartbeat
+    from models.supervision.supervisor import SupervisedEngine
+    from pipeline.core.geometry import Affine
+    from pipeline.core.types import Document, Page
+    from pipeline.extraction import prompt
 
     job, dice = parse_job(JOB), np.random.default_rng(0)
     image = dice.integers(0, 256, (32 * 28, 40 * 28, 3), dtype=np.uint8)
@@ -274,14 +281,14 @@ def watched(pages: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as place:
         script = Path(place, "replies.json")
         script.write_text('{"*": "{}"}')
-        model = Supervised(partial(Mischief.at, script))
+        model = SupervisedEngine(partial(FaultyEngine.at, script))
         model.close()
         starting_ms = cpu_ms()
         list(model.answer([]))
         under = min(seconds(model) for _ in range(ROUNDS))
         model.close()
         engine_cpu_ms = (cpu_ms() - 2 * starting_ms) / (ROUNDS * pages)
-        bare = min(seconds(Mischief.at(script, Pulse(socket.socket(), 1e9))) for _ in range(ROUNDS))
+        bare = min(seconds(FaultyEngine.at(script, Heartbeat(socket.socket(), 1e9))) for _ in range(ROUNDS))
     cost_ms = (under - bare) / pages * 1e3
     return {
         "pages": pages,

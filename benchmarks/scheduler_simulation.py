@@ -27,7 +27,8 @@ from models.qwen_vl.scheduling.answer_lengths import AnswerLengths
 from models.qwen_vl.scheduling.scheduler import AHEAD, PASSED_BOUND, Scheduler, limit_of_step
 from models.qwen_vl.scheduling.sequences import PrefixEntry, Stage
 from models.qwen_vl.scheduling.sequences import Sequence as Running
-from pipeline.types import Document, Request
+from pipeline.core.types import Document
+from pipeline.engine import Request
 
 __all__ = ["PASSED_BOUND", "AnswerLengths", "Work", "mixes", "perfect", "run", "simulate"]
 KV_ROWS, IMAGE_ROWS, VISION_TOKENS, MAX_RUNNING = 117_102, 10_240, 2_560, 256

@@ -19,13 +19,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pipeline import disk
-from pipeline.fields import MoneyField
-from pipeline.job import load_jobs
-from pipeline.records import to_json
-from pipeline.store import record_file
-from pipeline.table import Table
-from pipeline.types import Document, Record
+from pipeline.core.types import Document, Record
+from pipeline.schema.fields import MoneyField
+from pipeline.schema.job import load_jobs
+from pipeline.storage.job_table import JobTable
+from pipeline.storage.record_json import to_json
+from pipeline.storage.record_store import record_file
+from pipeline.system import filesystem
 
 A_DAY, FIRST = 1000, datetime(2026, 1, 1, tzinfo=UTC)
 (JOB,) = load_jobs(Path(__file__).resolve().parents[1] / "jobs", ["receipt"])
@@ -33,7 +33,7 @@ A_DAY, FIRST = 1000, datetime(2026, 1, 1, tzinfo=UTC)
 
 def made(root: Path, count: int) -> list[Record]:
     """Writes the records; returns the last."""
-    disk.folder(root, "records", JOB.name)
+    filesystem.folder(root, "records", JOB.name)
     for number in range(count):
         document = Document(sha256(b"%d" % number).hexdigest(), f"{number}.jpg", Path(), JOB.inbox, FIRST, 1)
         day = (FIRST + timedelta(days=number // A_DAY)).date()
@@ -57,7 +57,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         last = made(root := Path(place), count)
         for name in ("parquet", "duckdb") if find_spec("duckdb") else ("parquet",):
-            table = Table(root, JOB, sinks=(name,))
+            table = JobTable(root, JOB, sinks=(name,))
             rebuilt, compared = seconds(table.rebuild), seconds(table.ensure)
             table.add(last)
             flushed = seconds(table.flush)

@@ -17,10 +17,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from models.ocr.grids import grids
-from models.ocr.layout import sheet
-from models.ocr.reading import reader
-from models.ocr.ruling import meshes
+from models.ocr.tables.grid_table import grids
+from models.ocr.text.layout import page_layout
+from models.ocr.text.recognizer import reader
+from models.ocr.text.ruled_lines import ruled_grids
 
 FONT = "/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc"
 KINDS = ("ruled", "lines", "plain")
@@ -143,7 +143,7 @@ def main() -> None:
         rows = table(chance, script, wrapped)
         image = drawn(rows, kind, script, chance)
         pixels = np.asarray(image)
-        found = grids(sheet(reader().read(pixels), *image.size, meshes=meshes(pixels)))
+        found = grids(page_layout(reader().read(pixels), *image.size, meshes=ruled_grids(pixels)))
         best = max(found, key=lambda grid: len(grid.rows), default=None)
         texts = [[cell.text for cell in row] for row in best.rows] if best else []
         shape, cells = right(rows, texts)

@@ -6,7 +6,7 @@ from typing import Annotated
 import simplejson
 import typer
 
-from commands.wiring import (
+from commands.options import (
     Config,
     JobName,
     Jobs,
@@ -21,9 +21,10 @@ from commands.wiring import (
     settings_of,
     tell,
 )
-from pipeline.console import Screen, show_rows, show_score
-from pipeline.job import load_jobs
-from pipeline.safetext import harmless
+from pipeline.core.safe_text import harmless
+from pipeline.evaluation.scoring import show_score
+from pipeline.reporting.console import Screen, show_rows
+from pipeline.schema.job import load_jobs
 
 
 def check(root: Root = None, config: Config = None, jobs: Jobs = None, as_json: Json = False) -> None:
@@ -50,7 +51,7 @@ def check(root: Root = None, config: Config = None, jobs: Jobs = None, as_json: 
 def show(job: JobName, config: Config = None, jobs: Jobs = None, as_json: Json = False) -> None:
     """Show what a job makes of itself: the prompt, the JSON schema of the answer, the columns of the table."""
     with errors_told(as_json):
-        from pipeline.inspect import inspect
+        from commands.job_preview import inspect
 
         view = inspect(job_named(settings_of(config, jobs=jobs), job))
         if as_json:
@@ -74,7 +75,7 @@ def new(
 ) -> None:
     """Write a commented starter job to jobs/NAME.yaml."""
     with errors_told():
-        from pipeline.starter import write
+        from pipeline.schema.job_template import write
 
         settings = settings_of(config, jobs=jobs)
         path = write(settings.jobs, name)
@@ -95,16 +96,16 @@ def evaluate(
 ) -> None:
     """Measure a job on labelled files: right, close, missing and invented per field, and whether confidence holds."""
     with errors_told(as_json):
-        from pipeline import scoring
-        from pipeline.evaluate import evaluate as measure
-        from pipeline.mill import decoders
-        from pipeline.pages import Pages
-        from pipeline.truth import read_labels
+        from pipeline.evaluation import scoring
+        from pipeline.evaluation.evaluate import evaluate as measure
+        from pipeline.evaluation.labels import read_labels
+        from pipeline.preprocessing.page_loader import PageLoader
+        from pipeline.runs.session import decoders
 
         settings = settings_of(config, jobs=jobs)
         asked, truth = job_named(settings, job), read_labels(labels)[:limit]
         with Screen() as screen, engine_of(settings, screen) as (model, _), decoders(settings) as pool:
-            pages = Pages(pool, settings.limits, settings.passwords)
+            pages = PageLoader(pool, settings.limits, settings.passwords)
             score, pictures = measure(asked, truth, model, pages, screen)
         scoring.write_html(score, html, pictures)
         if as_json:
@@ -117,13 +118,13 @@ def evaluate(
 def table(job: JobName, root: Root = None, config: Config = None, jobs: Jobs = None) -> None:
     """Make a job's table again from its JSON records, in every sink of the config."""
     with errors_told():
-        from pipeline.lock import RootLock
-        from pipeline.table import Table
+        from pipeline.storage.job_table import JobTable
+        from pipeline.system.locks import RootLock
 
         settings = settings_of(config, root=root, jobs=jobs)
         with RootLock(settings.root, "table"):
             chosen = job_named(settings, job)
-            made = Table(settings.root, chosen, sinks=settings.sinks)
+            made = JobTable(settings.root, chosen, sinks=settings.sinks)
             rows = made.rebuild()
         for name in made.sinks:
             say(f"{chosen.name}: {rows} rows in {name}")
@@ -132,7 +133,7 @@ def table(job: JobName, root: Root = None, config: Config = None, jobs: Jobs = N
 def status(root: Root = None, config: Config = None, jobs: Jobs = None, as_json: Json = False) -> None:
     """Say what waits, what is in work, what failed, and how the last run ended."""
     with errors_told(as_json):
-        from pipeline.status import status as look
+        from pipeline.inbox.status import status as look
 
         settings = settings_of(config, root=root, jobs=jobs)
         view = look(settings.root, load_jobs(settings.jobs))

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from commands.wiring import Config, Jobs, Root, errors_told, settings_of
-from pipeline.errors import ConfigError, Fault
+from commands.options import Config, Jobs, Root, errors_told, settings_of
+from pipeline.core.errors import ConfigError, Fault
 
 
 def web(
@@ -32,7 +32,7 @@ def web(
     """Serve the local page: review and correct records, ask about pictures, see how runs went."""
     with errors_told():
         if set_password:
-            from web.password import hashed
+            from web.auth.password import hashed
 
             sys.stdout.write(f'web:\n  password: "{hashed(_asked())}"\n')
             return

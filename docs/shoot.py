@@ -19,7 +19,7 @@ HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parent
 sys.path[:0] = [str(PROJECT), str(PROJECT / "tests")]
 
-from browsing import browser, served  # noqa: E402 - it lies with the tests
+from tests.support.browsing import browser, served  # noqa: E402 - it lies with the tests
 
 SIZES = ((1280, 800), (390, 844))
 SHOWN = ("record-light-1280", "ask-light-1280", "runs-light-1280")  # these stand in the docs: made small
@@ -96,15 +96,16 @@ def nights(root: Path) -> None:
 
 def converse(top: Path, root: Path, jobs: Path, options: list[str]) -> None:
     """A conversation of two turns, asked as the page asks and answered by the scripted engine."""
-    from pipeline.job import load_jobs
-    from pipeline.settings import Settings
-    from web import place, uploads
-    from web.asking import Desk
-    from web.history import History
+    from pipeline.schema.job import load_jobs
+    from pipeline.schema.settings import Settings
+    from web import context
+    from web.data.conversations import History
+    from web.data.question_client import QuestionClient
+    from web.pages import uploads
 
-    place.settle(Settings(root=root, jobs=jobs))
+    context.configure(Settings(root=root, jobs=jobs))
     history = History(root)
-    desk = Desk(root, lambda: {job.name: job for job in load_jobs(jobs)}, options)
+    desk = QuestionClient(root, lambda: {job.name: job for job in load_jobs(jobs)}, options)
     name = history.begin(f"browser {VISITOR}", TURNS[0][0])
     for each in PICTURES:
         picture = PROJECT / "samples" / each
@@ -115,7 +116,7 @@ def converse(top: Path, root: Path, jobs: Path, options: list[str]) -> None:
         document = desk.drop(f"{name}-{number + 1:03}-{number:06x}", ways, question, TURNS[:number])
         history.ask(name, question, document, False)
         says[document] = answer
-    place.here().scans.close()
+    context.current_context().scans.close()
     (top / "says.json").write_text(json.dumps(says))
     for question in ("Welche Farbe hat die Lampe?", "仪表读数是多少？", "Read every label in this photo, please"):
         other = history.begin(f"browser {VISITOR}", question)

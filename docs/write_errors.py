@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from pipeline.errors import DOCUMENT_ERRORS
-from pipeline.formats import explained
-from pipeline.types import ISSUES
+from pipeline.core.errors import DOCUMENT_ERRORS
+from pipeline.core.types import ISSUES
+from pipeline.plugins.formats import explained
 
 PAGE = Path(__file__).with_name("errors.md")
 

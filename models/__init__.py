@@ -1,1 +1,1 @@
-"""What answers: one package or module an engine, listed in `pipeline.engines`."""
+"""What answers: one package or module an engine, listed in `pipeline.plugins.engines`."""

@@ -18,12 +18,12 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from operations.install import LOCK, PROJECT, WEIGHTS, WHEELS
-from operations.manifest import BundleError, Machine, Manifest
-from operations.steps import Steps
-from pipeline import disk
-from pipeline.disk import sha256_of
-from pipeline.errors import ConfigError, Fault
+from operations.bundle_install import LOCK, PROJECT, WEIGHTS, WHEELS
+from operations.bundle_manifest import BundleError, Machine, Manifest
+from operations.progress import Steps
+from pipeline.core.errors import ConfigError, Fault
+from pipeline.system import filesystem
+from pipeline.system.filesystem import sha256_of
 
 CONSTRAINTS = ("constraints.txt", "constraints-gpu.txt")  # the versions that everybody gets
 FILES = ("run_batch.py", "pyproject.toml", *CONSTRAINTS, "Makefile", "LICENSE", "NOTICE", *(
@@ -43,7 +43,7 @@ if ! command -v "$python" >/dev/null 2>&1; then
     exit 3
 fi
 export PYTHONPATH="$here/{project}" PYTHONDONTWRITEBYTECODE=1
-exec "$python" -m operations.install "$here" "$@"
+exec "$python" -m operations.bundle_install "$here" "$@"
 """  # noqa: E501
 
 README = """# Scanmill {version}, for a machine without a network
@@ -81,7 +81,7 @@ def gather(
         raise ConfigError([Fault(str(weights), None, "--weights", "is no weights folder: it holds no config.json")])
     partial = bundle.with_name(bundle.name + ".partial")
     machine = _machine(project, python)
-    with disk.storing(bundle):
+    with filesystem.storing(bundle):
         partial.mkdir(parents=True, exist_ok=True)
         for name in (WHEELS, PROJECT):  # the weights alone are worth going on with
             shutil.rmtree(partial / name, ignore_errors=True)
@@ -163,7 +163,10 @@ def _version(project: Path) -> str:
 
 def _machine(project: Path, python: Path) -> Machine:
     """What the wheels will be made for: that Python, asked by itself."""
-    ask = "import json, dataclasses, operations.manifest as m; print(json.dumps(dataclasses.asdict(m.Machine.here())))"
+    ask = (
+        "import json, dataclasses; from operations.bundle_manifest import Machine; "
+        "print(json.dumps(dataclasses.asdict(Machine.here())))"
+    )
     try:
         done = subprocess.run([python, "-c", ask], cwd=project, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError) as error:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from pipeline.errors import ConfigError, Fault
-from pipeline.safetext import harmless
+from pipeline.core.errors import ConfigError, Fault
+from pipeline.core.safe_text import harmless
 
 PLACES = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 PROGRAMS = ("nvidia-smi", "cc")  # asked for the card's load; compiles the GPU engine's kernels
@@ -18,7 +18,7 @@ STOP_S = 900  # after a stop: pages in flight finish, the account is written
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ScheduledTask:
     """What is to be started, and when. All paths are absolute. `start_s`: how long the engine may take to be ready.
 
     `at` None means: always, as a watch. `writes` are folders that it writes to, the root first.
@@ -61,7 +61,7 @@ def _is_time(text: str) -> bool:
     return True
 
 
-def checked(plan: Plan) -> Plan:
+def checked(plan: ScheduledTask) -> ScheduledTask:
     """The plan. Raises ConfigError with everything that is wrong with it."""
     if faults := plan.faults():
         raise ConfigError(faults)
@@ -74,12 +74,12 @@ def search_path(python: Path) -> str:
     return ":".join(dict.fromkeys((str(python.parent), *PLACES, *found)))
 
 
-def _environment(plan: Plan) -> dict[str, str]:
+def _environment(plan: ScheduledTask) -> dict[str, str]:
     zone = {"TZ": plan.zone} if plan.zone else {}
     return {"PATH": search_path(Path(plan.command[0])), "PYTHONUNBUFFERED": "1", **zone}
 
 
-def cron_line(plan: Plan) -> str:
+def cron_line(plan: ScheduledTask) -> str:
     """One line; its log is for this user alone, and dated, for not every end of a run leaves an account.
 
     In a crontab a % would begin the standard input, so each is escaped.
@@ -95,7 +95,7 @@ def cron_line(plan: Plan) -> str:
     return f"{when}  " + line.replace("%", "\\%")
 
 
-def units(plan: Plan) -> dict[str, str]:
+def units(plan: ScheduledTask) -> dict[str, str]:
     """The text of each unit by its file name: a service that the timer starts, or one that always runs."""
     watching = plan.at is None
     # No sign of life while a dead engine is started again, three times: the supervisor has its own, shorter clock.

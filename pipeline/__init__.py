@@ -4,6 +4,6 @@ This is the one place that every start passes, before any library that calls out
 workers, the engine's process, the page, benchmarks, and a program that imports the engine.
 """
 
-from pipeline.offline import switch_off_network
+from pipeline.core.offline import switch_off_network
 
 switch_off_network()

@@ -24,7 +24,7 @@ def shared() -> Path:
 @pytest.fixture(scope="module")
 def chrome() -> Iterator[Any]:
     """A browser; tests that need it skip where there is none."""
-    from browsing import browser
+    from tests.support.browsing import browser
 
     with browser() as opened:
         yield opened

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import streamlit as st
 
-from web import ask, look, review, runs
-from web.place import here
+from web.components import theme
+from web.context import current_context
+from web.pages import ask, review, runs
 
 st.set_page_config(page_title="Scanmill", page_icon=Path(__file__).with_name("icon.svg"), layout="wide")
-look.dress()
+theme.apply_theme()
 page = st.navigation(
     [
         st.Page(review.page, title="Review", url_path="review", icon=":material/fact_check:", default=True),
@@ -17,7 +18,7 @@ page = st.navigation(
     ],
     position="top",
 )
-if here().settings.web.password:
-    look.way_out()
-with look.errors_told():
+if current_context().settings.web.password:
+    theme.way_out()
+with theme.show_errors():
     page.run()

@@ -6,10 +6,10 @@ import threading
 import webbrowser
 from pathlib import Path
 
-from pipeline.errors import ConfigError, Fault, StorageError
-from pipeline.safetext import harmless
-from pipeline.settings import Settings
-from web.place import settle
+from pipeline.core.errors import ConfigError, Fault, StorageError
+from pipeline.core.safe_text import harmless
+from pipeline.schema.settings import Settings
+from web.context import configure
 
 APP = Path(__file__).with_name("app.py")
 LOCAL = ("127.0.0.1", "localhost", "::1")
@@ -42,7 +42,7 @@ def serve(
         cure = "the page needs more packages; install them with: pip install -c constraints.txt -e '.[web]'"
         raise ConfigError([Fault("web", None, "", cure)]) from None
     _check_password(settings.web.password, config)
-    settle(settings, config)
+    configure(settings, config)
     listener = _listening(host, port)
     shown = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
     sys.stderr.write(f"The page about {harmless(settings.root)} is at {shown}; stop it with Ctrl-C.\n")
@@ -55,14 +55,14 @@ def serve(
 
 
 def _check_password(line: str | None, config: Path | None) -> None:
-    from web.password import check
+    from web.auth.password import check
 
     try:
         if line is not None:
             check(line)
     except ValueError as error:
         cure = f"{error}; make a new line with `run_batch.py web --set-password`"
-        raise ConfigError([Fault(str(config or "web"), None, "web.password", cure)]) from None
+        raise ConfigError([Fault(str(config or "web"), None, "web.auth.password", cure)]) from None
 
 
 def _listening(host: str, port: int) -> socket.socket:
@@ -84,18 +84,18 @@ def _run(settings: Settings, listener: socket.socket, local: bool, behind_proxy:
     from starlette.routing import Route
     from streamlit.web.bootstrap import load_config_options
 
-    from web.connections import bounded
-    from web.gate import Gate, Rules
-    from web.look import mishap
-    from web.overview import overview
-    from web.scans import answer
+    from web.auth.connections import bounded
+    from web.auth.middleware import AccessRules, AuthMiddleware
+    from web.components.theme import mishap
+    from web.data.record_list import record_list
+    from web.image_route import answer
 
     known, person_header = settings.web.hosts, PERSON_HEADER if behind_proxy else None
     hosts = (*LOCAL, *map(str.lower, known)) if local or known else None
-    rules = Rules(settings.web.password, hosts, person_header, settings.web.proxies)
+    rules = AccessRules(settings.web.password, hosts, person_header, settings.web.proxies)
     scan = Route("/scan/{job}/{document_id}/{record_page}/{page}", answer)
     # Made before the options are read: from then on Streamlit knows the config beside the script.
-    app = st.App(APP, routes=[scan], middleware=[Middleware(Gate, rules=rules)], on_script_error=mishap)
+    app = st.App(APP, routes=[scan], middleware=[Middleware(AuthMiddleware, rules=rules)], on_script_error=mishap)
     load_config_options(_FIXED | {"server.maxUploadSize": max(1, round(settings.web.upload_mib))})
     config = uvicorn.Config(
         app,
@@ -107,5 +107,5 @@ def _run(settings: Settings, listener: socket.socket, local: bool, behind_proxy:
         ws="websockets-sansio",
     )
     # The first visitor should not wait for what a thread can read before.
-    threading.Thread(target=overview, args=(settings.root,), daemon=True).start()
+    threading.Thread(target=record_list, args=(settings.root,), daemon=True).start()
     uvicorn.Server(config).run(sockets=[listener])

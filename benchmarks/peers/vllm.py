@@ -35,7 +35,8 @@ PROCESSOR = {
 def folder(at: Path) -> Path:
     """A folder that vLLM takes for Qwen2.5-VL-7B-Instruct: true config, true tokenizer, no weights."""
     import gpu_work
-    import qwen_tiny
+
+    from tests.support import qwen_tiny
 
     qwen_tiny.folder(at)
     config = gpu_work.true_config()
@@ -79,8 +80,9 @@ def main() -> None:
         sys.exit("vLLM is not installed in this environment. Install it in one of its own: pip install vllm")
     import gpu
     import torch
-    from qwen_tiny import TEMPLATE
     from vllm import LLM
+
+    from tests.support.qwen_tiny import TEMPLATE
 
     total = torch.cuda.get_device_properties(0).total_memory
     with tempfile.TemporaryDirectory() as at:
@@ -91,7 +93,7 @@ def main() -> None:
             structured_outputs_config={"backend": "xgrammar", "disable_any_whitespace": True}, seed=0,
         )  # fmt: skip
         tokenizer = model.get_tokenizer()
-        ours = json.loads(given.beside.read_text("utf-8"))["workloads"] if given.beside else {}
+        ours = json.loads(given.attachment.read_text("utf-8"))["workloads"] if given.attachment else {}
         warm = gpu.WORKLOADS["200"][1](4)
         model.generate([prompt(r, TEMPLATE, tokenizer) for r in warm], [sampling(r) for r in warm], use_tqdm=False)
         print("| workload | pages | vLLM pages/s | answers/s | tokens an answer | this engine beside it |")

@@ -7,20 +7,22 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from models.ocr import calibration, labels, plaintext, ranker, tables
-from models.ocr.families import family
-from models.ocr.finders import FINDERS
-from models.ocr.labels import Index, Wanted
-from models.ocr.layout import Sheet
-from models.ocr.ranker import Ranked
-from models.ocr.scene import Candidate, Scene
-from pipeline.fields import ITEM, Field, ListField, MarkdownField, leaves, map_leaves
-from pipeline.tree import put
-from pipeline.types import Evidence
-from pipeline.values import texts
+from models.ocr import page_text
+from models.ocr.candidates import calibration, label_index, ranker
+from models.ocr.candidates.context import Candidate, PageContext
+from models.ocr.candidates.families import family
+from models.ocr.candidates.finders import FINDERS
+from models.ocr.candidates.label_index import Index, Wanted
+from models.ocr.candidates.ranker import Ranked
+from models.ocr.tables import header_table
+from models.ocr.text.layout import PageLayout
+from pipeline.core.types import Evidence
+from pipeline.parsing import normalize
+from pipeline.schema.data_path import put
+from pipeline.schema.fields import ITEM, Field, ListField, MarkdownField, leaves, map_leaves
 
 if TYPE_CHECKING:
-    from pipeline.job import Job
+    from pipeline.schema.job import Job
 
 LEAST_CONFIDENCE = 0.3  # below this no value: null beats a guess
 LIST_CONFIDENCE = 0.5  # of one value in a list: each has to stand on its own
@@ -29,7 +31,7 @@ ANY_ROWS = frozenset({"rows", "table", "table_rows", "行", "表格"})  # lists 
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class OcrAnswer:
     """`text` is JSON in the job's shape; `evidence` and `confidence` have a key for every leaf that has a value."""
 
     text: str
@@ -59,27 +61,27 @@ class _Told:
         return map_leaves(fields, hollow, lambda path, *_: self.values.get(path))
 
 
-Sheets = Sequence[tuple[int, Sheet]]
+Sheets = Sequence[tuple[int, PageLayout]]
 
 
-def answer(sheets: Sheets, job: "Job") -> Answer:
+def answer(sheets: Sheets, job: "Job") -> OcrAnswer:
     """What the sheets (page number, sheet) say for a job's fields. Never raises, whatever stands on them."""
     asked = list(leaves(job.fields, whole_lists=True))
     told = _Told()
     _add_texts(told, sheets, asked)
     if job.questions:  # who asked sees the text beside the picture, each line in a box
         texts = [path for path, _ in asked if path in told.evidence]
-        told.evidence |= {f"{path}[{at}]": line for path in texts for at, line in enumerate(plaintext.lines(sheets))}
+        told.evidence |= {f"{path}[{at}]": line for path in texts for at, line in enumerate(page_text.lines(sheets))}
     asked = [(path, leaf) for path, leaf in asked if not _is_text(path, leaf)]
-    wanteds = [labels.wanted(path, leaf) for path, leaf in asked if not leaf.repeats]
-    items = [labels.wanted(path, _named_item(leaf)) for path, leaf in asked if ITEM in leaf.children]
-    scene = Scene(sheets, _index(tuple((one.path, one.concept, one.labels) for one in (*wanteds, *items))))
+    wanteds = [label_index.wanted(path, leaf) for path, leaf in asked if not leaf.repeats]
+    items = [label_index.wanted(path, _named_item(leaf)) for path, leaf in asked if ITEM in leaf.children]
+    scene = PageContext(sheets, _index(tuple((one.path, one.concept, one.labels) for one in (*wanteds, *items))))
     _add_values(told, scene, wanteds)
     _add_rows(told, sheets, asked)
     for one in items:
         if not told.rows[one.path]:
             told.rows[one.path] = _add_items(told, one, _ranked(scene, one))
-    return Answer(json.dumps(told.data(job.fields), ensure_ascii=False), told.evidence, told.confidence)
+    return OcrAnswer(json.dumps(told.data(job.fields), ensure_ascii=False), told.evidence, told.confidence)
 
 
 def _is_text(path: str, leaf: Field) -> bool:
@@ -96,29 +98,29 @@ def _add_texts(told: _Told, sheets: Sheets, asked: Sequence[tuple[str, Field]]) 
         if not _is_text(path, leaf):
             continue
         if isinstance(leaf, ListField):
-            rows = plaintext.rows(sheets)[: leaf.answer_items]
+            rows = page_text.rows(sheets)[: leaf.answer_items]
             for number, (row, evidence, score) in enumerate(rows):
                 told.add(f"{path}[{number}]", row, evidence, min(MOST_SURE, score))
             told.rows[path] = len(rows)
             continue
-        said = WHOLE_PAGES[labels.kind_of(leaf, "")](sheets, leaf)
+        said = WHOLE_PAGES[label_index.kind_of(leaf, "")](sheets, leaf)
         if said.evidence is not None:
             told.add(path, said.text, said.evidence, min(MOST_SURE, said.score))
 
 
-def _prose(sheets: Sheets, field: Field) -> plaintext.Text:
-    return plaintext.verbatim(sheets)
+def _prose(sheets: Sheets, field: Field) -> page_text.Text:
+    return page_text.verbatim(sheets)
 
 
-def _markdown(sheets: Sheets, field: Field) -> plaintext.Text:
+def _markdown(sheets: Sheets, field: Field) -> page_text.Text:
     assert isinstance(field, MarkdownField)
-    return plaintext.markdown(sheets, field.tables_only)
+    return page_text.markdown(sheets, field.tables_only)
 
 
-WHOLE_PAGES: dict[str, Callable[[Sheets, Field], plaintext.Text]] = {"prose": _prose, "markdown": _markdown}
+WHOLE_PAGES: dict[str, Callable[[Sheets, Field], page_text.Text]] = {"prose": _prose, "markdown": _markdown}
 
 
-def _add_values(told: _Told, scene: Scene, wanteds: Sequence[Wanted]) -> None:
+def _add_values(told: _Told, scene: PageContext, wanteds: Sequence[Wanted]) -> None:
     """The single values: those that are surer than nothing, no print for two fields that exclude each other."""
     ranked = {one.path: (one.kind, _ranked(scene, one)) for one in wanteds}
     settled = apart_sums(apart_parties(ranked), {one.path: one.concept for one in wanteds if one.kind == "money"})
@@ -137,7 +139,7 @@ def _add_rows(told: _Told, sheets: Sheets, asked: Sequence[tuple[str, Field]]) -
         if not isinstance(leaf, ListField):
             continue
         others = tuple(label for other, field in asked if other != path for label in _printed_names(other, field))
-        rows = tables.rows(sheets, leaf, path.rsplit(".", 1)[-1], others)
+        rows = header_table.rows(sheets, leaf, path.rsplit(".", 1)[-1], others)
         for number, row in enumerate(rows):
             for inner, cell in row.items():
                 at = f"{path}[{number}]" + (f".{inner}" if inner else "")
@@ -145,7 +147,7 @@ def _add_rows(told: _Told, sheets: Sheets, asked: Sequence[tuple[str, Field]]) -
         told.rows[path] = len(rows)
 
 
-def _ranked(scene: Scene, wanted: Wanted) -> list[Ranked]:
+def _ranked(scene: PageContext, wanted: Wanted) -> list[Ranked]:
     return ranker.rank(candidates(scene, wanted), ranker.shipped().get(wanted.kind, {}))
 
 
@@ -201,9 +203,9 @@ def apart_parties(ranked: Mapping[str, tuple[str, list[Ranked]]]) -> dict[str, l
     taken: set[str] = set()
     parties = [path for path, (kind, ranking) in ranked.items() if kind == "company" and ranking]
     for path in sorted(parties, key=lambda path: -settled[path][0].belief):
-        free = [one for one in settled[path] if texts.squash(str(one.candidate.value)) not in taken]
+        free = [one for one in settled[path] if normalize.squash(str(one.candidate.value)) not in taken]
         settled[path] = free
-        taken.update(texts.squash(str(one.candidate.value)) for one in free[:1])
+        taken.update(normalize.squash(str(one.candidate.value)) for one in free[:1])
     return settled
 
 
@@ -242,7 +244,7 @@ def _place(one: Candidate) -> tuple[int, float, float]:
     return one.page, one.box.x, one.box.y
 
 
-def candidates(scene: Scene, wanted: Wanted) -> list[Candidate]:
+def candidates(scene: PageContext, wanted: Wanted) -> list[Candidate]:
     """What the finder of a field's kind proposes, inside the field's region where it has one."""
     found = FINDERS[wanted.kind](scene, wanted)
     region = wanted.field.region
@@ -260,4 +262,4 @@ def _inside(one: Candidate, width: float, depth: float, region: Any) -> bool:
 
 @lru_cache(maxsize=16)
 def _index(named: tuple[tuple[str, str, tuple[str, ...]], ...]) -> Index:
-    return labels.index(named)
+    return label_index.index(named)

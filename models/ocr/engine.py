@@ -12,26 +12,28 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
+from models.ocr.candidates.families import family
 from models.ocr.factory import OcrFactory
-from models.ocr.families import family
-from models.ocr.reading import Line, read, reader
-from models.ocr.ruling import Mesh, meshes
-from pipeline.budget import Budget
-from pipeline.disk import sha256_of
-from pipeline.errors import ModelError
-from pipeline.fields import leaves
-from pipeline.types import Issue, Page, Reply, Request, Wants
-from pipeline.workers import Pool, Task, WorkerOverBudget
+from models.ocr.text.lines import Line
+from models.ocr.text.recognizer import read, reader
+from models.ocr.text.ruled_lines import RuledGrid, ruled_grids
+from pipeline.core.errors import ModelError
+from pipeline.core.time_budget import Budget
+from pipeline.core.types import Issue, Page
+from pipeline.engine import PageSpec, Reply, Request
+from pipeline.schema.fields import leaves
+from pipeline.system.filesystem import sha256_of
+from pipeline.system.process_pool import ProcessPool, Task, WorkerOverBudget
 
 if TYPE_CHECKING:
-    from models.ocr.answer import Answer
-    from pipeline.job import Job
+    from models.ocr.answer import OcrAnswer
+    from pipeline.schema.job import Job
 
 PAGES_PER_WORKER = 8  # in flight, so that windows of many pages do not fill the memory
 LOOK_S = 0.5  # the longest wait for a page before the caller is told "nothing ready now"
 
 
-class Work(NamedTuple):
+class OcrTask(NamedTuple):
     """What a task sends: a page to read or lines that were read, and the size of the page.
 
     `tables`: whether a job wants tables of any kind, so that drawn lines are looked for; `meshes` are those found.
@@ -43,7 +45,7 @@ class Work(NamedTuple):
     lines: list[Line] | None
     page: Page | None
     tables: bool = False
-    meshes: tuple[Mesh, ...] = ()
+    meshes: tuple[RuledGrid, ...] = ()
 
 
 @dataclass(eq=False)
@@ -52,7 +54,7 @@ class _Question:
 
     requests: list[Request]
     began: float
-    works: list[Work] = field(default_factory=list)
+    works: list[OcrTask] = field(default_factory=list)
     unread: int = 0
 
     @property
@@ -64,20 +66,20 @@ class _Question:
         return self.requests[0].budget
 
 
-class Ocr:
+class OcrEngine:
     """`types.Engine` on the CPU, with `workers` processes (None: one a core). Limits are those of one page."""
 
     name = "ocr"
     # 2600 px are 220 dpi on A4: 6-point print is 18 px high, which the recogniser reads; more only costs time
-    wants = Wants(max_side_px=2600, window_pages=8, text_layer=True)
+    page_spec = PageSpec(max_side_px=2600, window_pages=8, text_layer=True)
 
     def __init__(self, workers: int | None = None, seconds: float = 120, memory_mib: int = 2048) -> None:
         """Starts the processes, which load the models at once. Raises ModelError where there are none."""
-        from models.ocr.reader import model_files
+        from models.ocr.text.recognizer import model_files
 
         self._files = model_files()
         self._size = workers or os.cpu_count() or 1
-        self._hire = partial(Pool, self._size, seconds=seconds, memory_mib=memory_mib, start=warm_up)
+        self._hire = partial(ProcessPool, self._size, seconds=seconds, memory_mib=memory_mib, start=warm_up)
         self._pool, self._awake = self._hire(), True
         self._reading: dict[Task, tuple[_Question, int]] = {}
         self._answering: dict[Task, _Question] = {}
@@ -151,7 +153,7 @@ class Ocr:
         tables = any(family(leaf.finder).tables for request in requests for _, leaf in leaves(request.job.fields))
         for page in question.pages:
             lines: list[Line] | None = None if page.fault is None else []
-            question.works.append(Work(page.number, page.width, page.height, lines, page, tables))
+            question.works.append(OcrTask(page.number, page.width, page.height, lines, page, tables))
         pictures = [i for i, page in enumerate(question.pages) if page.image is not None and not page.words]
         if len(pictures) <= 1:  # read where it is answered: one way less
             self._ask(question)
@@ -183,7 +185,7 @@ class Ocr:
             return
         question = self._answering.pop(task)
         try:
-            answers: Sequence[Answer] = task.result()
+            answers: Sequence[OcrAnswer] = task.result()
         except ModelError:
             raise
         except Exception as error:  # noqa: BLE001 - as above
@@ -213,7 +215,7 @@ class Ocr:
             yield Reply(request, "", "error", error=words, seconds=seconds, error_code=code)
 
 
-def _only_read(job: "Job", answer: "Answer") -> tuple[Issue, ...]:
+def _only_read(job: "Job", answer: "OcrAnswer") -> tuple[Issue, ...]:
     """What a person must know of the answers to a question: nobody understood it."""
     if not job.questions:
         return ()
@@ -234,20 +236,22 @@ def warm_up() -> None:
     reader()
 
 
-def seen(work: Work) -> Work:
+def seen(work: OcrTask) -> OcrTask:
     """In a process: the work with its lines, and without its page."""
     if work.lines is not None or work.page is None:
         return work._replace(page=None)
     image = work.page.image if work.tables else None
-    found = () if image is None else meshes(image)
+    found = () if image is None else ruled_grids(image)
     return work._replace(lines=read(work.page), page=None, meshes=found)
 
 
-def answer_all(works: Sequence[Work], jobs: Sequence["Job"]) -> "list[Answer]":
+def answer_all(works: Sequence[OcrTask], jobs: Sequence["Job"]) -> "list[OcrAnswer]":
     """In a process: read the pages that are not read yet, and answer each job about them."""
     from models.ocr.answer import answer
-    from models.ocr.layout import sheet
+    from models.ocr.text.layout import page_layout
 
     read_works = [seen(work) for work in works]
-    sheets = [(one.number, sheet(one.lines or [], one.width, one.height, meshes=one.meshes)) for one in read_works]
+    sheets = [
+        (one.number, page_layout(one.lines or [], one.width, one.height, meshes=one.meshes)) for one in read_works
+    ]
     return [answer(sheets, job) for job in jobs]

@@ -4,15 +4,15 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from models.ocr.families import unfit
-from pipeline.engines import Availability, CheckContext, EngineFactory
-from pipeline.fields import leaves
-from pipeline.finding import Finding
+from models.ocr.candidates.families import unfit
+from pipeline.core.check_result import CheckResult
+from pipeline.plugins.engines import Availability, CheckContext, EngineFactory
+from pipeline.schema.fields import leaves
 
 if TYPE_CHECKING:
-    from models.ocr.engine import Ocr
-    from pipeline.job import Job
-    from pipeline.settings import Settings
+    from models.ocr.engine import OcrEngine
+    from pipeline.schema.job import Job
+    from pipeline.schema.settings import Settings
 
 
 class OcrFactory(EngineFactory):
@@ -26,12 +26,12 @@ class OcrFactory(EngineFactory):
         return Availability(True, "it runs on every machine")
 
     @classmethod
-    def check(cls, context: CheckContext) -> Iterator[Finding]:
-        from models import checkup
+    def check(cls, context: CheckContext) -> Iterator[CheckResult]:
+        from models import engine_check
 
-        yield checkup.gpu(checkup.card(), needed=False)
-        yield checkup.ocr()
-        yield from checkup.unused_weights(context)
+        yield engine_check.gpu(engine_check.card(), needed=False)
+        yield engine_check.ocr()
+        yield from engine_check.unused_weights(context)
 
     @classmethod
     def unsupported_reason(cls, job: "Job") -> str | None:
@@ -47,10 +47,10 @@ class OcrFactory(EngineFactory):
         return None
 
     @classmethod
-    def open(cls, settings: "Settings") -> "Ocr":
-        from models.ocr.engine import Ocr
+    def open(cls, settings: "Settings") -> "OcrEngine":
+        from models.ocr.engine import OcrEngine
 
-        return Ocr(settings.workers, settings.limits.seconds, settings.limits.memory_mib)
+        return OcrEngine(settings.workers, settings.limits.seconds, settings.limits.memory_mib)
 
     @classmethod
     def description(cls, settings: "Settings", because: str | None) -> str:

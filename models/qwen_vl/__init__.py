@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.errors import ModelError
-from pipeline.types import Partial, Reply, Request, Wants
+from pipeline.core.errors import ModelError
+from pipeline.engine import PageSpec, Partial, Reply, Request
 
 if TYPE_CHECKING:
-    from pipeline.job import Job
+    from pipeline.schema.job import Job
 
     from .scheduling.answer_lengths import AnswerLengths
 
@@ -34,7 +34,7 @@ class QwenVL:
     def __init__(self, weights: Path, *, vram_gib: float | None = None, low_resolution: bool = False,
                  device: str | None = None, lengths: "AnswerLengths | None" = None,
                  pulse: Callable[[], None] = lambda: None) -> None:  # fmt: skip
-        self.wants = wants(low_resolution)
+        self.page_spec = page_spec(low_resolution)
         try:
             import torch
 
@@ -45,12 +45,12 @@ class QwenVL:
                 "  pip install -c constraints.txt -c constraints-gpu.txt -e '.[gpu]'"
             ) from error
         place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.engine, self._provenance = build.start(weights, self.wants, place, vram_gib, _log.info, lengths)
+        self.engine, self._provenance = build.start(weights, self.page_spec, place, vram_gib, _log.info, lengths)
         self.engine.pulse = pulse
 
     def unsupported_reason(self, job: "Job") -> str | None:
         """A schema that decoding cannot guarantee is refused here, before any document is touched."""
-        from pipeline.fields import object_schema
+        from pipeline.schema.fields import object_schema
 
         from .inputs.grammar import Unenforceable
 
@@ -70,8 +70,10 @@ class QwenVL:
         self.engine.reset()
 
 
-def wants(low_resolution: bool = False) -> Wants:
+def page_spec(low_resolution: bool = False) -> PageSpec:
     """Pages of about 1,280 visual tokens; in low resolution the longest side is at most 768 px. Twice that at a second
     look."""
     side = 756 if low_resolution else 4096 // CELL_PX * CELL_PX
-    return Wants(side, PAGE_TOKENS * CELL_PX**2, 4 * CELL_PX**2, CELL_PX, window_pages=4, closer=CLOSER)
+    return PageSpec(
+        side, PAGE_TOKENS * CELL_PX**2, 4 * CELL_PX**2, CELL_PX, window_pages=4, high_resolution_scale=CLOSER
+    )

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.errors import ModelError
-from pipeline.types import Wants
+from pipeline.core.errors import ModelError
+from pipeline.engine import PageSpec
 
 from .compute import memory_plan
 from .compute.kernel_choice import pick
@@ -33,7 +33,7 @@ VISION_TOKENS = 2560  # of a pass of the vision tower: two pages, or one at a se
 CPU_KV_TOKENS = 16384
 
 
-def start(folder: Path, wants: Wants, device: torch.device, vram_gib: float | None,
+def start(folder: Path, page_spec: PageSpec, device: torch.device, vram_gib: float | None,
           say: Callable[[str], None], lengths: AnswerLengths | None) -> tuple[Engine, dict[str, str]]:  # fmt: skip
     """Raises ModelError that says what is missing or too small."""
     check(folder)
@@ -42,7 +42,7 @@ def start(folder: Path, wants: Wants, device: torch.device, vram_gib: float | No
     began = time.perf_counter()
     model = load_weights.load(folder, device, dtype)
     loaded = time.perf_counter()
-    engine, attention = build(model, Prompts(folder), wants, budget, say, lengths=lengths)
+    engine, attention = build(model, Prompts(folder), page_spec, budget, say, lengths=lengths)
     digest = digest_of(folder)
     say(f"qwen_vl is ready: weights in {loaded - began:.1f} s, the rest in {time.perf_counter() - loaded:.1f} s")
     return engine, {
@@ -58,7 +58,7 @@ def start(folder: Path, wants: Wants, device: torch.device, vram_gib: float | No
 def build(
     model: Any,
     prompts: Prompts,
-    wants: Wants,
+    page_spec: PageSpec,
     budget: int,
     say: Callable[[str], None],
     *,
@@ -80,8 +80,8 @@ def build(
     ops, attention = pick(device, dtype, vision_head, text_head)
     say(attention)
     language, vision = Language(model, ops), Vision(model.model.visual, ops)
-    page_tokens = min(wants.max_pixels, wants.max_side_px**2) // CELL**2
-    picture_rows = max(2 * vision_tokens, 2 * page_tokens * wants.window_pages)
+    page_tokens = min(page_spec.max_pixels, page_spec.max_side_px**2) // CELL**2
+    picture_rows = max(2 * vision_tokens, 2 * page_tokens * page_spec.window_pages)
     images = torch.zeros(picture_rows, text.hidden_size, dtype=dtype, device=device)
     shape = text.num_hidden_layers, text.num_key_value_heads, text_head
     if device.type == "cuda" and kv_tokens is None:
@@ -99,7 +99,7 @@ def build(
         say(plan.words(page_tokens + 400))
     kv_cache = KVCache(*shape, kv_tokens or CPU_KV_TOKENS, dtype, device)
     grammar = Grammar(prompts.json, language.head.shape[0], prompts.end)
-    engine = Engine(language, vision, prompts, wants, kv_cache, images, grammar=grammar, step_tokens=step_tokens,
+    engine = Engine(language, vision, prompts, page_spec, kv_cache, images, grammar=grammar, step_tokens=step_tokens,
                     vision_tokens=vision_tokens, answers=answers, ends=ends, jump=jump,
                     lengths=lengths)  # fmt: skip
     engine.runner.capture()

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pipeline.types import Finish, Partial, Reply, Request, Wants
+from pipeline.engine import Finish, PageSpec, Partial, Reply, Request
 
 from .compute.kv_cache import KVCache
 from .compute.language_model import Language
@@ -51,7 +51,7 @@ class Engine:
         language: Language,
         vision: Vision,
         prompts: Prompts,
-        wants: Wants,
+        page_spec: PageSpec,
         kv_cache: KVCache,
         images: Tensor,
         *,
@@ -63,7 +63,13 @@ class Engine:
         jump: bool = True,
         lengths: AnswerLengths | None = None,
     ) -> None:
-        self.language, self.vision, self.prompts, self.wants, self.kv_cache = language, vision, prompts, wants, kv_cache
+        self.language, self.vision, self.prompts, self.page_spec, self.kv_cache = (
+            language,
+            vision,
+            prompts,
+            page_spec,
+            kv_cache,
+        )
         self.grammar, self.images, self.jump = grammar, images, jump
         self.vision_tokens, self.most_answers = vision_tokens, answers
         self.ends = prompts.ends if ends is None else set(ends)
@@ -81,7 +87,7 @@ class Engine:
         )  # fmt: skip
         self.vision_runner = VisionRunner(self.vision, self.scheduler, self.images)
         context = int(self.language.config.max_position_embeddings)
-        self.prep = RequestPreprocessor(self.prompts, self.grammar, self.wants, self.scheduler, context, self.jump)
+        self.prep = RequestPreprocessor(self.prompts, self.grammar, self.page_spec, self.scheduler, context, self.jump)
         self.finished: list[Reply] = []
         self._ahead: Work | None = None
         self._guessed = False

@@ -7,14 +7,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from pipeline.engines import AUTO, Availability, CheckContext, EngineFactory, Unavailable
-from pipeline.finding import Finding
+from pipeline.core.check_result import CheckResult
+from pipeline.plugins.engines import AUTO, Availability, CheckContext, EngineFactory, Unavailable
 
 if TYPE_CHECKING:
     from models.qwen_vl import QwenVL
     from models.qwen_vl.scheduling.answer_lengths import AnswerLengths
-    from models.supervisor import Supervised
-    from pipeline.settings import Settings
+    from models.supervision.supervisor import SupervisedEngine
+    from pipeline.schema.settings import Settings
 
 
 class QwenVLFactory(EngineFactory):
@@ -34,16 +34,16 @@ class QwenVLFactory(EngineFactory):
         return Availability(True, "a GPU and weights are here")
 
     @classmethod
-    def check(cls, context: CheckContext) -> Iterator[Finding]:
-        from models import checkup
+    def check(cls, context: CheckContext) -> Iterator[CheckResult]:
+        from models import engine_check
 
-        return checkup.gpu_engine(context)
+        return engine_check.gpu_engine(context)
 
     @classmethod
-    def open(cls, settings: "Settings") -> "Supervised":
+    def open(cls, settings: "Settings") -> "SupervisedEngine":
         """Raises ModelError where it cannot run here; Unavailable where `auto` met weights, but torch finds no GPU."""
-        from models.answer_length_store import AnswerLengthStore
-        from models.supervisor import supervised
+        from models.qwen_vl.answer_length_store import AnswerLengthStore
+        from models.supervision.supervisor import supervised
 
         store = AnswerLengthStore(settings.root)
         options = EngineOptions(settings.weights, settings.vram_gib, settings.low_resolution, settings.engine == AUTO)

@@ -20,9 +20,9 @@ sys.path.insert(0, str(PROJECT))
 
 from PIL import Image  # noqa: E402
 
-from pipeline.corrections import open_draft, save  # noqa: E402
-from pipeline.job import load_jobs  # noqa: E402
-from web.history import History, Picture  # noqa: E402
+from pipeline.schema.job import load_jobs  # noqa: E402
+from pipeline.storage.corrections import open_draft, save  # noqa: E402
+from web.data.conversations import History, StoredImage  # noqa: E402
 
 EVERY = """\
 preprocess: []
@@ -121,7 +121,7 @@ def converse(root: Path) -> None:
     picture = history.folder(conversation) / "1.png"
     Image.new("RGB", (60, 40), (9, 99, 7)).save(picture)
     size = picture.stat().st_size
-    history.add_picture(conversation, Picture("1.png", "photo.png", "PNG", 60, 40, size, picture.read_bytes()))
+    history.add_picture(conversation, StoredImage("1.png", "photo.png", "PNG", 60, 40, size, picture.read_bytes()))
     history.answered(history.ask(conversation, "What colour?", record.stem, False), "It is **green**.", "echo")
 
 

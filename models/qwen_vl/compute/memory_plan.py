@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from pipeline.errors import ModelError
+from pipeline.core.errors import ModelError
 
 GIB = 1 << 30
 CONTEXT_GIB = 0.75  # CUDA context and loaded kernels, outside PyTorch's count; 0.72 measured on an H200

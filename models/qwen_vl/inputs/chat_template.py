@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.qwen_vl.weights.weights_folder import read_json
-from pipeline.errors import ModelError
+from pipeline.core.errors import ModelError
 
 PICTURE = "<|vision_start|><|image_pad|><|vision_end|>"
 

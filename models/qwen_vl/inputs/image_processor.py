@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from pipeline.types import Wants
+from pipeline.engine import PageSpec
 
 PATCH, MERGE, FRAMES = (
     14,
@@ -25,7 +25,7 @@ class Unfit(ValueError):
     """The picture cannot be shown to the model; the text says why."""
 
 
-def prepare(image: NDArray[Any], wants: Wants) -> NDArray[np.uint8]:
+def prepare(image: NDArray[Any], page_spec: PageSpec) -> NDArray[np.uint8]:
     """RGB of a size the model takes: sides in whole cells of 28 px, within `wants`. Grey and alpha are put right.
 
     Raises Unfit.
@@ -44,7 +44,7 @@ def prepare(image: NDArray[Any], wants: Wants) -> NDArray[np.uint8]:
     high, wide = image.shape[:2]
     if max(high, wide) > MOST_LOPSIDED * min(high, wide):
         raise Unfit(f"the picture is too long and thin ({wide}×{high} px); the model takes up to {MOST_LOPSIDED}:1")
-    fitted = wants.fit(wide, high)
+    fitted = page_spec.fit(wide, high)
     if fitted != (wide, high):
         return np.array(Image.fromarray(image).resize(fitted, Image.Resampling.BICUBIC))
     return np.require(image, requirements=["C", "W"])

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.types import Request
+from pipeline.engine import Request
 
 KEPT = 256  # the latest answers of a kind that count
 KINDS = 256  # kinds of answers that are remembered, the latest ones

@@ -4,8 +4,8 @@ import time
 from collections.abc import Sequence as SequenceOf
 
 from models.qwen_vl.inputs.chat_template import Prompts
-from pipeline.fields import column, leaves
-from pipeline.types import PARTIAL_LETTERS, Finish, Partial, Reply, Request
+from pipeline.engine import PARTIAL_LETTERS, Finish, Partial, Reply, Request
+from pipeline.schema.fields import column, leaves
 
 from .confidence import confidences
 from .sequences import Sequence

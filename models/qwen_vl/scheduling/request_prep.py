@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from models.qwen_vl.inputs.chat_template import Prompts, lay_out
 from models.qwen_vl.inputs.grammar import Grammar
 from models.qwen_vl.inputs.image_processor import CELL, prepare, tokens_of
-from pipeline.types import Page, Request, Wants
+from pipeline.core.types import Page
+from pipeline.engine import PageSpec, Request
 
 from .answer_lengths import kind_of
 from .scheduler import Scheduler
@@ -22,12 +23,12 @@ class RequestPreprocessor:
     """`context`: tokens that the model can read. With `jump`, what the schema forces first is part of the question."""
 
     def __init__(
-        self, prompts: Prompts, grammar: Grammar, wants: Wants, scheduler: Scheduler, context: int, jump: bool
+        self, prompts: Prompts, grammar: Grammar, page_spec: PageSpec, scheduler: Scheduler, context: int, jump: bool
     ) -> None:
-        self.prompts, self.grammar, self.wants, self.scheduler = prompts, grammar, wants, scheduler
+        self.prompts, self.grammar, self.page_spec, self.scheduler = prompts, grammar, page_spec, scheduler
         self.context, self.jump = context, jump
         self._serial = 0
-        self._last: tuple[tuple[Page, ...], Wants, list[NDArray[np.uint8]], bytes] | None = None
+        self._last: tuple[tuple[Page, ...], PageSpec, list[NDArray[np.uint8]], bytes] | None = None
 
     def sequence(self, request: Request, low_resolution: bool, began: float, serial: int | None = None) -> Sequence:
         """Pages that do not fit into memory are taken in low resolution. `serial`: of a request that came before.
@@ -81,15 +82,15 @@ class RequestPreprocessor:
     def _images_of(self, request: Request, low_resolution: bool) -> tuple[list[NDArray[np.uint8]], bytes]:
         """The prepared images and a digest of their pixels; kept for the next request, often about the same pages."""
         pages = request.pages
-        wants = (self.wants.nearer() if request.look == 2 else None) or self.wants
+        page_spec = (self.page_spec.high_resolution() if request.look == 2 else None) or self.page_spec
         if low_resolution:
-            wants = replace(wants, max_side_px=min(SMALL_SIDE_PX, wants.max_side_px))
+            page_spec = replace(page_spec, max_side_px=min(SMALL_SIDE_PX, page_spec.max_side_px))
         known = self._last
-        same = known is not None and known[1] == wants and len(known[0]) == len(pages)
+        same = known is not None and known[1] == page_spec and len(known[0]) == len(pages)
         if known is None or not same or any(a is not b for a, b in zip(known[0], pages, strict=True)):
             pictures = [page.image for page in pages if page.image is not None]
             if pages and not pictures:
                 raise ValueError("none of the pages has a picture")
-            images = [prepare(picture, wants) for picture in pictures]
-            known = self._last = (pages, wants, images, pixel_digest(images))
+            images = [prepare(picture, page_spec) for picture in pictures]
+            known = self._last = (pages, page_spec, images, pixel_digest(images))
         return list(known[2]), known[3]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.types import Request
+from pipeline.engine import Request
 
 # A piece of up to LONGEST_LOOP tokens that repeats for LOOP_TOKENS tokens is a loop. Fewer are none: the empty cells of
 # a table, or rows of nulls, are hundreds of equal tokens.

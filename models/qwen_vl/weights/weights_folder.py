@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import ModelError
+from pipeline.core.errors import ModelError
 
 REPOSITORY = "Qwen/Qwen2.5-VL-7B-Instruct"
 NEEDED = ("config.json", "tokenizer.json", "tokenizer_config.json", "preprocessor_config.json")

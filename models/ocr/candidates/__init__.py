@@ -1,0 +1,1 @@
+"""Candidate values of a field, ranked and calibrated."""

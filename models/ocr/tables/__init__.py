@@ -1,0 +1,1 @@
+"""Tables on a page: by headings, by ruled lines, receipts and inline lists."""

@@ -1,0 +1,1 @@
+"""From page images or text layers to lines of print and their layout."""

@@ -1,0 +1,1 @@
+"""Shared data classes, errors and geometry; imports nothing else of the project."""

@@ -1,0 +1,1 @@
+"""Labels, comparison, scores and the demo."""

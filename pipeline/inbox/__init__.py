@@ -1,0 +1,1 @@
+"""The watched folder: scan, group, claim, queue."""

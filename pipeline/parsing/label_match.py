@@ -1,0 +1,102 @@
+"""Finding a label on a printed line: blind to blanks and punctuation, bound to whole words, patient with OCR errors.
+
+"Invoice No" is found in "INVOICENO.:123" and "lnvoice N0 123", "Total" not in "Subtotal". Letters that look alike (O
+and 0, I, l and 1, S and 5, B and 8, Z and 2) count as equal; beyond that one wrong letter is allowed from five
+letters on, two from nine. Chinese, Japanese and Korean labels must stand letter by letter, because one character
+there is a whole word.
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+from pipeline.parsing import Found
+from pipeline.parsing.normalize import is_cjk, narrow
+
+_SHAPES = str.maketrans("0125i8|", "olzslbl")
+
+
+class Squeezed(NamedTuple):
+    """A text without its blanks: folded letters, the same with look-alikes made one, and where each stood."""
+
+    folded: str
+    shape: str
+    places: tuple[int, ...]
+
+
+@lru_cache(maxsize=4096)
+def squeeze(text: str) -> Squeezed:
+    """The narrow text (see `texts.narrow`) without blanks and punctuation."""
+    places = tuple(i for i, char in enumerate(text) if char.isalnum() or char == "|")
+    folded = "".join((text[i].casefold() or text[i])[0] for i in places)
+    return Squeezed(folded, folded.translate(_SHAPES), places)
+
+
+def slack(label: str) -> int:
+    """How many wrong letters a label of this length may have (its squeezed length counts)."""
+    length = len(squeeze(narrow(label)).folded)
+    return 0 if length < 5 or is_cjk(label) else 1 if length < 9 else 2
+
+
+def border(text: str, at: int) -> bool:
+    """Whether a word may start at `at`: at a blank or sign, a change of case, or a change from letter to digit."""
+    if at <= 0 or at >= len(text):
+        return True
+    left, right = text[at - 1], text[at]
+    if not (left.isalnum() and right.isalnum()):
+        return True
+    return (left.islower() and right.isupper()) or left.isdigit() != right.isdigit()
+
+
+def find(text: str, label: str) -> Found | None:
+    """The best place of the label in the text, its value the words as printed there; None where it does not stand.
+
+    Quality is 1 for an exact match, 0.95 where look-alikes were made equal, lower by the share of wrong letters.
+    """
+    plain = narrow(text)
+    wanted = squeeze(narrow(label))
+    length = len(wanted.shape)
+    given = squeeze(plain)
+    if not length or len(given.shape) < length - 2:
+        return None
+    free = is_cjk(label)
+
+    looks_alike: Found | None = None
+    at = given.shape.find(wanted.shape)
+    while at >= 0:
+        end = at + length
+        if free or (border(plain, given.places[at]) and border(plain, given.places[end - 1] + 1)):
+            if given.folded[at:end] == wanted.folded:
+                return _found(text, given, at, end, 1.0)
+            looks_alike = looks_alike or _found(text, given, at, end, 0.95)
+        at = given.shape.find(wanted.shape, at + 1)
+    allowed = slack(label)
+    if looks_alike or not allowed:
+        return looks_alike
+    return _nearly(text, plain, given, wanted.shape, allowed)
+
+
+def _found(text: str, given: Squeezed, start: int, end: int, quality: float) -> Found:
+    first, last = given.places[start], given.places[end - 1] + 1
+    return Found(first, last, text[first:last], quality)
+
+
+def _nearly(text: str, plain: str, given: Squeezed, wanted: str, allowed: int) -> Found | None:
+    """The best place with at most `allowed` wrong letters."""
+    from rapidfuzz import fuzz
+    from rapidfuzz.distance import Levenshtein
+
+    length = len(wanted)
+    if fuzz.partial_ratio(given.shape, wanted) < 100 * (1 - 1.5 * allowed / length):
+        return None
+    best: Found | None = None
+    for start in range(len(given.shape)):
+        if not border(plain, given.places[start]):
+            continue
+        for end in range(start + max(3, length - 1), min(len(given.shape), start + length + 1) + 1):
+            wrong = Levenshtein.distance(given.shape[start:end], wanted, score_cutoff=allowed)
+            if wrong > allowed or not border(plain, given.places[end - 1] + 1):
+                continue
+            quality = 0.95 - wrong / length
+            if best is None or quality > best.quality:
+                best = _found(text, given, start, end, quality)
+    return best

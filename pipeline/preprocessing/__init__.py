@@ -1,0 +1,1 @@
+"""From a file to upright, deskewed, fitted pages, in guarded worker processes."""

@@ -1,0 +1,300 @@
+"""Pictures: JPEG, PNG, TIFF, WEBP, BMP, GIF and HEIC, each turned upright as its EXIF says, and made RGB.
+
+- Where the wanted size allows, a picture is divided by 2, 4 or 8 as early as can be: a JPEG while it is decoded (in
+  libjpeg's transform), others before they become RGB.
+- An animation is one picture: its first frame. So are a HEIC with several pictures and a multi-picture JPEG. Only TIFF
+  has pages.
+- A JPEG that was cut off is read when at least `CAME` of its rows are there: the last rows of a page are its margin.
+  With less, values could be missing with nobody told, so it is broken, and the detail says how much came.
+- Grey of more than 8 bits is divided by the range of the fewest of 8, 10, 12, 14, 16, 24 or 32 bits that hold its
+  brightest point: scanners store 10 or 12 bits in 16. Floats are taken as 0..1 or 0..255 where they fit, or stretched.
+- Transparent parts show white paper.
+"""
+
+import importlib
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from pipeline.core.errors import DocumentError
+from pipeline.core.geometry import Affine
+from pipeline.core.types import Page
+from pipeline.plugins.formats import Bounds, Format, Need
+
+CAME = 0.98
+ORIENTATION, PHOTOMETRIC = 0x0112, 262  # tags of EXIF and TIFF
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+SIDEWAYS = (5, 6, 7, 8)
+HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+# What PIL and its plugins raise on bytes that are not what they say, collected on damaged files.
+DAMAGE = (
+    *(ArithmeticError, AttributeError, EOFError, LookupError, OSError, RuntimeError, SyntaxError, TypeError),
+    *(ValueError, struct.error, zlib.error),
+)
+
+
+@contextmanager
+def _our_limits() -> Iterator[None]:
+    """Without PIL's guard against huge pictures: ours comes first, from the header. Its warnings help nobody here."""
+    guard = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = guard
+
+
+class PictureFormat(Format):
+    """A kind of picture that PIL decodes; `title` is its name there too.
+
+    `plugin` is its module in PIL: one is loaded, not all forty. `turned`: the decoder turns it upright itself, as its
+    EXIF says. `many_pages`: each of its pictures is a page; of other kinds the first counts.
+    """
+
+    plugin: ClassVar[str] = ""
+    turned: ClassVar[bool] = False
+    many_pages: ClassVar[bool] = False
+
+    @classmethod
+    @contextmanager
+    def open(cls, path: Path, bounds: Bounds) -> Iterator["Picture"]:
+        """The open file; only its header is read so far. Raises DocumentError(broken)."""
+        try:
+            with _our_limits():
+                image = cls.header(path)
+                total = int(getattr(image, "n_frames", 1)) if cls.many_pages else 1
+        except (FileNotFoundError, PermissionError):
+            raise
+        except DAMAGE as error:
+            raise DocumentError("broken", f"the {cls.title} cannot be opened ({_reason(error)})") from None
+        with image:
+            yield Picture(path, cls, image, total)
+
+    @classmethod
+    def header(cls, path: Path) -> Image.Image:
+        """The picture, not decoded yet. Raises what PIL raises."""
+        importlib.import_module(f"PIL.{cls.plugin}")
+        return Image.open(path, formats=[cls.title])
+
+    @classmethod
+    def decoded(cls, path: Path, image: Image.Image, need: Need, turn: int) -> tuple[Image.Image, tuple[int, int], int]:
+        """The picture, its size before it was divided, and by what its sides were divided."""
+        image.load()
+        full = image.size
+        image, part = _reduced(image, _part(full, need, turn))
+        return image, full, part
+
+
+class Jpeg(PictureFormat):
+    title = "JPEG"
+    suffixes = (".jpg", ".jpeg")
+    magic = (b"\xff\xd8\xff",)
+    plugin = "JpegImagePlugin"
+
+    @classmethod
+    def decoded(cls, path: Path, image: Image.Image, need: Need, turn: int) -> tuple[Image.Image, tuple[int, int], int]:
+        """Divided by libjpeg while it is decoded; one that was cut off as far as it goes, where that is far enough."""
+        full = image.size
+        if (part := _part(full, need, turn)) > 1:
+            image.draft(None, (full[0] // part, full[1] // part))
+        try:
+            image.load()
+        except OSError as error:
+            if "truncated" not in str(error):
+                raise
+            image = _what_came(path, image.size, part)
+        return image, full, part
+
+
+class Png(PictureFormat):
+    title = "PNG"
+    suffixes = (".png",)
+    magic = (b"\x89PNG\r\n\x1a\n",)
+    plugin = "PngImagePlugin"
+
+
+class Tiff(PictureFormat):
+    title = "TIFF"
+    suffixes = (".tif", ".tiff")
+    magic = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+    plugin = "TiffImagePlugin"
+    turned = True
+    many_pages = True
+
+
+class Webp(PictureFormat):
+    title = "WEBP"
+    suffixes = (".webp",)
+    plugin = "WebPImagePlugin"
+
+    @classmethod
+    def matches(cls, head: bytes) -> bool:
+        return head[:4] == b"RIFF" and head[8:12] == b"WEBP"
+
+
+class Bmp(PictureFormat):
+    title = "BMP"
+    suffixes = (".bmp",)
+    magic = (b"BM",)
+    plugin = "BmpImagePlugin"
+
+
+class Gif(PictureFormat):
+    title = "GIF"
+    suffixes = (".gif",)
+    magic = (b"GIF87a", b"GIF89a")
+    plugin = "GifImagePlugin"
+
+
+class Heic(PictureFormat):
+    title = "HEIC"
+    suffixes = (".heic", ".heif")
+    turned = True
+
+    @classmethod
+    def matches(cls, head: bytes) -> bool:
+        if head[4:8] != b"ftyp":
+            return False
+        size = min(int.from_bytes(head[:4], "big"), len(head))
+        brands = {head[8:12], *(head[at : at + 4] for at in range(16, size, 4))}
+        return bool(brands & HEIF_BRANDS) and not brands & {b"avif", b"avis"}
+
+    @classmethod
+    def header(cls, path: Path) -> Image.Image:
+        from pillow_heif.as_plugin import HeifImageFile  # used as it is: nothing is registered with PIL
+
+        picture: Image.Image = HeifImageFile(path)
+        return picture
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An open picture file of `total` pages."""
+
+    path: Path
+    kind: type[PictureFormat]
+    image: Image.Image
+    total: int
+
+    def page(self, number: int, need: Need, text_only: bool, max_pixels: int) -> Page:
+        """Page `number` (from 1), no smaller than `need(width, height)` asks where the file has as much.
+
+        Raises DocumentError(too_many_pixels), from the header alone, and DocumentError(broken).
+        """
+        try:
+            with _our_limits():
+                if self.kind.many_pages:
+                    self.image.seek(number - 1)
+                wide, high = self.image.size
+                if wide * high > max_pixels:
+                    limit = f"at most {max_pixels / 1e6:g} megapixels are read"
+                    raise DocumentError("too_many_pixels", f"page {number} is {wide} × {high} pixels; {limit}")
+                return self._decoded(number, need)
+        except DAMAGE as error:
+            raise DocumentError("broken", f"page {number} cannot be decoded ({_reason(error)})") from None
+
+    def _decoded(self, number: int, need: Need) -> Page:
+        turn = 1 if self.kind.turned else self.image.getexif().get(ORIENTATION, 1)
+        image, full, part = self.kind.decoded(self.path, self.image, need, turn)
+        upright = rgb(image)
+        if part > 1:  # both ways round up: the last column and row lie partly beside the picture
+            upright = upright.crop((0, 0, full[0] // part, full[1] // part))
+        if turn in TURNS:
+            upright = upright.transpose(TURNS[turn])
+        to_source = Affine(a=float(part), e=float(part))
+        return Page(number, upright.width, upright.height, to_source, np.asarray(upright))
+
+
+def _part(size: tuple[int, int], need: Need, turn: int) -> int:
+    """By what the sides of a picture can be divided at once, with no less than `need` left: 1, 2, 4 or 8."""
+    wide, high = need(*size[::-1])[::-1] if turn in SIDEWAYS else need(*size)
+    return next(part for part in (8, 4, 2, 1) if part == 1 or min(size[0] // wide, size[1] // high) >= part)
+
+
+def _reduced(image: Image.Image, part: int) -> tuple[Image.Image, int]:
+    """The picture divided before it takes three bytes a pixel, and the divisor: 1 for modes that cannot be averaged."""
+    if part == 1 or image.mode not in ("1", "L", "RGB") or "transparency" in image.info:
+        return image, 1
+    return (image.convert("L") if image.mode == "1" else image).reduce(part), part
+
+
+def _what_came(path: Path, size: tuple[int, int], shrink: int) -> Image.Image:
+    """A cut-off JPEG as far as it goes. Raises OSError where less than `CAME` of its rows are there."""
+    strict = ImageFile.LOAD_TRUNCATED_IMAGES
+    ImageFile.LOAD_TRUNCATED_IMAGES = True
+    try:
+        with Image.open(path, formats=["JPEG"]) as image:
+            if shrink > 1:
+                image.draft(None, size)
+            image.load()
+            if "progressive" in image.info:  # all rows are there, but nobody knows how well
+                raise OSError("it was cut off")
+            rows = np.asarray(image).reshape(image.height, -1)
+            filled = (rows == 128).all(axis=1) | (rows == 0).all(axis=1)  # what libjpeg and PIL put where nothing came
+            came = (int(np.flatnonzero(~filled)[-1]) + 1) / image.height if not filled.all() else 0.0
+            if came < CAME:
+                raise OSError(f"it was cut off: {came:.0%} of it is there")
+            return image.copy()
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = strict
+
+
+def rgb(image: Image.Image) -> Image.Image:
+    """The picture as 8-bit RGB on white paper, from any mode of PIL."""
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode == "F" or image.mode.startswith("I"):
+        return Image.fromarray(_grey(image)).convert("RGB")
+    if image.has_transparency_data:
+        clear = image.convert("RGBA")
+        paper = Image.new("RGB", clear.size, "white")
+        paper.paste(clear, mask=clear.getchannel("A"))
+        return paper
+    return image.convert("RGB")  # 1, L, P, CMYK (PIL has turned Adobe's around), YCbCr, HSV, LAB
+
+
+def _grey(image: Image.Image) -> NDArray[np.uint8]:
+    """16-bit, 32-bit and float grey as 8 bits: see the head of this module."""
+    values = np.asarray(image)
+    tags = getattr(image, "tag_v2", {})
+    if image.mode == "F":
+        finite = np.nan_to_num(values.astype(np.float64), posinf=0.0, neginf=0.0)
+        least, most = float(finite.min()), float(finite.max())
+        if least >= 0 and most <= 1:
+            low, high = 0.0, 1.0
+        elif least >= 0 and most <= 255:
+            low, high = 0.0, 255.0
+        else:
+            low, high = least, most
+        scaled = (finite - low) * (255 / max(high - low, 1e-12))
+    else:
+        most = max(int(values.max()), 1)
+        bits = next(bits for bits in (8, 10, 12, 14, 16, 24, 32) if most < 1 << bits)
+        scaled = values.astype(np.float64) * (255 / ((1 << bits) - 1))
+    grey = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+    return 255 - grey if tags.get(PHOTOMETRIC) == 0 else grey  # 0: white is zero; PIL turns only 8 bits around
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, UnidentifiedImageError):  # PIL's own words name the path, and nothing else
+        return "its header is damaged, or of a kind that is not read"
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__

@@ -1,0 +1,1 @@
+"""Events, run report, console, live status and metrics."""

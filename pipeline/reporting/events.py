@@ -1,0 +1,40 @@
+"""Who is told what happens, as it happens: the terminal, a log, other processes, a test."""
+
+from typing import Protocol
+
+from pipeline.reporting.run_report import ReportEntry, RunReport
+
+
+class Listener(Protocol):
+    def note(self, text: str) -> None: ...
+    def started(self, waiting: int) -> None: ...
+    def answering(self, document_id: str, text: str) -> None: ...  # how far the answer is to a question that waits
+    def finished(self, entry: ReportEntry) -> None: ...
+    def ended(self, run_report: RunReport) -> None: ...
+
+
+class EventFanout:
+    """Several listeners as one; each is told in turn."""
+
+    def __init__(self, *listeners: Listener) -> None:
+        self._listeners = listeners
+
+    def note(self, text: str) -> None:
+        for each in self._listeners:
+            each.note(text)
+
+    def started(self, waiting: int) -> None:
+        for each in self._listeners:
+            each.started(waiting)
+
+    def answering(self, document_id: str, text: str) -> None:
+        for each in self._listeners:
+            each.answering(document_id, text)
+
+    def finished(self, entry: ReportEntry) -> None:
+        for each in self._listeners:
+            each.finished(entry)
+
+    def ended(self, run_report: RunReport) -> None:
+        for each in self._listeners:
+            each.ended(run_report)

@@ -1,0 +1,1 @@
+"""Orchestration: session, batch run, scheduler, commit order, watch."""

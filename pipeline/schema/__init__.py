@@ -1,0 +1,1 @@
+"""What people write: jobs, fields, rules and settings."""

@@ -1,0 +1,128 @@
+"""`text`: words as printed."""
+
+import re
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field as Key
+from pydantic import field_validator
+
+from pipeline.schema.fields import bounded_regex
+from pipeline.schema.fields.base import Coerced, Field, PrintSearch, RuleType, Widget
+from pipeline.schema.fields.similarity import CLOSE_TEXT, likeness, value_text
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# What a text is, and the family of candidates that finds it where an engine only reads. A new kind is a line here.
+TEXT_KINDS = {
+    "": "text", "name": "name", "company": "company", "address": "address", "id": "id", "phone": "phone",
+    "email": "email", "url": "url",
+}  # fmt: skip
+if TYPE_CHECKING:
+    Kind = str
+else:
+    Kind = Literal[tuple(TEXT_KINDS)]
+LONG_LINE = 1000  # characters: a longer text is edited in a box of several lines
+
+# What a decoder's grammar cannot enforce (look-around, back references, word borders): only checked afterwards.
+_BEYOND_GRAMMAR = re.compile(r"\(\?(?!:)|\\[1-9bBAZ]|\*\?|\+\?|\?\?|\}\?|[*+?}]\+|(?<!\[)[\^$]")
+_UNPRINTED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u200b\u2060\ufeff\ud800-\udfff]")
+
+
+class Textual(Field):
+    """A text: labels are compared with it letter by letter, and one of nearly the same letters is close."""
+
+    close_from: ClassVar[float] = CLOSE_TEXT
+
+    def label_values(self, printed: Sequence[Any], typed: Sequence[Any]) -> tuple[Any, ...]:
+        return tuple(map(value_text, (*printed, *typed)))
+
+    def similarity(self, expected: Any, value: Any, tolerance: Decimal) -> float:
+        return likeness(str(expected), str(value))
+
+    def arrow(self) -> "pa.DataType":
+        import pyarrow as pa
+
+        return pa.string()
+
+
+class TextField(Textual):
+    """Words as printed: single blanks, line breaks kept. `pattern` is a regular expression for the whole value."""
+
+    type_name: ClassVar[str] = "text"
+
+    rule_type: ClassVar[RuleType] = RuleType("text")
+    locator: ClassVar[PrintSearch] = PrintSearch(verbatim=True)
+
+    type: Literal["text"] = "text"
+    kind: Kind = ""
+    pattern: str | None = None
+    max_length: int = Key(default=500, ge=1, le=20_000)
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, pattern: str | None) -> str | None:
+        bounded_regex.check(pattern or "")
+        return pattern
+
+    @property
+    def finder(self) -> str:
+        return TEXT_KINDS[self.kind]
+
+    @property
+    def value_pattern(self) -> str | None:
+        return self.pattern
+
+    @property
+    def widget(self) -> Widget:
+        return Widget("long" if self.max_length > LONG_LINE else "line")
+
+    def value_description(self) -> str:
+        said = f"text ({self.kind})" if self.kind else "text"
+        return f"{said} of the form {self.pattern}" if self.pattern else said
+
+    def answer_schema(self) -> dict[str, Any]:
+        found: dict[str, Any] = {"type": ["string", "null"], "maxLength": self.max_length}
+        if self.pattern and not _BEYOND_GRAMMAR.search(self.pattern):
+            found["pattern"] = f"^(?:{self.pattern})$"
+        return found
+
+    def answer_tokens(self) -> int:
+        return min(self.max_length, 120) // 2 + 8
+
+    def coerce(self, answer: Any) -> Coerced:
+        if isinstance(answer, str) and answer.strip().casefold() not in ("", "null"):
+            return self.parse(answer)  # "None" and "-" can be what is printed
+        return super().coerce(answer)
+
+    def parse(self, answer: Any) -> Coerced:
+        if isinstance(answer, bool | dict | list):
+            return self.wrong(answer)
+        text = tidy(str(answer))
+        if not text:
+            return Coerced(None)
+        if len(text) > self.max_length:
+            return self.refused(text, f"is longer than {self.max_length} characters (max_length)")
+        try:
+            if self.pattern and not bounded_regex.fits(self.pattern, text):
+                text = re.sub(r"\s", "", text)  # blanks inside an identifier are only how it is set
+                if not bounded_regex.fits(self.pattern, text):
+                    return self.refused(answer, f"does not have the form {self.pattern}")
+        except TimeoutError:
+            limit = f"{bounded_regex.MATCH_S:g} s"
+            took = f"took longer than {limit} to compare with the form {self.pattern}; simplify the pattern"
+            return self.refused(answer, took)
+        return Coerced(text)
+
+    def example(self) -> str | None:
+        return None if self.pattern else "Aurora Paper Ltd"[: self.max_length].strip()
+
+
+def tidy(text: str) -> str:
+    """Single blanks, no empty lines, nothing that cannot be printed or stored."""
+    lines = (
+        re.sub(r"[^\S\n]+", " ", line).strip() for line in _UNPRINTED.sub("", text.replace("\r", "\n")).split("\n")
+    )
+    return "\n".join(line for line in lines if line)

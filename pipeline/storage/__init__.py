@@ -1,0 +1,1 @@
+"""JSON records, tables, attachments and corrections."""

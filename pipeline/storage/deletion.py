@@ -1,0 +1,41 @@
+"""Deleting a document for good: its records, its rows, its files and its original."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.plugins import sinks
+from pipeline.schema.job import Job
+from pipeline.storage.job_table import JobTable
+from pipeline.storage.record_store import RecordStore
+from pipeline.system import filesystem
+from pipeline.system.locks import writing
+
+
+def delete(root: Path, job: Job, document_id: str, into: Sequence[str] = sinks.DEFAULT) -> None:
+    """Removes what the job keeps of a document: its records and files, then its rows in these sinks.
+
+    A run that still has its rows to write finds no record and writes none. Raises StorageError.
+    """
+    with writing(root, job.name):
+        RecordStore(root).remove(job, document_id)
+        JobTable(root, job, sinks=into).follow(document_id)
+
+
+def discard(root: Path, box: str, prefix: str) -> int:
+    """Removes what lies of a box under names that begin with `prefix`; how many. Raises StorageError."""
+    if not prefix or "/" in prefix:
+        raise ValueError(f"{prefix!r} is not the beginning of a name")
+    places = [root / where / filesystem.child(box) for where in ("inbox", "failed", "duplicate")]
+    removed = 0
+    with filesystem.storing(root):
+        places += [day for day in (root / "done" / box).glob("*/") if day.is_dir() and not day.is_symlink()]
+        for place in places:
+            for each in list(place.iterdir()) if place.is_dir() else ():
+                if each.name.startswith(prefix):
+                    if each.is_dir() and not each.is_symlink():
+                        shutil.rmtree(each)
+                    else:
+                        each.unlink()
+                    removed += 1
+    return removed

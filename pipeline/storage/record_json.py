@@ -1,0 +1,202 @@
+"""Record ↔ JSON, for people and programs: plain keys, exact decimals, every byte of a file name kept.
+
+```json
+{"job", "page", "day", "status", "processed_at", "files": ["files/…"],
+ "document": {"id", "name", "inbox", "received_at", "size_bytes"},
+ "pages", "data": {…}, "fields": {"lines[0].amount": {"confidence", "page", "box": [x, y, width, height], "printed"}},
+ "issues": [{"code", "path", "message"}], "error": {"code", "detail", "cause", "cure"} or null, "provenance": {…},
+ "other_look": {"pages", "data", "fields", "issues", "error", "provenance"} or null}
+```
+Where a person was at work: "corrections": [{"path", "machine", "person", "at", "by"}], "approved": {"at", "by"}.
+`other_look` is the answer that does not count, where a job looked twice; `provenance.look` says which look does.
+Where a question came with it, the document has `question`, `earlier` ([{"question", "answer"}]) and `pictures` too.
+`files` lie beside the record, named from the root.
+Boxes are in source pixels. Dates and times are ISO 8601, amounts are numbers with every digit that was read. A byte of
+a name that is not UTF-8 is written as the escape \\udcXX, which Python's own json reads back into the same name.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import date, datetime, time
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import simplejson
+
+from pipeline.core.geometry import Box
+from pipeline.core.safe_text import json_text
+from pipeline.core.types import Approval, Correction, Document, Evidence, Issue, Record
+from pipeline.plugins.formats import explained
+from pipeline.schema import record_check
+
+if TYPE_CHECKING:
+    from pipeline.schema.job import Job
+
+
+def to_json(record: Record) -> str:
+    """The record as UTF-8 text that ends in a line feed. Raises TypeError for values that no field type gives."""
+    document = record.document
+    content = {
+        "job": record.job,
+        "page": record.page,
+        "day": record.day,
+        "status": record.status,
+        "processed_at": record.processed_at,
+        "files": record.files,
+        "document": {
+            "id": document.id,
+            "name": document.name,
+            "inbox": document.inbox,
+            "received_at": document.received_at,
+            "size_bytes": document.size_bytes,
+            **_asked(document),
+        },
+        **_said(record),
+        "other_look": record.other_look and _said(record.other_look),
+        **_persons(record),
+    }
+    text = simplejson.dumps(content, indent=1, ensure_ascii=False, use_decimal=True, ignore_nan=True, default=_plain)
+    return json_text(text) + "\n"
+
+
+def from_json(text: str, job: "Job | None" = None) -> Record:
+    """The record; with its job, data holds the types of the job's fields, and what no longer fits them is None. A
+    record that was read under another form of the job is judged by this one (`judging.again`).
+
+    Without a job dates and times stay text and every number with a point is a Decimal. `document.path` is empty: where
+    the original lies now is not written here. Raises ValueError, KeyError or TypeError where the text is no record.
+    """
+    try:
+        return _read(simplejson.loads(text, use_decimal=True), job)
+    except (AttributeError, ArithmeticError, RecursionError) as error:  # JSON, but of another form
+        raise ValueError(f"this is no record: {error}") from error
+
+
+def _read(content: Mapping[str, Any], job: "Job | None") -> Record:
+    given = content["document"]
+    document = Document(
+        given["id"],
+        given["name"],
+        Path(),
+        given["inbox"],
+        datetime.fromisoformat(given["received_at"]),
+        given["size_bytes"],
+        given.get("question"),
+        tuple((turn["question"], turn["answer"]) for turn in given.get("earlier", ())),
+        tuple(Path(name) for name in given.get("pictures", ())),
+    )
+    record = _heard(document, content["job"], content["page"], content, job)
+    other = content.get("other_look")
+    record = replace(
+        record,
+        day=content["day"] and date.fromisoformat(content["day"]),
+        processed_at=content["processed_at"] and datetime.fromisoformat(content["processed_at"]),
+        other_look=other and _heard(document, record.job, record.page, other, job),
+        corrections=tuple(
+            Correction(**each | {"at": datetime.fromisoformat(each["at"])}) for each in content.get("corrections", ())
+        ),
+        files=tuple(content.get("files", ())),
+        approved=(seen := content.get("approved")) and Approval(datetime.fromisoformat(seen["at"]), seen["by"]),
+    )
+    return record_check.again(record, job, content["data"]) if job else record
+
+
+def _said(record: Record) -> dict[str, Any]:
+    """What one look gave: its answer, without what is the same for both."""
+    return {
+        "pages": record.pages,
+        "data": record.data,
+        "fields": {path: _leaf(record, path) for path in dict.fromkeys((*record.confidence, *record.evidence))},
+        "issues": [{"code": issue.code, "path": issue.path, "message": issue.message} for issue in record.issues],
+        "error": record.error and _error(*record.error),
+        "provenance": record.provenance,
+    }
+
+
+def _heard(document: Document, name: str, page: int | None, said: Mapping[str, Any], job: "Job | None") -> Record:
+    leaves = said["fields"]
+    return Record(
+        document=document,
+        job=name,
+        page=page,
+        pages=tuple(said["pages"]),
+        data=said["data"] if job is None else _typed(said["data"], job),
+        confidence={path: float(leaf["confidence"]) for path, leaf in leaves.items() if leaf["confidence"] is not None},
+        evidence={path: _evidence(leaf) for path, leaf in leaves.items() if leaf["page"] is not None},
+        issues=tuple(Issue(**issue) for issue in said["issues"]),
+        error=said["error"] and (said["error"]["code"], said["error"]["detail"]),
+        provenance=said["provenance"],
+    )
+
+
+def _persons(record: Record) -> dict[str, Any]:
+    """What people did to the record; nothing is written where nobody touched it."""
+    said: dict[str, Any] = {}
+    if record.corrections:
+        said["corrections"] = [
+            {"path": each.path, "machine": each.machine, "person": each.person, "at": each.at, "by": each.by}
+            for each in record.corrections
+        ]
+    if record.approved:
+        said["approved"] = {"at": record.approved.at, "by": record.approved.by}
+    return said
+
+
+def _asked(document: Document) -> dict[str, Any]:
+    if document.question is None:
+        return {}
+    return {
+        "question": document.question,
+        "earlier": [{"question": question, "answer": answer} for question, answer in document.earlier],
+        "pictures": [str(part.relative_to(document.path)) for part in document.parts],
+    }
+
+
+def _leaf(record: Record, path: str) -> dict[str, Any]:
+    seen = record.evidence.get(path)
+    box = seen and seen.box
+    return {
+        "confidence": record.confidence.get(path),
+        "page": seen and seen.page,
+        "box": box and [box.x, box.y, box.width, box.height],
+        "printed": seen and seen.text,
+    }
+
+
+def _evidence(leaf: Mapping[str, Any]) -> Evidence:
+    box = leaf["box"] and Box(*(float(side) for side in leaf["box"]))
+    return Evidence(leaf["page"], box, leaf["printed"])
+
+
+def _error(code: str, detail: str) -> dict[str, str]:
+    known = explained(code)
+    return {
+        "code": code,
+        "detail": detail,
+        "cause": known.cause,
+        "cure": known.cure,
+    }
+
+
+def _typed(data: Mapping[str, Any], job: "Job") -> dict[str, Any]:
+    from pipeline.schema.fields import column_types
+    from pipeline.storage.arrow_schema import fitter
+
+    if not data:
+        return {}
+    return {name: fitter(kind)(data.get(name)) for name, kind in column_types(job.fields)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, date | time):  # datetime is a date
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, tuple | set | frozenset):
+        return list(value)
+    if hasattr(value, "item"):  # a numpy scalar from an engine's confidence
+        return value.item()
+    raise TypeError(f"{type(value).__name__} has no place in a record: {value!r}")

@@ -1,0 +1,1 @@
+"""Processes, IPC, files and locks: what the operating system gives."""

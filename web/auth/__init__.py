@@ -1,0 +1,1 @@
+"""Who may see the page: password, cookie, proxy header."""
