@@ -26,7 +26,7 @@ root, jobs, name = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 (job,) = load_jobs(jobs)
 drafts = [open_draft(root, job, path.stem, None) for path in sorted((root / "records" / job.name).glob("*.json"))]
 (draft,) = [each for each in drafts if each.record.document.name == name]
-problems = [dict(check(draft, {"run_report": typed}).problems) for typed in sys.argv[4:]]
+problems = [dict(check(draft, {"account": typed}).problems) for typed in sys.argv[4:]]
 print(json.dumps({"form": form(draft), "problems": problems}))
 """
 

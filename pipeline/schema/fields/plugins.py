@@ -27,7 +27,7 @@ def installed(taken: Collection[str]) -> tuple[dict[str, type[Field]], list[Faul
 def _loaded(entry: EntryPoint) -> type[Field]:
     kind = entry.load()
     if not (isinstance(kind, type) and issubclass(kind, Field)):
-        raise TypeError(f"{entry.value} is not a subclass of pipeline.fields.Field")
+        raise TypeError(f"{entry.value} is not a subclass of pipeline.schema.fields.Field")
     if (name := kind.model_fields["type"].default) != entry.name:
         raise ValueError(f"its class has the type {name!r}, which must be the name of the entry point")
     return kind

@@ -105,8 +105,8 @@ def test_a_table_with_more_rows_than_the_list_allows_goes_to_review(
         for row, line in enumerate(table)
         for column, said in enumerate(line.split("|"))
     )
-    asked = page("a", None, words=words)
-    (reply,) = engine.answer([request(job, asked)])
+    asked = request(job, "a", page(None, words=words))
+    (reply,) = engine.answer([asked])
     record = extract(job, asked.document, None, [reply])
     assert (record.status, len(record.data["lines"])) == (status, rows), record.issues
     assert [issue.code for issue in record.issues] == ["truncated"] * (status == "review")
@@ -243,7 +243,7 @@ def test_load_takes_the_scripted_engine_with_its_replies(tmp_path: Path) -> None
 
 def test_loading_the_cpu_engine_imports_nothing_heavy() -> None:
     code = (
-        "import sys\nfrom pipeline import engines\nfrom pipeline.schema.settings import load_settings\n"
+        "import sys\nfrom pipeline.plugins import engines\nfrom pipeline.schema.settings import load_settings\n"
         "m, _ = engines.load(load_settings(None, engine='auto', workers=1))\nm.close()\n"
         "heavy = {'torch', 'cv2', 'onnxruntime', 'rapidocr', 'pandas', 'pyarrow'}\n"
         "print(sorted(heavy & set(sys.modules)))"

@@ -22,7 +22,7 @@ class Hammer(Tool):
         return "bang"
 
 
-BUILT_IN = {"hammer": "test_registry:Hammer", "laser": "a_module_that_is_not_here:Laser"}
+BUILT_IN = {"hammer": f"{__name__}:Hammer", "laser": "a_module_that_is_not_here:Laser"}
 
 
 def tools(built_in: dict[str, str] = BUILT_IN) -> Registry[Tool]:
@@ -60,7 +60,8 @@ def test_a_clash_names_both_packages(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(ConfigError) as caught:
         tools().get("laser")
     assert fault(caught) == (
-        "package acme-hammer 2.1: scanmill.tools: hammer: scanmill itself (test_registry:Hammer) and package "
+        "package acme-hammer 2.1: scanmill.tools: hammer: scanmill itself ("
+        f"{__name__}:Hammer) and package "
         "acme-hammer 2.1 (acme:Hammer) bring an engine of this name. Uninstall one of them."
     )
 

@@ -34,12 +34,12 @@ from pipeline.schema.fields.text import TEXT_KINDS
 from pipeline.schema.job import Job, parse_job
 
 PROJECT = Path(__file__).parents[3]
-FOLDERS = ("pipeline", "models", "web", "commands", "operations", "benchmarks", "trials")
+FOLDERS = ("pipeline", "models", "web", "commands", "operations", "benchmarks", "tests/stress")
 SOURCES = [
     path
     for folder in FOLDERS
     for path in sorted((PROJECT / folder).rglob("*.py"))
-    if not path.is_relative_to(PROJECT / "pipeline" / "fields")
+    if not path.is_relative_to(PROJECT / "pipeline" / "schema" / "fields")
 ]
 KEYS = {key for kind in FIELD_TYPES.values() for key in (*kind.model_fields, *vars(kind))} | set(vars(Field))
 KEYS -= {key for key in KEYS if key.startswith("__")}

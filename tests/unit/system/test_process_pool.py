@@ -267,7 +267,7 @@ def test_no_descriptor_is_left_on_either_side(shared_pool: ProcessPool) -> None:
 @linux_only
 def test_workers_die_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     report = tmp_path / "pids"
-    code = f"import worker_tasks; worker_tasks.hold_a_pool({str(report)!r})"
+    code = f"from tests.support import worker_tasks; worker_tasks.hold_a_pool({str(report)!r})"
     parent = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
     wait_until(lambda: report.exists() and len(report.read_text().split()) == 2)
     pids = [int(word) for word in report.read_text().split()]
