@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+import pipeline  # noqa: F401 - sets the offline switches before any test imports a library that reads them
+
 settings.register_profile("scanmill", deadline=None)
 settings.load_profile("scanmill")
 

@@ -62,7 +62,7 @@ def _check_password(line: str | None, config: Path | None) -> None:
             check(line)
     except ValueError as error:
         cure = f"{error}; make a new line with `run_batch.py web --set-password`"
-        raise ConfigError([Fault(str(config or "web"), None, "web.auth.password", cure)]) from None
+        raise ConfigError([Fault(str(config or "web"), None, "web.password", cure)]) from None
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
+from importlib.resources import files
 from pathlib import Path
 from string import Template
 from urllib.parse import parse_qs, quote, unquote, urlsplit
@@ -221,7 +222,7 @@ def _name(address: str) -> str:
 
 
 def _form(said: str, status: int = 200) -> HTMLResponse:
-    style = (_HERE.parent / "pipeline" / "page.css").read_text("utf-8")
+    style = files("pipeline.reporting").joinpath("page.css").read_text("utf-8")
     page = Template((_HERE / "login.html").read_text("utf-8"))
     return HTMLResponse(page.substitute(style=style, said=escape(said)), status, {"cache-control": "no-store"})
 
