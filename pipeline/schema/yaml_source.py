@@ -246,32 +246,36 @@ def _place(loc: Sequence[str | int], data: Any) -> tuple[Place, Mapping[str, Any
     return tuple(place), around
 
 
+_MESSAGES = {  # of pydantic's error types
+    "too_short": "must not be empty",
+    **dict.fromkeys(("tuple_type", "list_type"), "must be a list, such as [first, second]"),
+    **dict.fromkeys(
+        ("dict_type", "model_type", "model_attributes_type"),
+        "must be a mapping of keys, indented below it or in braces: {key: value}",
+    ),
+    **dict.fromkeys(("bool_parsing", "bool_type"), "must be true or false"),
+    **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "must be a whole number"),
+    **dict.fromkeys(("float_parsing", "float_type", "decimal_parsing", "decimal_type"), "must be a number"),
+}
+
+
 def _message(kind: str, context: Mapping[str, Any], message: str, given: Any) -> str:
-    if kind == "union_tag_not_found":
-        near = [key for key in given if "did you mean type?" in unknown(key, ["type"], "key")] if given else []
-        return "needs a type, such as `type: text`" + (f"; {near[0]}: did you mean type?" if near else "")
-    if kind == "union_tag_invalid":
-        allowed = [word.strip(" '") for word in str(context["expected_tags"]).split(",")]
-        return f'"{context["tag"]}": ' + unknown(str(context["tag"]), allowed, "type")
-    if kind == "literal_error":
-        allowed = [word.strip(" '") for word in re.split(r",| or ", str(context["expected"]))]
-        return f'"{given}" is not allowed; ' + unknown(str(given), allowed, "word").replace("unknown word; ", "")
-    if kind == "too_short":
-        return "must not be empty"
-    if kind in ("tuple_type", "list_type"):
-        return "must be a list, such as [first, second]"
-    if kind in ("dict_type", "model_type", "model_attributes_type"):
-        return "must be a mapping of keys, indented below it or in braces: {key: value}"
-    if kind == "string_type" and isinstance(given, list | dict):
-        return "must be text, not a list or keys"
-    if kind == "string_type":
-        return f"must be text; put it in quotes: '{str(given).lower() if isinstance(given, bool) else given}'"
-    if kind == "bool_parsing" or kind == "bool_type":
-        return "must be true or false"
-    if kind in ("int_parsing", "int_type", "int_from_float"):
-        return "must be a whole number"
-    if kind in ("float_parsing", "float_type", "decimal_parsing", "decimal_type"):
-        return "must be a number"
-    if kind in ("greater_than_equal", "less_than_equal"):
-        return f"must be at least {context['ge']:g}" if "ge" in context else f"must be at most {context['le']:g}"
-    return message.removeprefix("Value error, ").removeprefix("Input ")
+    match kind:
+        case "union_tag_not_found":
+            near = [key for key in given if "did you mean type?" in unknown(key, ["type"], "key")] if given else []
+            return "needs a type, such as `type: text`" + (f"; {near[0]}: did you mean type?" if near else "")
+        case "union_tag_invalid":
+            allowed = [word.strip(" '") for word in str(context["expected_tags"]).split(",")]
+            return f'"{context["tag"]}": ' + unknown(str(context["tag"]), allowed, "type")
+        case "literal_error":
+            allowed = [word.strip(" '") for word in re.split(r",| or ", str(context["expected"]))]
+            return f'"{given}" is not allowed; ' + unknown(str(given), allowed, "word").replace("unknown word; ", "")
+        case "string_type" if isinstance(given, list | dict):
+            return "must be text, not a list or keys"
+        case "string_type":
+            return f"must be text; put it in quotes: '{str(given).lower() if isinstance(given, bool) else given}'"
+        case "greater_than_equal":
+            return f"must be at least {context['ge']:g}"
+        case "less_than_equal":
+            return f"must be at most {context['le']:g}"
+    return _MESSAGES.get(kind) or message.removeprefix("Value error, ").removeprefix("Input ")
