@@ -67,7 +67,7 @@ class Registry(Generic[T]):
             entry = _Entry(point.name, point.value, package)
             if (first := found.setdefault(entry.name, entry)) is not entry:
                 both = f"{first.package} ({first.value}) and {entry.package} ({entry.value})"
-                raise self._fault(entry, f"{both} bring an {self.what} of this name. Uninstall one of them.")
+                raise self._fault(entry, f"{both} bring this {self.what}. Uninstall one of them.")
         return found
 
     def _load(self, entry: _Entry) -> type[T]:
