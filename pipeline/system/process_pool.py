@@ -5,16 +5,12 @@ Each worker (worker.py) is a fresh Python started by `subprocess` and joined to 
 it is idle, by PR_SET_PDEATHSIG on Linux when it is busy.
 """
 
-import contextlib
-import os
 import selectors
-import signal
 import socket
 import subprocess
-import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -22,23 +18,13 @@ from typing import Any, Self
 from pipeline.core.errors import ModelError
 from pipeline.core.time_budget import Budget
 from pipeline.system.ipc import Message, MessageKind, receive, send
-from pipeline.system.pool_task import Task as Task
-from pipeline.system.pool_task import WorkerDied as WorkerDied
-from pipeline.system.pool_task import WorkerOutOfMemory as WorkerOutOfMemory
-from pipeline.system.pool_task import WorkerOverBudget as WorkerOverBudget
-from pipeline.system.pool_task import WorkerTooSlow as WorkerTooSlow
+from pipeline.system.pool_task import Task, WorkerDied, WorkerOutOfMemory, WorkerOverBudget, WorkerTooSlow
 from pipeline.system.resource_shortage import shortage
-from pipeline.system.worker_process import WorkerError as WorkerError
+from pipeline.system.worker_launch import exit_reason, kill, launch
+from pipeline.system.worker_process import WorkerError
 
 START_SECONDS = 120.0  # for `start`: a cold disk may take half a minute for the models
 START_TRIES = 3  # workers that die one after another before they are ready: then the machine is at fault
-_OWN_END = ", as a library does that gets no memory or finds itself broken"
-_BOOT = """
-import sys
-from importlib import import_module
-module, name, descriptor, parent, *sys.path[:] = sys.argv[1:]
-getattr(import_module(module), name)(int(descriptor), int(parent))
-"""
 
 
 @dataclass(eq=False)
@@ -212,6 +198,7 @@ class ProcessPool:
         self._finished.append(task)
 
     def _feed(self) -> None:
+        """Replace used-up and dead workers, then give queued tasks to workers that have room."""
         while self._unstarted and self._queue:
             self._finish(self._queue.popleft(), self._unstarted.popleft())
         for worker in [worker for worker in self._workers if worker.ready and not worker.tasks]:
@@ -223,25 +210,29 @@ class ProcessPool:
             budget = self._queue[0].budget
             if budget is not None and not budget.left_s:
                 self._finish(self._queue.popleft(), _over(budget))
-                continue
-            free = [worker for worker in self._workers if worker.given < self._recycle]
-            if not free:
+            elif (free := self._free_worker()) is not None:
+                self._give(free, self._queue.popleft())
+            else:
                 return
-            worker = min(free, key=lambda worker: (len(worker.tasks), not worker.ready))
-            if len(worker.tasks) > self._ahead:
-                return
-            task = self._queue.popleft()
-            try:
-                send(worker.channel, MessageKind.TASK, task.number, task._call)
-            except OSError:  # it died just now: `wait` will hear of it, and find the task among the worker's
-                pass
-            except Exception as error:  # noqa: BLE001 - arguments that cannot be pickled are the task's own fault
-                self._finish(task, WorkerError(f"the task cannot be sent to a worker: {error}"))
-                continue
-            if not worker.tasks and worker.ready:
-                worker.since = time.monotonic()
-            worker.tasks.append(task)
-            worker.given += 1
+
+    def _free_worker(self) -> _Worker | None:
+        """The worker with the fewest tasks, if it can take one more; of equals, one that is ready."""
+        usable = [worker for worker in self._workers if worker.given < self._recycle]
+        free = min(usable, key=lambda worker: (len(worker.tasks), not worker.ready), default=None)
+        return free if free is not None and len(free.tasks) <= self._ahead else None
+
+    def _give(self, worker: _Worker, task: Task) -> None:
+        try:
+            send(worker.channel, MessageKind.TASK, task.number, task._call)
+        except OSError:  # the worker just died: `wait` finds out, and finds the task among the worker's
+            pass
+        except Exception as error:  # noqa: BLE001 - arguments that cannot be pickled are the task's own fault
+            self._finish(task, WorkerError(f"the task cannot be sent to a worker: {error}"))
+            return
+        if not worker.tasks and worker.ready:
+            worker.since = time.monotonic()
+        worker.tasks.append(task)
+        worker.given += 1
 
     def _hear(self, worker: _Worker) -> None:
         try:
@@ -252,7 +243,7 @@ class ProcessPool:
             message = None
         match message:
             case None if worker.tasks or not worker.ready:
-                self._dismiss(worker, WorkerDied(_last_words(worker.process)))
+                self._dismiss(worker, WorkerDied(exit_reason(worker.process)))
             case None:
                 self._part(worker)
             case Message(kind=MessageKind.READY):
@@ -276,45 +267,5 @@ def once(function: Callable[..., Any], *args: Any, seconds: float = 120, memory_
         return task.result()
 
 
-def launch(
-    module: str, name: str, environment: Mapping[str, str], stderr: int = subprocess.DEVNULL
-) -> tuple[subprocess.Popen[bytes], socket.socket]:
-    """A fresh Python that calls `module.name(descriptor of its end of a socket pair, our pid)`, and our end.
-
-    Call it from a thread that lasts: on Linux a guarded process dies with the thread that launched it.
-    """
-    ours, theirs = socket.socketpair()
-    with theirs:
-        process = subprocess.Popen(
-            [sys.executable, "-c", _BOOT, module, name, str(theirs.fileno()), str(os.getpid()), *sys.path],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=stderr,
-            pass_fds=[theirs.fileno()],
-            process_group=0,  # Ctrl-C is for the parent to decide on; and killing takes grandchildren along
-            env={**os.environ, **environment},
-        )
-    return process, ours
-
-
-def kill(process: subprocess.Popen[bytes]) -> None:
-    """SIGKILL to a launched process and all that it started."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.kill()
-
-
 def _over(budget: Budget) -> WorkerOverBudget:
     return WorkerOverBudget(f"all tasks together took longer than {budget.seconds:g} s")
-
-
-def _last_words(process: subprocess.Popen[bytes]) -> str:
-    try:
-        code = process.wait(timeout=5)
-    except subprocess.TimeoutExpired:
-        return "the worker closed its channel"
-    if code >= 0:
-        return f"the worker exited with {code}"
-    name = signal.Signals(-code).name
-    likely = {"SIGKILL": ", most likely because memory ran out", **dict.fromkeys(("SIGABRT", "SIGTRAP"), _OWN_END)}
-    return f"the worker was ended by {name}{likely.get(name, '')}"
