@@ -1,22 +1,21 @@
-"""Everything that can stop something, with its exit code and, for documents, its cause and its cure.
+"""Exceptions with their exit codes, and the errors of documents with cause and cure.
 
-An exception stops something; an `Issue` (types.py) describes something. `DOCUMENT_ERRORS` is the one list of what can
-be wrong with a file: `.error.json`, the report and docs/errors.md are all made from it (by `formats.explained`, which
-knows what is read).
+An exception stops something; an `Issue` (types.py) describes something. `.error.json`, the report and docs/errors.md
+are all made from `DOCUMENT_ERRORS`, by `formats.explain_error`, which fills in the names of the formats.
 """
 
 from dataclasses import dataclass
 
-from pipeline.core.safe_text import harmless
+from pipeline.core.safe_text import sanitize
 
 OK, SOME_FAILED, BAD_CONFIG, CANNOT_RUN, BUSY, INTERRUPTED = 0, 1, 2, 3, 75, 130
 
 
 class ScanmillError(Exception):
-    """Stops the run. `exit_code` is what the command line returns; `told`: the run's log says it already."""
+    """Stops the run. `exit_code` is what the command line returns; `logged`: the log of the run has it already."""
 
     exit_code = CANNOT_RUN
-    told = False
+    logged = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +29,7 @@ class Fault:
 
     def __str__(self) -> str:
         place = self.file if self.line is None else f"{self.file}:{self.line}"
-        return harmless(f"{place}: {self.key}: {self.message}" if self.key else f"{place}: {self.message}")
+        return sanitize(f"{place}: {self.key}: {self.message}" if self.key else f"{place}: {self.message}")
 
 
 class ConfigError(ScanmillError):

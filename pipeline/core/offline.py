@@ -34,13 +34,13 @@ def switch_off_network() -> None:
 
     Warns of libraries that were imported before and so may have read another value: nothing stops those any more.
     """
-    late = sorted({each.library for each in contradicted() if each.library in sys.modules})
+    late = sorted({each.library for each in wrong_switches() if each.library in sys.modules})
     os.environ.update({each.variable: each.value for each in SWITCHES})
     if late:
         names = ", ".join(late)
         warnings.warn(f"{names}: imported before Scanmill, so it may call out. Import Scanmill first.", stacklevel=2)
 
 
-def contradicted() -> list[Switch]:
+def wrong_switches() -> list[Switch]:
     """The switches that are not set, or set to another value, in the environment of this process."""
     return [each for each in SWITCHES if os.environ.get(each.variable) != each.value]

@@ -2,7 +2,7 @@
 
 # C0 and C1 control characters (escape sequences begin with one), line separators, and marks that turn the direction of
 # writing, so that a name cannot clear a screen, forge a line or show its letters in another order.
-CONTROL = dict.fromkeys(
+CONTROL_CHARACTERS = dict.fromkeys(
     [*range(32), 127, *range(128, 160), 0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)],
     "\ufffd",
 )
@@ -17,14 +17,14 @@ def printable(text: str) -> str:
     return text
 
 
-def harmless(text: object) -> str:
+def sanitize(text: object) -> str:
     """One line for a terminal or a log: as `printable`, and U+FFFD for each control character, line feeds included."""
-    return printable(str(text)).translate(CONTROL)
+    return printable(str(text)).translate(CONTROL_CHARACTERS)
 
 
-def harmless_lines(text: object) -> str:
-    """As `harmless`, line by line."""
-    return "\n".join(map(harmless, str(text).split("\n")))
+def sanitize_lines(text: object) -> str:
+    """As `sanitize`, line by line."""
+    return "\n".join(map(sanitize, str(text).split("\n")))
 
 
 def json_text(text: str) -> str:
@@ -32,5 +32,5 @@ def json_text(text: str) -> str:
 
     Each is the very same string to a reader. JSON itself escapes those below U+0020; line feeds between tokens stay.
     """
-    escapes = {code: f"\\u{code:04x}" for code in CONTROL if code >= 127}
+    escapes = {code: f"\\u{code:04x}" for code in CONTROL_CHARACTERS if code >= 127}
     return text.translate(escapes).encode("utf-8", "backslashreplace").decode()

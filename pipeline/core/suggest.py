@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-ELSEWHERE: Mapping[str, tuple[str, ...]] = {  # words of other programs, and of everyday speech, for ours
+SYNONYMS: Mapping[str, tuple[str, ...]] = {  # words of other programs, and of everyday speech, for ours
     "text": ("string", "str", "varchar"),
     "number": ("float", "double", "decimal", "real"),
     "integer": ("int", "whole", "long"),
@@ -38,7 +38,7 @@ def unknown(word: str, allowed: Sequence[str], what: str) -> str:
 
     plain = word.casefold()
     near = process.extractOne(plain, allowed, scorer=Slips.normalized_similarity, score_cutoff=0.6)
-    meant = near[0] if near else next((name for name in allowed if plain in ELSEWHERE.get(name, ())), None)
+    meant = near[0] if near else next((name for name in allowed if plain in SYNONYMS.get(name, ())), None)
     meant = meant or next((name for name in allowed if len(plain) > 2 and name.casefold().startswith(plain)), None)
     if meant:
         return f"unknown {what}; did you mean {meant}?"

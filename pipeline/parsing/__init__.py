@@ -17,7 +17,7 @@ class Found(NamedTuple):
     quality: float
 
 
-def apart(found: list[Found]) -> list[Found]:
+def without_overlaps(found: list[Found]) -> list[Found]:
     """The finds in reading order; where two overlap, only the better one (the longer one of two equals)."""
     kept: list[Found] = []
     for one in sorted(found, key=lambda f: (-f.quality, f.start - f.end, f.start)):

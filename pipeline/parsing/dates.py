@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from datetime import date
 
-from pipeline.parsing import Found, apart
+from pipeline.parsing import Found, without_overlaps
 from pipeline.parsing.normalize import narrow, unaccented
 
 _MONTH_NAMES = (
@@ -212,7 +212,7 @@ def find(text: str, order: str = "DMY") -> list[Found]:
             at = match.end() if value else match.start() + 1
             if value:
                 found.append(Found(match.start(), match.end(), value, quality))
-    return apart(found)
+    return without_overlaps(found)
 
 
 def read(text: str, order: str = "DMY") -> date | None:

@@ -31,13 +31,13 @@ def squeeze(text: str) -> Squeezed:
     return Squeezed(folded, folded.translate(_SHAPES), places)
 
 
-def slack(label: str) -> int:
+def allowed_errors(label: str) -> int:
     """How many wrong letters a label of this length may have (its squeezed length counts)."""
     length = len(squeeze(narrow(label)).folded)
     return 0 if length < 5 or is_cjk(label) else 1 if length < 9 else 2
 
 
-def border(text: str, at: int) -> bool:
+def is_word_boundary(text: str, at: int) -> bool:
     """Whether a word may start at `at`: at a blank or sign, a change of case, or a change from letter to digit."""
     if at <= 0 or at >= len(text):
         return True
@@ -64,12 +64,12 @@ def find(text: str, label: str) -> Found | None:
     at = given.shape.find(wanted.shape)
     while at >= 0:
         end = at + length
-        if free or (border(plain, given.places[at]) and border(plain, given.places[end - 1] + 1)):
+        if free or (is_word_boundary(plain, given.places[at]) and is_word_boundary(plain, given.places[end - 1] + 1)):
             if given.folded[at:end] == wanted.folded:
                 return _found(text, given, at, end, 1.0)
             looks_alike = looks_alike or _found(text, given, at, end, 0.95)
         at = given.shape.find(wanted.shape, at + 1)
-    allowed = slack(label)
+    allowed = allowed_errors(label)
     if looks_alike or not allowed:
         return looks_alike
     return _nearly(text, plain, given, wanted.shape, allowed)
@@ -90,11 +90,11 @@ def _nearly(text: str, plain: str, given: Squeezed, wanted: str, allowed: int) -
         return None
     best: Found | None = None
     for start in range(len(given.shape)):
-        if not border(plain, given.places[start]):
+        if not is_word_boundary(plain, given.places[start]):
             continue
         for end in range(start + max(3, length - 1), min(len(given.shape), start + length + 1) + 1):
             wrong = Levenshtein.distance(given.shape[start:end], wanted, score_cutoff=allowed)
-            if wrong > allowed or not border(plain, given.places[end - 1] + 1):
+            if wrong > allowed or not is_word_boundary(plain, given.places[end - 1] + 1):
                 continue
             quality = 0.95 - wrong / length
             if best is None or quality > best.quality:

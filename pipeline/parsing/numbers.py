@@ -9,7 +9,7 @@ once, it is decimal unless exactly three digits follow one to three digits that 
 import re
 from decimal import Decimal
 
-from pipeline.parsing import Found, apart
+from pipeline.parsing import Found, without_overlaps
 from pipeline.parsing.normalize import narrow
 
 _SIGNS: dict[str, str] = {
@@ -205,7 +205,7 @@ def find(text: str, decimal: str | None = None) -> list[Found]:
         first = start + (1 if match["open"] and not bracketed else 0)
         last = match.end() - (1 if match["close"] and not bracketed else 0)
         found.append(Found(first, last, -value if negative else value, quality))
-    return apart(found)
+    return without_overlaps(found)
 
 
 def currency(text: str) -> str | None:

@@ -174,7 +174,7 @@ def find(text: str, unit: str) -> list[Found]:
     return found
 
 
-def headed(text: str) -> str:
+def unit_in_heading(text: str) -> str:
     """The unit that begins what stands behind a label, as in "Pressure (MPa)", "温度/℃" and "Druck in bar"; or ""."""
     found = _HEADED.match(narrow(text))
     named = next((part for part in found.groups() if part), "") if found else ""

@@ -3,7 +3,7 @@
 import re
 from datetime import time
 
-from pipeline.parsing import Found, apart
+from pipeline.parsing import Found, without_overlaps
 from pipeline.parsing.normalize import narrow
 
 _GLUED = (  # a date may touch the hour: 02/25/201620:07 · 2014,12:05 · Mar06'1612:05
@@ -63,7 +63,7 @@ def find(text: str) -> list[Found]:
             if pattern is _CLOCK and match["mark"] == ":" and re.search(r":\s|\s:", match[0][:6]):
                 quality *= 0.9
             found.append(Found(match.start(), match.end(), value, quality))
-    return apart(found)
+    return without_overlaps(found)
 
 
 def read(text: str) -> time | None:

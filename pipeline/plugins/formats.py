@@ -89,7 +89,7 @@ FORMATS: Registry[Format] = Registry(
 )
 
 
-def recognised(head: bytes) -> type[Format] | None:
+def detect(head: bytes) -> type[Format] | None:
     """The kind of a file that begins with `head`: the first in the registry that matches."""
     return next((each for each in FORMATS.all().values() if each.matches(head)), None)
 
@@ -105,7 +105,7 @@ def titles() -> str:
     return f"{', '.join(others)} or {last}"
 
 
-def explained(code: str) -> Cause:
+def explain_error(code: str) -> Cause:
     """Cause and cure of a document error; both are empty for a code that is not known."""
     known = DOCUMENT_ERRORS.get(code, Cause("", ""))
     return replace(known, cure=known.cure.replace("{formats}", titles())) if "{formats}" in known.cure else known

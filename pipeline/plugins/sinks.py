@@ -73,7 +73,7 @@ class Verdict:
         return not self.documents and self.fault is None
 
 
-def compared(rows: Iterable[tuple[Key, int | None]], records: Mapping[Key, int]) -> Verdict:
+def compare(rows: Iterable[tuple[Key, int | None]], records: Mapping[Key, int]) -> Verdict:
     """The verdict on (key, version) of every row, where `records` has the version of every record."""
     count, found, twice = 0, dict[Key, int | None](), Counter[Key]()
     for key, version in rows:
@@ -136,7 +136,7 @@ class Sink(ABC):
 
     @abstractmethod
     def verify(self, records: Mapping[Key, int]) -> Verdict:
-        """Compares all rows with the versions of all records; changes nothing. `compared` does most of it."""
+        """Compares all rows with the versions of all records; changes nothing. `compare` does most of it."""
 
 
 SINKS: Registry[Sink] = Registry(

@@ -101,7 +101,7 @@ class Job(Closed):
         if self.questions and "question" in {name.casefold() for name in self.fields}:
             found.append((("fields", "question"), 'the table of such a job has a column "question" of its own'))
         if found:
-            said = "; ".join(f"{yaml_source.spelled(place)}: {fault}" for place, fault in found)
+            said = "; ".join(f"{yaml_source.path_text(place)}: {fault}" for place, fault in found)
             raise PydanticCustomError("faults", "{said}", {"said": said, "faults": found})
         return self
 
@@ -163,7 +163,7 @@ def _job(source: yaml_source.Source) -> Job:
     try:
         return Job.model_validate(data)
     except ValidationError as error:
-        faults = yaml_source.faults_of(error, source, _keys_at)
+        faults = yaml_source.validation_faults(error, source, _keys_at)
         if not any(item["type"] == "faults" for item in error.errors()):
             faults += [source.fault(place, fault) for place, fault in _misfits(*_sound_parts(source.data))]
         raise ConfigError(sorted(faults, key=lambda fault: fault.line or 0)) from None

@@ -22,21 +22,21 @@ FROM_DATA = ("missing", "rule_failed")  # issues that follow from the data alone
 _AGAIN = (*FROM_DATA, "doubtful")
 
 
-def shaped(fields: Mapping[str, Field], data: Mapping[str, Any]) -> dict[str, Any]:
+def with_all_groups(fields: Mapping[str, Field], data: Mapping[str, Any]) -> dict[str, Any]:
     """The data with a dict for every group and every row: records of an older job may have none there."""
     whole = dict(data)
     for name, field in fields.items():
         if not field.children or ITEM in field.children:
             continue
         if field.repeats:
-            whole[name] = [shaped(field.children, row or {}) for row in whole.get(name) or ()]
+            whole[name] = [with_all_groups(field.children, row or {}) for row in whole.get(name) or ()]
         else:
-            whole[name] = shaped(field.children, whole.get(name) or {})
+            whole[name] = with_all_groups(field.children, whole.get(name) or {})
     return whole
 
 
 def missing(fields: Mapping[str, Field], data: Mapping[str, Any]) -> Iterable[Issue]:
-    """An issue for every required value that is not there. `data` is `shaped`."""
+    """An issue for every required value that is not there. `data` is from `with_all_groups`."""
     for path in missing_paths(fields, data):
         yield Issue("missing", path, "is required and has no value")
 
@@ -52,7 +52,7 @@ def is_older(record: Record, job: "Job") -> bool:
     return record.provenance.get("job_digest") not in (None, job.digest)
 
 
-def again(record: Record, job: "Job", said: Mapping[str, Any]) -> Record:
+def recheck(record: Record, job: "Job", said: Mapping[str, Any]) -> Record:
     """A record that was read under another form of the job, with the issues that it has under this one.
 
     `said` is its data as the record's file has them, before they were brought to the columns of today. What people
@@ -60,7 +60,7 @@ def again(record: Record, job: "Job", said: Mapping[str, Any]) -> Record:
     """
     if record.error is not None or not is_older(record, job):
         return record
-    data = shaped(job.fields, record.data)
+    data = with_all_groups(job.fields, record.data)
     found = [issue for issue in record.issues if issue.code not in _AGAIN and _known(issue.path, job.fields)]
     found += _misfits(job.fields, data, said)
     told = {issue.path for issue in found}

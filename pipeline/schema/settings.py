@@ -99,7 +99,7 @@ def load_settings(path: Path | None, **overrides: Any) -> Settings:
     try:
         return Settings.model_validate({**source.data, **given})
     except ValidationError as error:
-        faults = yaml_source.faults_of(error, source, _keys_at)
+        faults = yaml_source.validation_faults(error, source, _keys_at)
         raise ConfigError(
             [replace(fault, file="command line", line=None) if fault.key in given else fault for fault in faults]
         ) from None

@@ -39,7 +39,7 @@ class Source:
         return self.lines.get(place)
 
     def fault(self, place: Place, message: str) -> Fault:
-        return Fault(self.file, self.line(place), spelled(place), message)
+        return Fault(self.file, self.line(place), path_text(place), message)
 
 
 class _Loader(yaml.SafeLoader):
@@ -119,7 +119,7 @@ class _Reader:
         for key, value in node.value:
             line = key.start_mark.line + 1
             if not isinstance(key, yaml.ScalarNode):
-                self.faults.append(Fault(self.file, line, spelled(place), "a key must be a plain word"))
+                self.faults.append(Fault(self.file, line, path_text(place), "a key must be a plain word"))
                 continue
             name = key.value
             if key.tag == "tag:yaml.org,2002:merge":
@@ -127,7 +127,7 @@ class _Reader:
             elif name in found:
                 first = self.lines[(*place, name)]
                 self.faults.append(
-                    Fault(self.file, line, spelled((*place, name)), f"stands twice, first in line {first}")
+                    Fault(self.file, line, path_text((*place, name)), f"stands twice, first in line {first}")
                 )
             else:
                 self.lines[(*place, name)] = line
@@ -148,7 +148,7 @@ class _Reader:
             case "str":
                 return text
         self.faults.append(
-            Fault(self.file, node.start_mark.line + 1, spelled(place), f"the tag {node.tag} has no meaning here")
+            Fault(self.file, node.start_mark.line + 1, path_text(place), f"the tag {node.tag} has no meaning here")
         )
         return None
 
@@ -186,7 +186,7 @@ def _syntax(error: yaml.YAMLError, file: str, text: str) -> Fault:
     return Fault(file, line, "", next((told for said, told in _IN_PLAIN_WORDS if said in problem), problem))
 
 
-def spelled(place: Place) -> str:
+def path_text(place: Place) -> str:
     """("fields", "total", "labels", 0) → fields.total.labels[0]"""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).removeprefix(".")
 
@@ -194,7 +194,7 @@ def spelled(place: Place) -> str:
 KeysAt = Callable[[Place, Mapping[str, Any]], Iterable[str]]
 
 
-def faults_of(error: ValidationError, source: Source, keys_at: KeysAt) -> list[Fault]:
+def validation_faults(error: ValidationError, source: Source, keys_at: KeysAt) -> list[Fault]:
     """What pydantic found, in words for the person who wrote the file.
 
     `keys_at` gives the keys that may stand at a place in a mapping there. A validator may report several places at once

@@ -17,8 +17,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipeline.core.errors import StorageError
-from pipeline.core.safe_text import harmless
 from pipeline.core.safe_text import printable as printable
+from pipeline.core.safe_text import sanitize
 
 NAME_BYTES = 255  # the longest file name of ext4, XFS, APFS and NTFS shares
 _SUFFIX_BYTES = 16  # a longer "suffix" is a sentence with a full stop in it
@@ -47,7 +47,7 @@ def storage_error(error: OSError, place: Path | str) -> StorageError:
         cure = _GONE
     else:
         cure = _CURES.get(error.errno or 0, f"{error.strerror or error}. Nothing was lost; repair it and run again.")
-    return StorageError(f"{harmless(place)}: {cure}")
+    return StorageError(f"{sanitize(place)}: {cure}")
 
 
 @contextmanager
@@ -139,7 +139,7 @@ def write_scratch(root: Path, name: str, data: bytes, durable: bool = True) -> P
     return place
 
 
-def write_whole(root: Path, target: Path, data: bytes) -> None:
+def write_atomic(root: Path, target: Path, data: bytes) -> None:
     """Replaces `target` at once: a reader sees the old bytes or all of the new ones."""
     place = write_scratch(root, target.suffix, data)
     with storing(target):

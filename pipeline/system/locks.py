@@ -26,8 +26,8 @@ _NAME = ".lock"
 _MOUNTS = Path("/proc/self/mountinfo")
 _SHARES = ("nfs", "cifs", "smb", "sshfs", "ceph", "lustre", "gluster", "afs", "gpfs", "beegfs", "ocfs2", "gfs2")
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
-LOOKS_S = (0.01, 0.05, 0.1)
-FOREIGN_S = 24 * 3600.0  # a run of another machine that touched nothing for a day is taken for dead
+RETRY_WAITS_S = (0.01, 0.05, 0.1)
+FOREIGN_RUN_TIMEOUT_S = 24 * 3600.0  # a run of another machine that touched nothing for a day is taken for dead
 
 
 def run_name(started: datetime) -> str:
@@ -101,7 +101,7 @@ class RootLock:
             touched = max((os.stat(place).st_mtime for place in places), default=0.0)
         except FileNotFoundError:
             return True  # it just changed
-        return time.time() - touched < FOREIGN_S
+        return time.time() - touched < FOREIGN_RUN_TIMEOUT_S
 
     def check(self) -> None:
         """Raises StorageError where the root went away, and perhaps left an empty folder in its place.
@@ -175,7 +175,7 @@ def _free(handle: int) -> bool:
 
 def _locked(handle: int) -> bool:
     """Tries a few times: somebody who only asks for the holder has the lock for a moment too."""
-    for wait_s in (*LOOKS_S, None):
+    for wait_s in (*RETRY_WAITS_S, None):
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True

@@ -6,7 +6,7 @@ from typing import Any
 from pipeline.core.errors import ModelError
 from pipeline.core.time_budget import Budget
 from pipeline.system.ipc import Message, MessageKind
-from pipeline.system.resource_shortage import shortage_told
+from pipeline.system.resource_shortage import raising_shortage
 from pipeline.system.worker_process import WorkerError
 
 
@@ -49,7 +49,7 @@ class Task:
             case WorkerError() | ModelError():
                 raise self._answer
             case Message(kind=MessageKind.VALUE):
-                with shortage_told():  # of this process: no document's fault
+                with raising_shortage():  # of this process: no document's fault
                     return self._answer.load()
             case message:
                 raise message.load()

@@ -72,7 +72,7 @@ def shortage(error: BaseException) -> str | None:
 
 
 @contextmanager
-def shortage_told() -> Iterator[None]:
+def raising_shortage() -> Iterator[None]:
     """Raises ModelError for whatever error inside says that something ran out."""
     try:
         yield

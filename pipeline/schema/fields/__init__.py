@@ -63,8 +63,8 @@ FIELD_TYPES: dict[str, type[Field]] = {
     "group": GroupField,
     "list": ListField,
 }
-_BROUGHT, TYPE_FAULTS = installed(FIELD_TYPES)  # `load_jobs` raises the faults
-FIELD_TYPES |= _BROUGHT
+_INSTALLED, TYPE_FAULTS = installed(FIELD_TYPES)  # `load_jobs` raises the faults
+FIELD_TYPES |= _INSTALLED
 
 if TYPE_CHECKING:
     AnyField = Field

@@ -23,7 +23,7 @@ def check(pattern: str) -> None:
         raise ValueError(f"is not a regular expression: {fault}") from None
 
 
-def fits(pattern: str, text: str) -> bool:
+def matches(pattern: str, text: str) -> bool:
     """Whether the whole text has the form. Raises TimeoutError after MATCH_S."""
     import regex
 

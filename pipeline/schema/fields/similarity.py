@@ -11,7 +11,7 @@ SAME_BOX, CLOSE_BOX = 0.9, 0.5  # of two boxes: people who draw the same box dif
 _NEGATIVE = re.compile(r"[^\w.,-]*-[^\w-]*[\d.,' ]+\D?|[^\w-]*[\d.,' ]+-|\([^\w-]*[\d.,' ]+\)")
 
 
-def likeness(one: str, other: str) -> float:
+def text_similarity(one: str, other: str) -> float:
     """1 where two texts are the same letters and digits, else their similarity, below 1; 0 for opposite signs."""
     from rapidfuzz import fuzz
 

@@ -10,7 +10,7 @@ from pydantic import field_validator
 
 from pipeline.schema.fields import bounded_regex
 from pipeline.schema.fields.base import Coerced, Field, PrintSearch, RuleType, Widget
-from pipeline.schema.fields.similarity import CLOSE_TEXT, likeness, value_text
+from pipeline.schema.fields.similarity import CLOSE_TEXT, text_similarity, value_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,7 +40,7 @@ class Textual(Field):
         return tuple(map(value_text, (*printed, *typed)))
 
     def similarity(self, expected: Any, value: Any, tolerance: Decimal) -> float:
-        return likeness(str(expected), str(value))
+        return text_similarity(str(expected), str(value))
 
     def arrow(self) -> "pa.DataType":
         import pyarrow as pa
@@ -106,9 +106,9 @@ class TextField(Textual):
         if len(text) > self.max_length:
             return self.refused(text, f"is longer than {self.max_length} characters (max_length)")
         try:
-            if self.pattern and not bounded_regex.fits(self.pattern, text):
+            if self.pattern and not bounded_regex.matches(self.pattern, text):
                 text = re.sub(r"\s", "", text)  # blanks inside an identifier are only how it is set
-                if not bounded_regex.fits(self.pattern, text):
+                if not bounded_regex.matches(self.pattern, text):
                     return self.refused(answer, f"does not have the form {self.pattern}")
         except TimeoutError:
             limit = f"{bounded_regex.MATCH_S:g} s"

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.core.types import Issue
 from pipeline.schema.fields import Field
-from pipeline.schema.rules.grammar import ARITHMETIC, Checker, Rule, RuleError, dotted, moment
+from pipeline.schema.rules.grammar import ARITHMETIC, Checker, Rule, RuleError, dotted_name, parse_moment
 
 
 def check(
@@ -55,7 +55,7 @@ class _Reader:
         raise RuleError(ast.unparse(node))
 
     def _read(self, node: ast.expr) -> Any:
-        path = dotted(node)
+        path = dotted_name(node)
         if path == "today":
             return self.today
         rows = self.checker.shape(node).rows
@@ -73,7 +73,7 @@ class _Reader:
         if len(node.args) > 1:
             values = [self.value(each) for each in node.args]
         elif rows is None:
-            return Decimal(len(_at(self.data, dotted(first)) or ()))  # count of a choice of many
+            return Decimal(len(_at(self.data, dotted_name(first)) or ()))  # count of a choice of many
         else:
             reader = _Reader(self.checker, self.data, self.tolerance, self.today, 0)
             values = []
@@ -103,9 +103,9 @@ class _Reader:
         if left is None or right is None:
             return None
         if isinstance(right, str) and isinstance(left, date | time):
-            right = moment(right, "date" if isinstance(left, date) else "time")
+            right = parse_moment(right, "date" if isinstance(left, date) else "time")
         elif isinstance(left, str) and isinstance(right, date | time):
-            left = moment(left, "date" if isinstance(right, date) else "time")
+            left = parse_moment(left, "date" if isinstance(right, date) else "time")
         if isinstance(op, ast.Eq | ast.NotEq):
             same = abs(left - right) <= slack if isinstance(left, Decimal) else left == right
             return bool(same) is isinstance(op, ast.Eq)
@@ -135,7 +135,7 @@ def _named(node: ast.expr) -> Iterator[ast.expr]:
 
 def _leaf(tree: ast.expr, checker: Checker, row: int) -> str:
     """The leaf that a clerk looks at first: the last one named, a cell of the row where the rule speaks of rows."""
-    named = [(dotted(node), checker.shape(node).rows) for node in _named(tree)]
+    named = [(dotted_name(node), checker.shape(node).rows) for node in _named(tree)]
     named = [(path, rows) for path, rows in named if path != "today"]
     cells = [f"{rows}[{row}]{path[len(rows) :]}" for path, rows in named if rows]
     return cells[-1] if cells else named[-1][0] if named else ""

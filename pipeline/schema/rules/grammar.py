@@ -12,7 +12,7 @@ from pipeline.schema.fields import ITEM, Field
 LIMIT_CHARS = 500
 FUNCTIONS = ("sum", "min", "max", "count", "abs")
 Kind = Literal["number", "date", "time", "text", "yesno", "texts", "rows"]
-_WORDS = {
+_NAMES = {
     "number": "a number",
     "date": "a date",
     "time": "a time",
@@ -73,7 +73,7 @@ def faults(rule: Rule, fields: Mapping[str, Field], others: Iterable[str] = ()) 
     try:
         shape = Checker(fields, others).shape(rule.tree)
         if shape.kind != "yesno":
-            raise RuleError(f"gives {_WORDS[shape.kind]}; a rule must hold or not, as in: … == …")
+            raise RuleError(f"gives {_NAMES[shape.kind]}; a rule must hold or not, as in: … == …")
     except RuleError as error:
         yield f"{rule.text}: {error}"
 
@@ -110,7 +110,7 @@ class Checker:
     def _of(self, node: ast.expr, kind: Kind) -> Shape:
         shape = self.shape(node)
         if shape.kind != kind:
-            raise RuleError(f"{ast.unparse(node)} is {_WORDS[shape.kind]}, not {_WORDS[kind]}")
+            raise RuleError(f"{ast.unparse(node)} is {_NAMES[shape.kind]}, not {_NAMES[kind]}")
         return shape
 
     def _joined(self, kind: Kind, shapes: list[Shape]) -> Shape:
@@ -120,7 +120,7 @@ class Checker:
         return Shape(kind, lists[0] if lists else None, any(shape.money for shape in shapes))
 
     def _field(self, node: ast.expr) -> Shape:
-        path = dotted(node)
+        path = dotted_name(node)
         if path == "today":
             return Shape("date")
         inside, rows, at = self.fields, None, ""
@@ -151,7 +151,7 @@ class Checker:
                 return self._joined("number", [left, right])
             case ("date", "+" | "-", "number") | ("number", "+", "date"):
                 return self._joined("date", [left, right])
-        raise RuleError(f"{_WORDS[left.kind]} {sign} {_WORDS[right.kind]} has no meaning")
+        raise RuleError(f"{_NAMES[left.kind]} {sign} {_NAMES[right.kind]} has no meaning")
 
     def _comparison(self, node: ast.Compare) -> Shape:
         shapes = [self.shape(node.left)]
@@ -182,28 +182,28 @@ class Checker:
             raise RuleError(f'"{constant.value!s}" is not one of the options {", ".join(right.options)}')
         if right.kind != "texts" or left.kind != "text":
             raise RuleError(
-                f'after in stands a list, as in currency in ["EUR", "USD"]; {ast.unparse(node)} is {_WORDS[right.kind]}'
+                f'after in stands a list, as in currency in ["EUR", "USD"]; {ast.unparse(node)} is {_NAMES[right.kind]}'
             )
         return right
 
     def _comparable(self, before: ast.expr, left: Shape, op: ast.cmpop, after: ast.expr, right: Shape) -> None:
         for (node, one), other in (((before, left), right), ((after, right), left)):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and other.kind in ("date", "time"):
-                if moment(node.value, other.kind) is None:
+                if parse_moment(node.value, other.kind) is None:
                     form = '"2024-06-15"' if other.kind == "date" else '"14:05"'
-                    raise RuleError(f'"{node.value}" is not {_WORDS[other.kind]}; write it as {form}')
+                    raise RuleError(f'"{node.value}" is not {_NAMES[other.kind]}; write it as {form}')
                 return
             if isinstance(node, ast.Constant) and other.options and node.value not in other.options:
                 raise RuleError(f'"{node.value!s}" is not one of the options {", ".join(other.options)}')
             if one.kind in ("rows", "texts"):
-                raise RuleError(f"{ast.unparse(node)} is {_WORDS[one.kind]}; use count(…), sum(…) or in")
+                raise RuleError(f"{ast.unparse(node)} is {_NAMES[one.kind]}; use count(…), sum(…) or in")
         if left.kind != right.kind:
             raise RuleError(
-                f"compares {_WORDS[left.kind]} ({ast.unparse(before)}) with {_WORDS[right.kind]} ({ast.unparse(after)})"
+                f"compares {_NAMES[left.kind]} ({ast.unparse(before)}) with {_NAMES[right.kind]} ({ast.unparse(after)})"
             )
         if isinstance(op, _ORDER) and left.kind in ("text", "yesno"):
             raise RuleError(
-                f"{ast.unparse(before)} is {_WORDS[left.kind]}, which has no more and no less; use == or !="
+                f"{ast.unparse(before)} is {_NAMES[left.kind]}, which has no more and no less; use == or !="
             )
 
     def _call(self, node: ast.Call) -> Shape:
@@ -227,7 +227,7 @@ class Checker:
         if name == "count":
             return Shape("number")
         if first.kind != "number" and not (name != "sum" and first.kind in ("date", "time")):
-            raise RuleError(f"{name}({ast.unparse(node.args[0])}) needs numbers, not {_WORDS[first.kind]}")
+            raise RuleError(f"{name}({ast.unparse(node.args[0])}) needs numbers, not {_NAMES[first.kind]}")
         return Shape(first.kind, None, first.money)
 
     def _one(self, name: str, shapes: list[Shape]) -> None:
@@ -244,13 +244,13 @@ def _kind_of(constant: object) -> Kind | None:
     return "number" if isinstance(constant, int | float) and abs(constant) < 1e30 else None
 
 
-def dotted(node: ast.expr) -> str:
+def dotted_name(node: ast.expr) -> str:
     """supplier.name of its nodes; RuleError for anything that is not names with dots."""
     match node:
         case ast.Name(id=name):
             return name
         case ast.Attribute(value=inner, attr=name):
-            return f"{dotted(inner)}.{name}"
+            return f"{dotted_name(inner)}.{name}"
     raise RuleError(f"{ast.unparse(node)} is not the name of a field")
 
 
@@ -261,7 +261,7 @@ def _nearest(name: str, inside: Iterable[str]) -> str:
     return f"did you mean {near[0]}?" if near else f"there are {', '.join(inside)}" if inside else "it has no parts"
 
 
-def moment(text: str, kind: str) -> date | time | None:
+def parse_moment(text: str, kind: str) -> date | time | None:
     try:
         return date.fromisoformat(text) if kind == "date" else time.fromisoformat(text)
     except ValueError:
