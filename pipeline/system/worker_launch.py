@@ -1,4 +1,4 @@
-"""Start and end guarded Python processes, each joined to its parent by one socket pair."""
+"""Start and kill Python processes that are connected to their parent by a socket pair."""
 
 import contextlib
 import os
@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
-_OWN_END = ", as a library does that gets no memory or finds itself broken"
+_ABORTED = ", as by a library that gets no memory or detects an internal error"
 _BOOT = """
 import sys
 from importlib import import_module
@@ -20,9 +20,9 @@ getattr(import_module(module), name)(int(descriptor), int(parent))
 def launch(
     module: str, name: str, environment: Mapping[str, str], stderr: int = subprocess.DEVNULL
 ) -> tuple[subprocess.Popen[bytes], socket.socket]:
-    """A fresh Python that calls `module.name(descriptor of its end of a socket pair, our pid)`, and our end.
+    """A new Python process that calls `module.name(descriptor of its socket, our pid)`, and our socket.
 
-    Call it from a thread that lasts: on Linux a guarded process dies with the thread that launched it.
+    Call it from a long-lived thread: on Linux the process dies with the thread that started it.
     """
     ours, theirs = socket.socketpair()
     with theirs:
@@ -32,14 +32,14 @@ def launch(
             stdout=subprocess.DEVNULL,
             stderr=stderr,
             pass_fds=[theirs.fileno()],
-            process_group=0,  # Ctrl-C is for the parent to decide on; and killing takes grandchildren along
+            process_group=0,  # the parent handles Ctrl-C; and `kill` reaches grandchildren
             env={**os.environ, **environment},
         )
     return process, ours
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
-    """SIGKILL to a launched process and all that it started."""
+    """SIGKILL to a launched process and its children."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.kill()
@@ -53,5 +53,5 @@ def exit_reason(process: subprocess.Popen[bytes]) -> str:
     if code >= 0:
         return f"the worker exited with {code}"
     name = signal.Signals(-code).name
-    likely = {"SIGKILL": ", most likely because memory ran out", **dict.fromkeys(("SIGABRT", "SIGTRAP"), _OWN_END)}
+    likely = {"SIGKILL": ", most likely because memory ran out", **dict.fromkeys(("SIGABRT", "SIGTRAP"), _ABORTED)}
     return f"the worker was ended by {name}{likely.get(name, '')}"
