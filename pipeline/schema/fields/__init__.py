@@ -1,7 +1,4 @@
-"""The field types. A new one is a small file beside this one and a line in `FIELD_TYPES`, or an entry point.
-
-An installed package may bring types of its own: entry points of the group `scanmill.fields`, each named as its type.
-"""
+"""The field types. A new one needs a module in this package and a line in `FIELD_TYPES`, or an entry point."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Union
@@ -71,12 +68,12 @@ if TYPE_CHECKING:
 else:
     AnyField = Annotated[Union[tuple(FIELD_TYPES.values())], _Key(discriminator="type")]  # noqa: UP007 - made from the table
 
-for _nested in (GroupField, ListField):  # they hold fields of every type, themselves included
+for _nested in (GroupField, ListField):  # they nest fields of every type
     _nested.model_rebuild(_types_namespace={"AnyField": AnyField})
 
 
 def lone_text(fields: Mapping[str, Field]) -> LongField | None:
-    """The field of a job that is asked in free text: a long one that stands alone."""
+    """The only field, if it is a long text: then the job is asked in free text."""
     only = next(iter(fields.values())) if len(fields) == 1 else None
     return only if isinstance(only, LongField) else None
 

@@ -1,4 +1,4 @@
-"""`list`: rows of fields, such as the lines of an invoice, or several values of one kind."""
+"""`list`: rows of fields, such as the lines of an invoice, or several plain values."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Optional, Self
@@ -30,9 +30,9 @@ _NO_ENTRY = NOTHING | {"没有", "keine", "aucun", "aucune", "ninguno", "nessuno
 
 
 class ListField(Container):
-    """`fields` gives rows with columns, `item` a plain list. `max_items` bounds one answer (one window of pages).
+    """`fields` makes rows with columns, `item` a plain list. `max_items` limits one answer (one window of pages).
 
-    An engine may give one entry more, `answer_items`: that one is not kept, and shows that the list was cut.
+    An engine may give one entry more (`answer_items`). It is dropped, and shows that the list was cut.
     """
 
     type_name: ClassVar[str] = "a list"
@@ -118,7 +118,7 @@ class ListField(Container):
         return Coerced(coerce_object(self.fields, {}).value, self.wrong(row, "'s row").problems)
 
     def _says_none(self, row: Any) -> bool:
-        """ "异常项: 无": a text by itself may be that word, but a list that has nothing in it has no entry."""
+        """Whether a row says that there are no entries, as in "异常项: 无"."""
         texts = self.item is not None and self.item.type in ("text", "prose")
         return texts and isinstance(row, str) and row.strip().rstrip(".。").casefold() in _NO_ENTRY
 

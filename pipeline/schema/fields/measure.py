@@ -1,4 +1,4 @@
-"""`measure`: a number with its unit, kept in the unit that the job asks for."""
+"""`measure`: a number with its unit, converted to the unit of the job."""
 
 import re
 from decimal import Decimal
@@ -18,9 +18,9 @@ _NUMBER_AND_UNIT = re.compile(r"\s*([-+]?\s*[\d.,'’ ]*\d)\s*(.*?)\s*", re.DOTA
 
 
 class MeasureField(Numeric):
-    """ "1.2 MPa" asked in kPa is 1200. A number printed without a unit is taken to be in `unit`.
+    """With unit kPa, "1.2 MPa" is 1200. A number without a unit is in `unit`.
 
-    The number is one column, for sums and rules; what is printed is a second one beside it: `pressure_printed`.
+    The number is one column; a second one (`pressure_printed`) has the printed text.
     """
 
     type_name: ClassVar[str] = "a measure"

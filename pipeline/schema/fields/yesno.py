@@ -1,4 +1,4 @@
-"""`yesno`: is it so, or not."""
+"""`yesno`: a boolean."""
 
 import unicodedata
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -17,7 +17,7 @@ NO = ("no", "n", "false", "0", "nein", "non", "tidak", "否", "无", "不是", "
 
 
 class YesNoField(Field):
-    """`yes` and `no` name further words that are printed for it, such as 合格 and 不合格."""
+    """`yes` and `no` are additional printed words, such as 合格 and 不合格."""
 
     type_name: ClassVar[str] = "yes or no"
 
@@ -33,7 +33,7 @@ class YesNoField(Field):
     @model_validator(mode="after")
     def _apart(self) -> Self:
         if both := {_fold(word) for word in self.yes} & {_fold(word) for word in self.no}:
-            raise ValueError(f"{sorted(both)} stands under yes and under no")
+            raise ValueError(f"{sorted(both)} is listed under yes and under no")
         return self
 
     def value_description(self) -> str:

@@ -1,4 +1,4 @@
-"""Working a rule out on one document."""
+"""Evaluate a rule on one document."""
 
 import ast
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ from pipeline.schema.rules.grammar import ARITHMETIC, Checker, Rule, RuleError, 
 def check(
     rule: Rule, fields: Mapping[str, Field], data: Mapping[str, Any], tolerance: Decimal, today: date
 ) -> list[Issue]:
-    """The issues of a rule without `faults` on one document, one a row where it speaks of rows; none where it holds."""
+    """The issues of a rule on one document: one for each row where it fails. The rule has no `faults`."""
     checker = Checker(fields)
     rows = checker.shape(rule.tree).rows
     count = len(_at(data, rows) or ()) if rows else 1
@@ -29,7 +29,7 @@ def check(
 
 
 class _Reader:
-    """Works a rule out on one document and one row. None stands for "not known"."""
+    """Evaluates a rule on one document and one row. None means "not known"."""
 
     def __init__(self, checker: Checker, data: Mapping[str, Any], tolerance: Decimal, today: date, row: int) -> None:
         self.checker, self.data, self.tolerance, self.today, self.row = checker, data, tolerance, today, row
@@ -114,17 +114,17 @@ class _Reader:
         return bool(left > right) is isinstance(op, ast.Gt)
 
     def sides(self, node: ast.expr) -> list[str]:
-        """What each side of a failed rule came to: "total is 120.00"."""
+        """The value of each side of a failed rule: "total is 120.00"."""
         parts = [node.left, *node.comparators] if isinstance(node, ast.Compare) else list(_named(node))
-        told: dict[str, str] = {}
+        values: dict[str, str] = {}
         for part in parts:
             if not isinstance(part, ast.Constant | ast.List | ast.Tuple | ast.Set):
-                told[ast.unparse(part)] = _spoken(self.value(part))
-        return [f"{name} is {value}" for name, value in told.items()]
+                values[ast.unparse(part)] = _display(self.value(part))
+        return [f"{name} is {value}" for name, value in values.items()]
 
 
 def _named(node: ast.expr) -> Iterator[ast.expr]:
-    """The fields in a rule in the order in which they are written, those inside sum(…) and its like left out."""
+    """The fields in a rule in order, without those inside sum(…) and other functions of columns."""
     if isinstance(node, ast.Name | ast.Attribute):
         yield node
     elif not (isinstance(node, ast.Call) and len(node.args) == 1 and ast.unparse(node.func) != "abs"):
@@ -134,7 +134,7 @@ def _named(node: ast.expr) -> Iterator[ast.expr]:
 
 
 def _leaf(tree: ast.expr, checker: Checker, row: int) -> str:
-    """The leaf that a clerk looks at first: the last one named, a cell of the row where the rule speaks of rows."""
+    """The leaf path for the issue: the last field in the rule; in a rule over rows, the last cell of the row."""
     named = [(dotted_name(node), checker.shape(node).rows) for node in _named(tree)]
     named = [(path, rows) for path, rows in named if path != "today"]
     cells = [f"{rows}[{row}]{path[len(rows) :]}" for path, rows in named if rows]
@@ -148,12 +148,12 @@ def _at(data: Any, path: str) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Numbers as exact decimals: 0.1 is one tenth."""
+    """Numbers as exact decimals."""
     return Decimal(repr(value)) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 def _either(values: list[bool | None], either: bool) -> bool | None:
-    """`or` (either) and `and`, with None for not known: a single deciding value is enough."""
+    """Three-valued `or` (either is True) and `and` (False); None means not known."""
     if either in values:
         return either
     return None if None in values else not either
@@ -181,7 +181,7 @@ def _calculated(sign: str, left: Any, right: Any) -> Any:
         return None
 
 
-def _spoken(value: Any) -> str:
+def _display(value: Any) -> str:
     if value is None:
         return "not known"
     if isinstance(value, Decimal):

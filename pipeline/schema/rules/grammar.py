@@ -1,4 +1,4 @@
-"""What a rule may say, and what each part of it is: found out when the job is read, before any document."""
+"""Parse rules and check them against the fields of a job, before any document is read."""
 
 import ast
 import re
@@ -26,24 +26,24 @@ _ORDER = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
 
 
 class RuleError(ValueError):
-    """What is wrong with a rule, for the person who wrote it."""
+    """What is wrong with a rule, for its author."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule as written, and its parsed form."""
+    """The text of a rule and its syntax tree."""
 
     text: str
     tree: ast.expr = field(compare=False, repr=False)
 
     @property
     def names(self) -> frozenset[str]:
-        """The first word of every name in it: supplier for supplier.name."""
+        """The top-level field of every name in it: supplier for supplier.name."""
         return frozenset(node.id for node in ast.walk(self.tree) if isinstance(node, ast.Name))
 
 
 class Shape(NamedTuple):
-    """What an expression is: its kind, the list of its rows, whether money is in it, the options of a choice."""
+    """The type of an expression: its kind, the list of its rows, whether it has money, the options of a choice."""
 
     kind: Kind
     rows: str | None = None
@@ -52,7 +52,7 @@ class Shape(NamedTuple):
 
 
 def parse(text: str) -> Rule:
-    """Raises RuleError (a ValueError) with a message for the person who wrote the rule."""
+    """Raises RuleError, a ValueError, where the text is not a Python expression."""
     line = text.strip()
     if len(line) > LIMIT_CHARS:
         raise RuleError(f"a rule has at most {LIMIT_CHARS} characters")
@@ -66,9 +66,9 @@ def parse(text: str) -> Rule:
 
 
 def faults(rule: Rule, fields: Mapping[str, Field], others: Iterable[str] = ()) -> Iterator[str]:
-    """What makes the rule meaningless for these fields: at most one sentence, with the rule's text.
+    """Why the rule is invalid for these fields: at most one sentence, with the rule's text.
 
-    `others` are fields of the job that cannot be checked: a word may have been meant for one of them.
+    `others` are invalid fields of the job, for suggestions of names.
     """
     try:
         shape = Checker(fields, others).shape(rule.tree)
@@ -79,7 +79,7 @@ def faults(rule: Rule, fields: Mapping[str, Field], others: Iterable[str] = ()) 
 
 
 class Checker:
-    """Finds the shape of every part of a rule, or raises RuleError."""
+    """Determines the shape of every part of a rule, or raises RuleError."""
 
     def __init__(self, fields: Mapping[str, Field], others: Iterable[str] = ()) -> None:
         self.fields, self.others = fields, tuple(others)
@@ -103,7 +103,7 @@ class Checker:
             case ast.Call():
                 return self._call(node)
         raise RuleError(
-            f"{ast.unparse(node)} cannot stand in a rule; there are fields, numbers, + - * /, comparisons, "
+            f"{ast.unparse(node)} is not allowed in a rule; there are fields, numbers, + - * /, comparisons, "
             f"and or not, {', '.join(FUNCTIONS)} and today"
         )
 
@@ -139,9 +139,9 @@ class Checker:
                 f"{path} is a group; name one of its fields: {', '.join(f'{path}.{name}' for name in inside)}"
             )
         leaf = found.children.get(ITEM, found)
-        if (told := leaf.rule_type) is None:
+        if (rule_type := leaf.rule_type) is None:
             raise RuleError(f"{path} is of type {leaf.type}, which rules cannot compare")
-        return Shape(told.kind, rows, told.money, told.options)
+        return Shape(rule_type.kind, rows, rule_type.money, rule_type.options)
 
     def _arithmetic(self, sign: str, left: Shape, right: Shape) -> Shape:
         match left.kind, sign, right.kind:
@@ -172,9 +172,7 @@ class Checker:
         if isinstance(node, ast.List | ast.Tuple | ast.Set):
             for element in node.elts:
                 if not isinstance(element, ast.Constant):
-                    raise RuleError(
-                        f"{ast.unparse(element)}: only numbers and quoted words can stand in the list after in"
-                    )
+                    raise RuleError(f"{ast.unparse(element)}: the list after in may only have numbers and quoted words")
                 self._comparable(constant, left, ast.Eq(), element, self.shape(element))
             return Shape("texts")
         right = self.shape(node)
@@ -182,7 +180,7 @@ class Checker:
             raise RuleError(f'"{constant.value!s}" is not one of the options {", ".join(right.options)}')
         if right.kind != "texts" or left.kind != "text":
             raise RuleError(
-                f'after in stands a list, as in currency in ["EUR", "USD"]; {ast.unparse(node)} is {_NAMES[right.kind]}'
+                f'a list must follow in, as in currency in ["EUR", "USD"]; {ast.unparse(node)} is {_NAMES[right.kind]}'
             )
         return right
 
@@ -236,7 +234,7 @@ class Checker:
 
 
 def _kind_of(constant: object) -> Kind | None:
-    """None for what no rule can say, such as 1e99 or bytes."""
+    """The kind of a constant; None where rules do not allow it, such as 1e99 or bytes."""
     if isinstance(constant, bool):
         return "yesno"
     if isinstance(constant, str):
@@ -245,7 +243,7 @@ def _kind_of(constant: object) -> Kind | None:
 
 
 def dotted_name(node: ast.expr) -> str:
-    """supplier.name of its nodes; RuleError for anything that is not names with dots."""
+    """The dotted name of an expression, such as supplier.name. Raises RuleError for any other expression."""
     match node:
         case ast.Name(id=name):
             return name
