@@ -135,8 +135,8 @@ def _canonical(value: Any) -> Any:
     if isinstance(value, Closed):
         kept = {key: getattr(value, key) for key, info in type(value).model_fields.items()}
         defaults = {key: info.default for key, info in type(value).model_fields.items()}
-        said = {key: _canonical(each) for key, each in kept.items() if key == "type" or each != defaults[key]}
-        return {key: each for key, each in said.items() if each is not None}
+        plain = {key: _canonical(each) for key, each in kept.items() if key == "type" or each != defaults[key]}
+        return {key: each for key, each in plain.items() if each is not None}
     if isinstance(value, Mapping):
         return [[key, _canonical(each)] for key, each in value.items()]  # the order of fields and options matters
     if isinstance(value, Rule):
@@ -259,6 +259,6 @@ def _inbox_conflicts(jobs: Sequence[tuple[Job, yaml_source.Source]]) -> list[Fau
         other = first.setdefault(job.inbox, job)
         if other.questions != job.questions:
             takes = ("documents alone", "questions with their pictures")[other.questions]
-            said = f"{str(job.questions).lower()}, but {other.name} reads {takes} from the same inbox/{job.inbox}"
-            faults.append(source.fault(("questions",), f"{said}; give one of them another inbox"))
+            message = f"{str(job.questions).lower()}, but {other.name} reads {takes} from the same inbox/{job.inbox}"
+            faults.append(source.fault(("questions",), f"{message}; give one of them another inbox"))
     return faults

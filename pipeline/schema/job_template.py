@@ -19,7 +19,7 @@ instructions: >-
   Read the invoice. Copy values as they are printed; compute nothing.
 
 # What is read. The names become the columns of the table; they may be in any language.
-# `labels` are the words printed beside the value. `required` values that are not found put the document under review.
+# `labels` are the words printed next to the value. `required` values that are not found put the document under review.
 fields:
   number: {{type: text, kind: id, required: true, labels: [Invoice No, Rechnungsnummer, 发票号码]}}
   issue_date: {{type: date, required: true, order: DMY, labels: [Date, Datum, 日期]}}   # or MDY, YMD

@@ -77,7 +77,7 @@ def _vue(text: str) -> str | None:
 
 def _python(text: str) -> str | None:
     if _depth(text) > DEEPEST:  # the parser of Python takes exponentially long for some texts with many brackets
-        return f"it has more than {DEEPEST} brackets inside each other"
+        return f"it has more than {DEEPEST} nested brackets"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # such as for "\d" in a string
         try:
@@ -154,7 +154,7 @@ def _yaml(text: str) -> str | None:
     import yaml
 
     if _depth(text) > DEEPEST:
-        return f"it has more than {DEEPEST} brackets inside each other"
+        return f"it has more than {DEEPEST} nested brackets"
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         for _ in yaml.parse(text, Loader=loader):  # events only: no alias is expanded, no object made
@@ -207,7 +207,7 @@ class _Tags(HTMLParser):
         if len(self._open) < DEEPEST:
             self._open.append((tag, self.getpos()[0]))
         else:
-            self._found(f"more than {DEEPEST} elements stand inside each other")
+            self._found(f"more than {DEEPEST} elements are nested")
 
     def handle_startendtag(self, tag: str, attrs: object) -> None:
         self.seen = True

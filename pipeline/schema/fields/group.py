@@ -23,6 +23,13 @@ class Container(Field):
     finder: ClassVar[str | None] = None
     widget: ClassVar[Widget] = Widget("line")
 
+    @field_validator("fields", check_fields=False)
+    @classmethod
+    def _valid_names(cls, fields: dict[str, Field]) -> dict[str, Field]:
+        for name, fault in field_names.faults(column_names(fields)):
+            raise ValueError(f"{name}: {fault}")
+        return fields
+
 
 class GroupField(Container):
     """The value is always a dict with every key; missing values are None."""
@@ -31,13 +38,6 @@ class GroupField(Container):
 
     type: Literal["group"] = "group"
     fields: dict[str, "AnyField"] = Key(min_length=1)
-
-    @field_validator("fields")
-    @classmethod
-    def _named(cls, fields: dict[str, Field]) -> dict[str, Field]:
-        for name, fault in field_names.faults(column_names(fields)):
-            raise ValueError(f"{name}: {fault}")
-        return fields
 
     @property
     def children(self) -> Mapping[str, Field]:

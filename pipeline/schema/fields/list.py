@@ -4,15 +4,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Optional, Self
 
 from pydantic import Field as Key
-from pydantic import field_validator, model_validator
+from pydantic import model_validator
 
-from pipeline.schema.fields import field_names
 from pipeline.schema.fields.base import ITEM, NOTHING, Coerced, Field, Problem
 from pipeline.schema.fields.group import (
     Container,
     answer_keys,
     coerce_object,
-    column_names,
     object_schema,
     object_tokens,
     prompt_lines,
@@ -42,13 +40,6 @@ class ListField(Container):
     fields: dict[str, "AnyField"] = Key(default_factory=dict)
     item: Optional["AnyField"] = None
     max_items: int = Key(default=100, ge=1, le=5000)
-
-    @field_validator("fields")
-    @classmethod
-    def _named(cls, fields: dict[str, Field]) -> dict[str, Field]:
-        for name, fault in field_names.faults(column_names(fields)):
-            raise ValueError(f"{name}: {fault}")
-        return fields
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:

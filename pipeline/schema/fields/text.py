@@ -80,8 +80,8 @@ class TextField(Textual):
         return Widget("long" if self.max_length > LONG_LINE else "line")
 
     def value_description(self) -> str:
-        said = f"text ({self.kind})" if self.kind else "text"
-        return f"{said} of the form {self.pattern}" if self.pattern else said
+        text = f"text ({self.kind})" if self.kind else "text"
+        return f"{text} of the form {self.pattern}" if self.pattern else text
 
     def answer_schema(self) -> dict[str, Any]:
         found: dict[str, Any] = {"type": ["string", "null"], "maxLength": self.max_length}

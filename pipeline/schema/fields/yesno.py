@@ -37,12 +37,12 @@ class YesNoField(Field):
         return self
 
     def value_description(self) -> str:
-        said = "true or false"
+        text = "true or false"
         if self.yes:
-            said += f"; true where it says {' or '.join(self.yes)}"
+            text += f"; true where it says {' or '.join(self.yes)}"
         if self.no:
-            said += f"; false where it says {' or '.join(self.no)}"
-        return said
+            text += f"; false where it says {' or '.join(self.no)}"
+        return text
 
     def answer_schema(self) -> dict[str, Any]:
         return {"type": ["boolean", "null"]}
@@ -57,8 +57,8 @@ class YesNoField(Field):
             return Coerced(answer)
         if not isinstance(answer, str):
             return self.wrong(answer)
-        if (said := self._word(answer)) is not None:
-            return Coerced(said)
+        if (value := self._word(answer)) is not None:
+            return Coerced(value)
         if (marked := ticked(answer)) is not None:
             meant = {self._word(word) if word else True for word in marked}
             if not marked and _fold(answer) in (_fold(mark) for mark in NO):

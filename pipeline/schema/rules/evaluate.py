@@ -37,7 +37,7 @@ class _Reader:
     def value(self, node: ast.expr) -> Any:
         match node:
             case ast.Constant(value=given):
-                return Decimal(repr(given)) if isinstance(given, int | float) and not isinstance(given, bool) else given
+                return _plain(given)
             case ast.Name() | ast.Attribute():
                 return self._read(node)
             case ast.UnaryOp(op=ast.Not(), operand=inner):
