@@ -119,6 +119,18 @@ def _floats(line: str, decimal: str | None) -> list[Found]:
     return [one._replace(value=float(one.value)) for one in numbers.find(line, decimal)]
 
 
+class FloatNumber(Numeric):
+    """Base of numbers that are stored as float."""
+
+    def store_value(self, value: Decimal, answer: Any) -> Coerced:
+        return Coerced(float(value))
+
+    def arrow(self) -> "pa.DataType":
+        import pyarrow as pa
+
+        return pa.float64()
+
+
 class IntegerField(Numeric):
     type_name: ClassVar[str] = "a whole number"
     finder: ClassVar[str] = "integer"
@@ -145,7 +157,7 @@ class IntegerField(Numeric):
         return "1,200"
 
 
-class NumberField(Numeric):
+class NumberField(FloatNumber):
     type_name: ClassVar[str] = "a number"
     finder: ClassVar[str] = "number"
 
@@ -161,14 +173,6 @@ class NumberField(Numeric):
 
     def value_description(self) -> str:
         return "a number, as printed"
-
-    def store_value(self, value: Decimal, answer: Any) -> Coerced:
-        return Coerced(float(value))
-
-    def arrow(self) -> "pa.DataType":
-        import pyarrow as pa
-
-        return pa.float64()
 
     def example(self) -> str:
         return "12,5" if self.decimal == "," else "12.5"
