@@ -7,15 +7,12 @@ from pydantic import Field as _Key
 
 from pipeline.schema.fields.base import (
     ITEM,
-    Closed,
     Coerced,
     Field,
     LineReader,
-    PageRegion,
     PrintSearch,
     Problem,
     RuleType,
-    Text,
     Widget,
     shown,
 )
@@ -36,6 +33,7 @@ from pipeline.schema.fields.group import (
 from pipeline.schema.fields.list import ListField
 from pipeline.schema.fields.long_text import LongField, MarkdownField, ProseField
 from pipeline.schema.fields.measure import MeasureField
+from pipeline.schema.fields.model import Closed, PageRegion, Text
 from pipeline.schema.fields.nested import Leaf, column, fold, is_empty, leaf_values, leaves, map_leaves, missing, walk
 from pipeline.schema.fields.number import IntegerField, MoneyField, NumberField
 from pipeline.schema.fields.plugins import installed

@@ -8,19 +8,14 @@ import re
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, model_validator
-from pydantic import Field as Key
-
-from pipeline.core.geometry import Region
 from pipeline.parsing import Found
+from pipeline.schema.fields.model import Closed, PageRegion, Text, region_words
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)]
-Fraction = Annotated[float, Key(ge=0, le=1)]
 PRINTED_LIMIT = 80  # maximal length of a printed number, date or measure in an answer
 ITEM = ""  # the name of the one column of a plain list
 
@@ -82,40 +77,6 @@ class LineReader(NamedTuple):
 
     def read(self, line: str) -> Sequence[Found]:
         return self.find(line, *self.arguments)
-
-
-class Closed(BaseModel):
-    """A frozen model that rejects unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class _RegionKeys(Closed):
-    model_config = ConfigDict(extra="forbid", frozen=True, from_attributes=True)
-
-    left: Fraction
-    top: Fraction
-    width: Annotated[float, Key(gt=0, le=1)]
-    height: Annotated[float, Key(gt=0, le=1)]
-
-    @model_validator(mode="after")
-    def _inside(self) -> Self:
-        if self.left + self.width > 1 + 1e-9 or self.top + self.height > 1 + 1e-9:
-            raise ValueError("the region leaves the page: left + width and top + height may be at most 1")
-        return self
-
-
-if TYPE_CHECKING:
-    PageRegion = Region
-else:
-    PageRegion = Annotated[_RegionKeys, AfterValidator(lambda keys: Region(**dict(keys)))]
-
-
-def region_words(region: Region) -> str:
-    """The region in words, for the prompt."""
-    edges = (region.left, region.left + region.width, region.top, region.top + region.height)
-    left, right, top, bottom = (round(100 * edge) for edge in edges)
-    return f"stands between {left}% and {right}% of the page's width, and {top}% and {bottom}% of its height"
 
 
 class Field(Closed):

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import Field as Key
 from pydantic import field_validator, model_validator
 
-from pipeline.schema.fields.base import Coerced, Field, PrintSearch, Problem, RuleType, Text, Widget
+from pipeline.schema.fields.base import Coerced, Field, PrintSearch, Problem, RuleType, Widget
 from pipeline.schema.fields.checkmarks import ticked
+from pipeline.schema.fields.model import Text
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -7,8 +7,9 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field as Key
 
-from pipeline.schema.fields.base import Coerced, Problem, RuleType, Text, Widget
+from pipeline.schema.fields.base import Coerced, Problem, RuleType, Widget
 from pipeline.schema.fields.code_check import headings
+from pipeline.schema.fields.model import Text
 from pipeline.schema.fields.text import Textual
 
 _UNPRINTED = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u2060\ufeff\ud800-\udfff]")

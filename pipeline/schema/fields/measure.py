@@ -8,7 +8,8 @@ from pydantic import field_validator
 
 from pipeline.parsing import Found, quantities
 from pipeline.parsing.normalize import narrow
-from pipeline.schema.fields.base import Coerced, LineReader, Text, Widget
+from pipeline.schema.fields.base import Coerced, LineReader, Widget
+from pipeline.schema.fields.model import Text
 from pipeline.schema.fields.number import FloatNumber
 
 _NUMBER_AND_UNIT = re.compile(r"\s*([-+]?\s*[\d.,'’ ]*\d)\s*(.*?)\s*", re.DOTALL)
