@@ -21,7 +21,7 @@ from commands.options import (
     settings_of,
     tell,
 )
-from pipeline.core.safe_text import harmless
+from pipeline.core.safe_text import sanitize
 from pipeline.evaluation.scoring import show_score
 from pipeline.reporting.console import Screen, show_rows
 from pipeline.schema.job import load_jobs
@@ -79,8 +79,8 @@ def new(
 
         settings = settings_of(config, jobs=jobs)
         path = write(settings.jobs, name)
-        say(harmless(path))
-        tell(f"Edit it, then: python run_batch.py show {name}; drop scans into {harmless(settings.root)}/inbox/{name}/")
+        say(sanitize(path))
+        tell(f"Edit it, then: python run_batch.py show {name}; drop scans into {sanitize(settings.root)}/inbox/{name}/")
 
 
 def evaluate(
@@ -112,7 +112,7 @@ def evaluate(
             print_json(score.to_dict())
         else:
             show_score(score)
-        tell(f"the worst ten: {harmless(html)}")
+        tell(f"the worst ten: {sanitize(html)}")
 
 
 def table(job: JobName, root: Root = None, config: Config = None, jobs: Jobs = None) -> None:
@@ -143,4 +143,4 @@ def status(root: Root = None, config: Config = None, jobs: Jobs = None, as_json:
             rows = [list(row.values()) for row in view["boxes"]]
             show_rows(["inbox", "jobs", "waiting", "in work", "done", "failed", "duplicate"], rows)
             for note in view["notes"]:
-                say(harmless(note))
+                say(sanitize(note))

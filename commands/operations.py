@@ -9,7 +9,7 @@ import typer
 
 from commands.options import HERE, Config, Jobs, Json, Root, Until, errors_told, print_json, say, settings_of, tell
 from pipeline.core.errors import OK, SOME_FAILED, ConfigError
-from pipeline.core.safe_text import harmless
+from pipeline.core.safe_text import sanitize
 from pipeline.schema.settings import Settings
 
 WAIT_MINUTES = 30  # the page's own watch ends after ten minutes without a question
@@ -44,9 +44,9 @@ def bundle(
             print_json({"scanmill": 1, "bundle": str(folder), "sha256": own, "bytes": made.bytes, "files": files})
         else:
             size, count = f"{made.bytes / 1e6:,.0f} MB", len(made.packages)
-            say(f"{harmless(folder)}: {len(made.files)} files, {size}, {count} packages")
+            say(f"{sanitize(folder)}: {len(made.files)} files, {size}, {count} packages")
             say(f"SHA-256 of its manifest.json: {own}")
-        tell(f"On the other machine: sh {harmless(folder.name)}/install.sh /srv/scanmill")
+        tell(f"On the other machine: sh {sanitize(folder.name)}/install.sh /srv/scanmill")
 
 
 def schedule(
@@ -96,7 +96,7 @@ def schedule(
         )
         if install or remove:
             done = install_schedule.install(plan) if install else install_schedule.remove(name)
-            say("\n".join(map(harmless, done)) or "nothing was there")
+            say("\n".join(map(sanitize, done)) or "nothing was there")
             return
         say(f"# a line for cron (crontab -e)\n{cron_line(plan)}")
         for file, text in units(plan).items():

@@ -17,14 +17,14 @@ import simplejson
 import typer
 
 from pipeline.core.errors import CANNOT_RUN, INTERRUPTED, ConfigError, Fault, ScanmillError
-from pipeline.core.safe_text import harmless_lines, json_text
+from pipeline.core.safe_text import json_text, sanitize_lines
 from pipeline.reporting.console import ConsoleReporter, Screen
 from pipeline.reporting.json_log import JsonLog
 from pipeline.schema.job import Job, load_job, load_jobs
 from pipeline.schema.settings import Settings, load_settings
 from pipeline.system import missing_library
 from pipeline.system.filesystem import storage_error
-from pipeline.system.resource_shortage import check_address_space, shortage_told
+from pipeline.system.resource_shortage import check_address_space, raising_shortage
 
 HERE = Path(__file__).resolve().parents[1]  # the project: jobs/, configs/ and samples/ lie here
 
@@ -68,13 +68,13 @@ def print_json(value: Any) -> None:
 
 
 def say(text: object) -> None:
-    """Lines on stdout, without what a terminal would obey. A name in it is made `harmless` first: it is one line."""
-    sys.stdout.write(harmless_lines(text) + "\n")
+    """Lines on stdout, without control characters. Names in it go through `sanitize` first, so each is one line."""
+    sys.stdout.write(sanitize_lines(text) + "\n")
 
 
 def tell(text: object) -> None:
     """As `say`, on stderr."""
-    sys.stderr.write(harmless_lines(text) + "\n")
+    sys.stderr.write(sanitize_lines(text) + "\n")
 
 
 @contextmanager
@@ -88,7 +88,7 @@ def errors_told(as_json: bool = False) -> Iterator[None]:
             faults = [str(fault) for fault in error.faults] if isinstance(error, ConfigError) else [str(error)]
             with suppress(OSError):  # it may be stdout that takes nothing any more
                 print_json({"scanmill": 1, "error": type(error).__name__, "messages": faults})
-        if not error.told:
+        if not error.logged:
             tell(error)
         raise typer.Exit(error.exit_code) from None
     except Exception as error:
@@ -122,7 +122,7 @@ def interruptible() -> Iterator[None]:
 def errors_of_the_system() -> Iterator[None]:
     """What nobody else has caught: raises ModelError where something ran out, StorageError for other OSErrors."""
     try:
-        with shortage_told():
+        with raising_shortage():
             yield
     except BrokenPipeError:  # whoever reads our output has left; typer ends in silence
         raise

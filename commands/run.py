@@ -26,7 +26,7 @@ from commands.options import (
     tell,
 )
 from pipeline.core.errors import INTERRUPTED, SOME_FAILED, ConfigError, Fault
-from pipeline.core.safe_text import harmless
+from pipeline.core.safe_text import sanitize
 from pipeline.reporting.console import counted
 from pipeline.schema.job import Job, load_jobs
 from pipeline.schema.settings import Settings
@@ -145,7 +145,7 @@ def retry(
         with RootLock(settings.root, "retry"):
             moved = Inbox(settings.root, "retry").retry(box)
         for name in moved:
-            say(f"inbox/{harmless(name)}")
+            say(f"inbox/{sanitize(name)}")
         tell(f"Back in the inbox: {counted(len(moved), 'document')}.")
 
 

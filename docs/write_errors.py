@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.core.errors import DOCUMENT_ERRORS
 from pipeline.core.types import ISSUES
-from pipeline.plugins.formats import explained
+from pipeline.plugins.formats import explain_error
 
 PAGE = Path(__file__).with_name("errors.md")
 
@@ -27,7 +27,7 @@ def written(page: str) -> str:
         page,
         "document errors",
         ("code", "cause", "cure"),
-        ((f"`{code}`", explained(code).cause, explained(code).cure) for code in DOCUMENT_ERRORS),
+        ((f"`{code}`", explain_error(code).cause, explain_error(code).cure) for code in DOCUMENT_ERRORS),
     )
     return _replaced(
         page,

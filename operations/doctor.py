@@ -106,7 +106,7 @@ def _python(supported: str) -> CheckResult:
 
 def _offline() -> CheckResult:
     """Importing Scanmill has set every switch; one that differs was changed by this very process since."""
-    if wrong := offline.contradicted():
+    if wrong := offline.wrong_switches():
         seen = ", ".join(f"{each.variable} is {os.environ.get(each.variable, 'not set')}" for each in wrong)
         cure = "Leave these variables alone after Scanmill is imported: it sets " + ", ".join(
             f"{each.variable}={each.value}" for each in wrong

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from pipeline.core.errors import ConfigError, Fault
-from pipeline.core.safe_text import harmless
+from pipeline.core.safe_text import sanitize
 
 PLACES = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 PROGRAMS = ("nvidia-smi", "cc")  # asked for the card's load; compiles the GPU engine's kernels
@@ -47,7 +47,7 @@ class ScheduledTask:
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,60}", self.name):
             found.append(Fault("--name", None, "", f"{self.name!r}: small letters, digits, - and _ only"))
         paths = (*self.command, str(self.folder), *map(str, self.writes))
-        if any(harmless(path) != path for path in paths):
+        if any(sanitize(path) != path for path in paths):
             why = "a path with a control character, or bytes that are no UTF-8, cannot stand in a crontab or a unit"
             found.append(Fault("--root", None, "", why))
         return found

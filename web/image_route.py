@@ -21,7 +21,7 @@ def answer(request: "Request") -> "Response":
     """
     from starlette.responses import PlainTextResponse, Response
 
-    from pipeline.plugins.formats import explained
+    from pipeline.plugins.formats import explain_error
     from pipeline.storage.record_store import record_file
     from web.context import current_context
     from web.data.conversations import private
@@ -44,7 +44,7 @@ def answer(request: "Request") -> "Response":
     try:
         picture, total = _sheet(place, found, number, job is not None and "orient" in job.preprocess)
     except DocumentError as error:
-        return PlainTextResponse(explained(error.code).cause, 422)
+        return PlainTextResponse(explain_error(error.code).cause, 422)
     except ModelError as error:  # no decoder works here, whatever the document
         return PlainTextResponse(str(error), 503)
     told = {"X-Source-Size": f"{picture.width}x{picture.height}", "X-Pages": str(total)}

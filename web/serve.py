@@ -7,7 +7,7 @@ import webbrowser
 from pathlib import Path
 
 from pipeline.core.errors import ConfigError, Fault, StorageError
-from pipeline.core.safe_text import harmless
+from pipeline.core.safe_text import sanitize
 from pipeline.schema.settings import Settings
 from web.context import configure
 
@@ -45,7 +45,7 @@ def serve(
     configure(settings, config)
     listener = _listening(host, port)
     shown = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
-    sys.stderr.write(f"The page about {harmless(settings.root)} is at {shown}; stop it with Ctrl-C.\n")
+    sys.stderr.write(f"The page about {sanitize(settings.root)} is at {shown}; stop it with Ctrl-C.\n")
     if behind_proxy:
         known = ", ".join(map(str, settings.web.proxies))
         sys.stderr.write(f"Only its proxy may connect, from {known} (web.proxies in the config).\n")

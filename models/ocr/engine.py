@@ -23,7 +23,8 @@ from pipeline.core.types import Issue, Page
 from pipeline.engine import PageSpec, Reply, Request
 from pipeline.schema.fields import leaves
 from pipeline.system.filesystem import sha256_of
-from pipeline.system.process_pool import ProcessPool, Task, WorkerOverBudget
+from pipeline.system.pool_task import Task, WorkerOverBudget
+from pipeline.system.process_pool import ProcessPool
 
 if TYPE_CHECKING:
     from models.ocr.answer import OcrAnswer

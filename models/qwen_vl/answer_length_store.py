@@ -36,7 +36,7 @@ class AnswerLengthStore:
         self._changed, self._saved_s = False, time.monotonic()
         if self._root.is_dir():  # the root itself is never made
             try:
-                filesystem.write_whole(self._root, self._path, json.dumps(self.lengths.as_dict()).encode())
+                filesystem.write_atomic(self._root, self._path, json.dumps(self.lengths.as_dict()).encode())
             except (StorageError, OSError):
                 return
 

@@ -27,7 +27,7 @@ from pipeline.core.errors import ModelError
 from pipeline.core.types import Page
 from pipeline.engine import PageSpec, Partial, Reply, Request
 from pipeline.system.ipc import Message, MessageKind, receive, send
-from pipeline.system.process_pool import kill, launch
+from pipeline.system.worker_launch import kill, launch
 
 if TYPE_CHECKING:
     from pipeline.schema.job import Job

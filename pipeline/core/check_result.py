@@ -1,4 +1,4 @@
-"""One line of the doctor: what was looked at, whether it is well, what was seen, and what to do."""
+"""The result of one check of `run_batch.py doctor`."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -8,7 +8,7 @@ State = Literal["ok", "warning", "fault"]
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """`seen` is what a person reads; `cure`, what to do about it, is empty where all is well."""
+    """`seen` is the finding, for people. `cure` says what to do; it is empty where the state is ok."""
 
     check: str
     state: State

@@ -1,27 +1,26 @@
-"""Everything that can stop something, with its exit code and, for documents, its cause and its cure.
+"""Exceptions with their exit codes, and the errors of documents with cause and cure.
 
-An exception stops something; an `Issue` (types.py) describes something. `DOCUMENT_ERRORS` is the one list of what can
-be wrong with a file: `.error.json`, the report and docs/errors.md are all made from it (by `formats.explained`, which
-knows what is read).
+An exception stops something; an `Issue` (types.py) describes something. `.error.json`, the report and docs/errors.md
+are all made from `DOCUMENT_ERRORS`, by `formats.explain_error`, which fills in the names of the formats.
 """
 
 from dataclasses import dataclass
 
-from pipeline.core.safe_text import harmless
+from pipeline.core.safe_text import sanitize
 
 OK, SOME_FAILED, BAD_CONFIG, CANNOT_RUN, BUSY, INTERRUPTED = 0, 1, 2, 3, 75, 130
 
 
 class ScanmillError(Exception):
-    """Stops the run. `exit_code` is what the command line returns; `told`: the run's log says it already."""
+    """Stops the run. `exit_code` is what the command line returns; `logged`: the log of the run has it already."""
 
     exit_code = CANNOT_RUN
-    told = False
+    logged = False
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing wrong with a job or config file: where it stands and what would be right."""
+    """One error in a job or config file: its place, and what would be right."""
 
     file: str
     line: int | None
@@ -30,11 +29,11 @@ class Fault:
 
     def __str__(self) -> str:
         place = self.file if self.line is None else f"{self.file}:{self.line}"
-        return harmless(f"{place}: {self.key}: {self.message}" if self.key else f"{place}: {self.message}")
+        return sanitize(f"{place}: {self.key}: {self.message}" if self.key else f"{place}: {self.message}")
 
 
 class ConfigError(ScanmillError):
-    """A job or config file is wrong. Raised once, before any work, with every fault that was found."""
+    """A job or config file is wrong. Raised once, before any work, with all faults."""
 
     exit_code = BAD_CONFIG
 
@@ -50,7 +49,7 @@ class ModelError(ScanmillError):
 
 
 class LibraryError(ModelError):
-    """A library cannot be loaded: it is not installed, or the system lacks one that it needs. No document's fault."""
+    """A library cannot be loaded: it is not installed, or the system lacks one that it needs."""
 
     def __init__(self, what: str, cure: str) -> None:
         self.what, self.cure = what, cure
@@ -67,14 +66,14 @@ class StorageError(ScanmillError):
 
 
 class BusyError(ScanmillError):
-    """Another run holds this root."""
+    """Another run holds the lock of this root."""
 
     exit_code = BUSY
 
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """What a document error code means to the person who dropped the file."""
+    """Cause and cure of a document error, for the person who dropped the file."""
 
     cause: str
     cure: str
@@ -93,7 +92,7 @@ DOCUMENT_ERRORS: dict[str, Cause] = {
         "The PDF asks for a password.",
         "Save a copy without a password and drop that one, or add the password to the config.",
     ),
-    "no_pages": Cause("The file opens but holds no page.", "Check the original; export it again."),
+    "no_pages": Cause("The file opens but has no pages.", "Check the original; export it again."),
     "too_large": Cause(
         "The file is larger than the limit `limits.file_mib` of the config.", "Split it, or raise the limit."
     ),
@@ -125,38 +124,40 @@ DOCUMENT_ERRORS: dict[str, Cause] = {
         "It is a link, a folder or a device, not a file. Scanmill never follows links.", "Drop the file itself."
     ),
     "not_readable": Cause("Scanmill has no right to read the file.", "Give the user that runs Scanmill read rights."),
-    "vanished": Cause("The file went away while it was read.", "Drop it again, and leave it until it is done."),
+    "vanished": Cause(
+        "The file was removed while it was read.", "Drop it again, and do not move it before it is processed."
+    ),
     "no_question": Cause(
-        "The job answers questions, and none came with the pictures that can be asked.",
+        "The job answers questions, and no usable question came with the pictures.",
         "Write the question as plain text of at most 64 KiB into a file of the picture's name and .txt (for photo.jpg: "
         "photo.jpg.txt) and drop both, or put it into the folder as question.txt and run `run_batch.py retry`.",
     ),
     "no_picture": Cause(
-        "The question belongs to a picture that did not come.",
+        "The picture of the question is missing.",
         "Drop the picture and the question together. A question without a picture: name it like question.txt.",
     ),
     "only_reads": Cause(
-        "The question needs an engine that understands it; the CPU engine only reads what stands on pictures.",
+        "The question needs an engine that understands it; the CPU engine only reads the text on pictures.",
         "Run with the GPU engine (`engine: qwen_vl`), after `run_batch.py retry`.",
     ),
     "engine": Cause(
         "The engine could not answer for this document.", "Run `run_batch.py retry`; if it fails again, report it."
     ),
     "poison": Cause(
-        "The engine died three times while it had this document, the last time with nothing else in hand. It was put "
-        "aside so that the others could be read.",
-        "Look at the document: scan it anew or split it, and drop it again. If it looks like any other, report it.",
+        "The engine crashed three times while it processed this document, the last time with no other document. It "
+        "was set aside so that the others could be read.",
+        "Look at the document. Scan it again or split it, and drop it again. If it looks ordinary, report it.",
     ),
 }
 
 
 class DocumentError(Exception):
-    """One document cannot be read. It goes to failed/ with the reason beside it; the run goes on."""
+    """One document cannot be read. It is moved to failed/ with an `.error.json`; the run continues."""
 
     def __init__(self, code: str, detail: str = "") -> None:
         assert code in DOCUMENT_ERRORS, code
         self.code, self.detail = code, detail
         super().__init__(f"{code}: {detail}" if detail else code)
 
-    def __reduce__(self) -> tuple[type["DocumentError"], tuple[str, str]]:  # crosses process borders
+    def __reduce__(self) -> tuple[type["DocumentError"], tuple[str, str]]:  # for pickling: args are not the parameters
         return DocumentError, (self.code, self.detail)

@@ -1,4 +1,4 @@
-"""Boxes, parts of a page, and the maps between two pixel spaces. Pixels, x to the right and y down."""
+"""Boxes, regions of a page, and affine maps between pixel spaces. Pixels; x to the right, y down."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Box:
 
     @staticmethod
     def around(points: Iterable[tuple[float, float]]) -> "Box":
-        """The smallest upright box that holds all points."""
+        """The bounding box of the points."""
         xs, ys = zip(*points, strict=True)
         return Box(min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys))
 
@@ -53,7 +53,7 @@ class Affine:
         return self.a * x + self.b * y + self.c, self.d * x + self.e * y + self.f
 
     def box(self, box: Box) -> Box:
-        """The upright box around the mapped corners."""
+        """The bounding box of the mapped corners."""
         return Box.around(self.point(x, y) for x in (box.x, box.right) for y in (box.y, box.bottom))
 
     def after(self, first: "Affine") -> "Affine":
@@ -68,7 +68,7 @@ class Affine:
         )
 
     def inverse(self) -> "Affine":
-        """Raises ZeroDivisionError where the map is flat."""
+        """Raises ZeroDivisionError where the map is singular."""
         det = self.a * self.e - self.b * self.d
         a, b, d, e = self.e / det, -self.b / det, -self.d / det, self.a / det
         return Affine(a, b, -(a * self.c + b * self.f), d, e, -(d * self.c + e * self.f))

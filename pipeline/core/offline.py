@@ -1,4 +1,4 @@
-"""The switches that keep libraries from calling out. Importing any part of Scanmill sets them (see `pipeline`)."""
+"""Environment variables that keep libraries off the network. Importing any part of Scanmill sets them."""
 
 import os
 import sys
@@ -16,9 +16,9 @@ class Switch(NamedTuple):
 
 SWITCHES = (
     # Without it, onnxruntime 1.32 on Linux writes a database below ~/.cache as soon as it is imported, and sends it to
-    # its maker nine seconds later. It does not follow DO_NOT_TRACK. tests/integration/test_offline.py shows both.
+    # its vendor nine seconds later. It ignores DO_NOT_TRACK. tests/integration/test_offline.py shows both.
     Switch("onnxruntime", "ORT_DISABLE_TELEMETRY", "1"),
-    Switch("huggingface_hub", "HF_HUB_OFFLINE", "1"),  # files come from the disk alone
+    Switch("huggingface_hub", "HF_HUB_OFFLINE", "1"),  # files come from the disk only
     Switch("huggingface_hub", "HF_HUB_DISABLE_TELEMETRY", "1"),
     Switch("huggingface_hub", "HF_HUB_DISABLE_UPDATE_CHECK", "1"),
     Switch("transformers", "TRANSFORMERS_OFFLINE", "1"),
@@ -30,17 +30,19 @@ SWITCHES = (
 
 
 def switch_off_network() -> None:
-    """Set all switches for this process and its children, whatever the environment said.
+    """Set all switches for this process and its children, whatever the environment has.
 
-    Warns of libraries that were imported before and so may have read another value: nothing stops those any more.
+    Warns of libraries that were imported before: they may have read another value.
     """
-    late = sorted({each.library for each in contradicted() if each.library in sys.modules})
+    late = sorted({each.library for each in wrong_switches() if each.library in sys.modules})
     os.environ.update({each.variable: each.value for each in SWITCHES})
     if late:
         names = ", ".join(late)
-        warnings.warn(f"{names}: imported before Scanmill, so it may call out. Import Scanmill first.", stacklevel=2)
+        warnings.warn(
+            f"{names}: imported before Scanmill, so it may use the network. Import Scanmill first.", stacklevel=2
+        )
 
 
-def contradicted() -> list[Switch]:
-    """The switches that are not set, or set to another value, in the environment of this process."""
+def wrong_switches() -> list[Switch]:
+    """The switches that the environment of this process lacks or sets to another value."""
     return [each for each in SWITCHES if os.environ.get(each.variable) != each.value]

@@ -1,8 +1,8 @@
-"""What a person probably meant by a word that is not known."""
+"""Suggest the allowed word that an unknown word probably means."""
 
 from collections.abc import Mapping, Sequence
 
-ELSEWHERE: Mapping[str, tuple[str, ...]] = {  # words of other programs, and of everyday speech, for ours
+SYNONYMS: Mapping[str, tuple[str, ...]] = {  # allowed word -> words of other programs for it
     "text": ("string", "str", "varchar"),
     "number": ("float", "double", "decimal", "real"),
     "integer": ("int", "whole", "long"),
@@ -32,13 +32,13 @@ ELSEWHERE: Mapping[str, tuple[str, ...]] = {  # words of other programs, and of 
 
 
 def unknown(word: str, allowed: Sequence[str], what: str) -> str:
-    """ "unknown key; did you mean labels?", or all that is allowed where nothing is near."""
+    """ "unknown key; did you mean labels?", or the list of allowed words where none is similar."""
     from rapidfuzz import process
-    from rapidfuzz.distance import DamerauLevenshtein as Slips
+    from rapidfuzz.distance import DamerauLevenshtein
 
     plain = word.casefold()
-    near = process.extractOne(plain, allowed, scorer=Slips.normalized_similarity, score_cutoff=0.6)
-    meant = near[0] if near else next((name for name in allowed if plain in ELSEWHERE.get(name, ())), None)
+    near = process.extractOne(plain, allowed, scorer=DamerauLevenshtein.normalized_similarity, score_cutoff=0.6)
+    meant = near[0] if near else next((name for name in allowed if plain in SYNONYMS.get(name, ())), None)
     meant = meant or next((name for name in allowed if len(plain) > 2 and name.casefold().startswith(plain)), None)
     if meant:
         return f"unknown {what}; did you mean {meant}?"

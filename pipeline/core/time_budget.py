@@ -1,11 +1,11 @@
-"""Time that one document may cost: seconds of worker processes, shared by all tasks about it."""
+"""The time limit of one document: seconds of worker processes, shared by all its tasks."""
 
 from dataclasses import dataclass
 
 
 @dataclass(eq=False, slots=True)
 class Budget:
-    """`seconds` in all; `spent_s` grows as tasks end. Tasks that run side by side each may take what is left."""
+    """`seconds` in total; `spent_s` grows as tasks end. Each of several parallel tasks may use all that is left."""
 
     seconds: float
     spent_s: float = 0.0

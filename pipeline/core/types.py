@@ -1,39 +1,36 @@
-"""The things that flow. Frozen, picklable, and ignorant of how they are made.
+"""Data classes that the stages exchange: documents, pages, evidence, issues and records. Frozen and picklable.
 
-Units: pixels for every box. Two pixel spaces exist and are never mixed: *page* pixels (the picture an engine sees,
-after orient, deskew, crop and fit) and *source* pixels (the upright original: a picture after its EXIF turn, a PDF page
-at `PDF_DPI`). `Page.to_source` maps the first to the second. Engines speak page pixels; records hold source pixels.
+Units: pixels for every box. There are two pixel spaces: *page* pixels (the picture an engine sees, after orient,
+deskew, crop and fit) and *source* pixels (the upright original: a picture after its EXIF rotation, a PDF page at
+`PDF_DPI`). `Page.to_source` maps the first to the second. Engines use page pixels; records use source pixels.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.geometry import Affine, Box
 
-if TYPE_CHECKING:
-    pass
-
 PDF_DPI = 200  # the source pixels of a PDF page: what office scanners use, and enough for 8-point print
 Status = Literal["ok", "review", "failed"]
 
 ISSUES: dict[str, str] = {
-    "not_json": "The answer is not JSON, or answers something else than what was asked.",
+    "not_json": "The answer is not JSON, or does not have the form that was asked for.",
     "truncated": "The answer was cut off before its end, or a list was: rows may be missing.",
     "missing": "A required field has no value.",
-    "wrong_type": "The answer does not read as the field's type.",
-    "not_allowed": "The value reads well but the job does not allow it (options, pattern, range, decimals).",
+    "wrong_type": "The answer cannot be read as the field's type.",
+    "not_allowed": "The value can be read, but the job does not allow it (options, pattern, range, decimals).",
     "rule_failed": "A rule of the job does not hold.",
     "unreadable": "A page of the document could not be read; the others were.",
     "conflict": "Two parts of the document give different values.",
-    "unseen": "The value does not stand on the page.",
+    "unseen": "The value was not found on the page.",
     "doubtful": "The confidence is below the job's `review_below`.",
-    "bad_text": "A long text does not parse, lacks what was asked for or is too long; it is kept as it is.",
+    "bad_text": "A long text does not parse, lacks required parts or is too long; it is kept unchanged.",
     "bad_box": "A box is empty, inverted or outside the page.",
     "only_read": "The CPU engine cannot answer a question: the answer is the text that it read on the pictures.",
 }
@@ -47,7 +44,7 @@ class Word:
     box: Box
 
     def scaled(self, x: float, y: float) -> "Word":
-        """The same word on a page that is `x` times as wide and `y` times as high."""
+        """The word on a page that is `x` times as wide and `y` times as high."""
         box = self.box
         return Word(self.text, Box(box.x * x, box.y * y, box.width * x, box.height * y))
 
@@ -56,8 +53,8 @@ class Word:
 class Document:
     """A claimed file. `id` is the SHA-256 of its bytes in hex; `name` its path below inbox/<box>/.
 
-    Where a question came with it, `path` is a folder: `parts` are the pictures in it, none or several, in their order,
-    `question` is what was asked, and `earlier` the (question, answer) turns before it. The id is made from all three.
+    Where a question came with it, `path` is a folder: `parts` are the pictures in it, in order, `question` is the
+    question, and `earlier` the (question, answer) turns before it. The id is made from all three.
     """
 
     id: str
@@ -72,20 +69,19 @@ class Document:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """What is to be decoded: page numbers run through all of them."""
+        """The files to decode. Page numbers run through all of them."""
         return (self.path,) if self.question is None else self.parts
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Page:
-    """One page of a document, from the moment it is read from its file to the moment an engine sees it.
+    """One page of a document, from decoding to the engine.
 
-    `documents` makes it, each step of `preprocess` gives a changed copy. `number` counts from 1 through all files of
-    the document. `width`, `height` and `words` are in the pixels of this moment; `to_source` leads from them to source
-    pixels. `image` is RGB, uint8, shape (height, width, 3), or None where the words say all: the engine asked for text
-    only (`Wants.text_layer`) and the page has a sound text layer. `words` is that layer, empty where there is none.
-    `fault` says why the page cannot be read; then there is neither image nor words. `source_px` is the size of the page
-    in source pixels, as `preprocess` met it; (0, 0) before that.
+    Each step of preprocessing returns a changed copy. `number` counts from 1 through all files of the document.
+    `width`, `height` and `words` are in current pixels; `to_source` maps them to source pixels. `image` is RGB, uint8,
+    shape (height, width, 3). It is None where the engine asked for text only and the page has a valid text layer.
+    `words` is that layer, empty where there is none. `fault` says why the page cannot be read; then there is neither
+    image nor words. `source_px` is the size of the page in source pixels; (0, 0) before preprocessing.
     """
 
     number: int
@@ -98,9 +94,9 @@ class Page:
     source_px: tuple[float, float] = (0.0, 0.0)
 
     def source_box(self, box: Box) -> Box:
-        """The upright box in source pixels around a box in page pixels, cut off at the edges of the source.
+        """The bounding box in source pixels of a box in page pixels, clipped to the source.
 
-        Where `source_px`, its size, is not known, only at the left and upper edge.
+        Where `source_px` is not known, it is clipped at the left and upper edge only.
         """
         whole = self.to_source.box(box)
         x, y = max(0.0, whole.x), max(0.0, whole.y)
@@ -112,7 +108,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Where a value stands and what is printed there. The box: page pixels in a Reply, source pixels in a Record."""
+    """The place of a value and the text printed there. The box: page pixels in a Reply, source pixels in a Record."""
 
     page: int
     box: Box | None
@@ -121,7 +117,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """Something to know about an answer. `path` is a leaf path, or "" for the whole record; `code` is one of ISSUES."""
+    """A problem of an answer. `path` is a leaf path, or "" for the whole record; `code` is one of ISSUES."""
 
     code: str
     path: str
@@ -130,7 +126,7 @@ class Issue:
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """What a person changed, and when: the machine's value and theirs, as JSON has them. `by` is None where unknown."""
+    """A manual correction: the value of the engine and that of the person, as in JSON. `by` is None where unknown."""
 
     path: str
     machine: Any
@@ -141,7 +137,7 @@ class Correction:
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """A person looked at the record and says that it is right."""
+    """A person confirmed the record."""
 
     at: datetime
     by: str | None = None
@@ -153,11 +149,10 @@ class Record:
 
     `data` holds typed Python values (date, time, Decimal, int, float, bool, str, dict, list) or None. `error` is the
     (code, detail) of a DocumentError; then data is empty and status is failed. `day` and `processed_at` are set by the
-    store when it commits: the local day on which the bytes were first read, and when this answer was written.
-    `other_look` is the answer that does not count, where a job looked twice; provenance's `look` (1 or 2) says which
-    does.
-    `corrections` are those that hold, one a path; with `approved` the status is ok whatever the issues say.
-    `files` lie beside the record, named from the root: code, Markdown, pictures with boxes; the store writes them.
+    store when it commits: the local day on which the bytes were first read, and the time of writing.
+    `other_look` is the rejected answer of a job with two passes; `look` in the provenance (1 or 2) is the pass that
+    was kept. `corrections` are those in force, one a path. With `approved` the status is ok whatever the issues.
+    `files` are attachments, as paths below the root: code, Markdown, pictures with boxes. The store writes them.
     """
 
     document: Document

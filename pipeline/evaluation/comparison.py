@@ -26,7 +26,7 @@ PAIRED = (
 class Check:
     """One labelled value. `path` is its place in the answer (`lines[0].amount`), or in the label where it is missing.
 
-    `expected` and `got` are for people: "" where there is nothing. `near` is the likeness of the two, from 0 to 1.
+    `expected` and `got` are for people: "" where there is nothing. `near` is the similarity of the two, from 0 to 1.
     """
 
     path: str

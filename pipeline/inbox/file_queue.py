@@ -23,7 +23,7 @@ from pipeline.inbox import grouping
 from pipeline.inbox.claim import Claim as Claim
 from pipeline.inbox.claim import claim_file, claim_set
 from pipeline.inbox.scanner import ERROR_SUFFIX, InboxItem, InboxScanner, ignored, unchanged
-from pipeline.plugins.formats import explained
+from pipeline.plugins.formats import explain_error
 from pipeline.system import filesystem
 
 Where = Literal["done", "failed", "duplicate"]
@@ -235,7 +235,7 @@ class Inbox:
                 if note is not None:
                     if os.path.lexists(target) and not (os.path.lexists(source) and filesystem.same(source, target)):
                         continue
-                    filesystem.write_whole(self.root, place / (free + ERROR_SUFFIX), note)
+                    filesystem.write_atomic(self.root, place / (free + ERROR_SUFFIX), note)
                 try:
                     if not filesystem.move(source, target):
                         continue
@@ -249,7 +249,7 @@ class Inbox:
         raise AssertionError("there is always a next number")
 
     def _note(self, document: Document, error: DocumentError) -> dict[str, str]:
-        known = explained(error.code)
+        known = explain_error(error.code)
         return {
             "file": document.name,
             "code": error.code,

@@ -1,15 +1,14 @@
-"""Reading printed values. Each module gives `find(text)` for noisy lines and `read(text)` for one whole value.
+"""Parsers of printed values. Each module has `find(text)` for noisy lines and `read(text)` for one whole value.
 
-`find` is lenient: it looks for values inside a line that an OCR engine may have misread, and says how well each one
-reads. `read` is strict: the whole text is one value, or the answer is None; it never mends, and never gives a value
-that is not printed.
+`find` is lenient: it searches a line that an OCR engine may have misread, and rates each value. `read` is strict: the
+whole text is one value, or the result is None. It never repairs, and never returns a value that is not printed.
 """
 
 from typing import Any, NamedTuple
 
 
 class Found(NamedTuple):
-    """A value inside a text: `text[start:end]` is what is printed, `quality` (0..1) how cleanly it reads."""
+    """A value inside a text: printed as `text[start:end]`; `quality` (0..1) says how well it reads."""
 
     start: int
     end: int
@@ -17,8 +16,8 @@ class Found(NamedTuple):
     quality: float
 
 
-def apart(found: list[Found]) -> list[Found]:
-    """The finds in reading order; where two overlap, only the better one (the longer one of two equals)."""
+def without_overlaps(found: list[Found]) -> list[Found]:
+    """The values in reading order. Of two that overlap only the better one is kept; of equals, the longer one."""
     kept: list[Found] = []
     for one in sorted(found, key=lambda f: (-f.quality, f.start - f.end, f.start)):
         if all(one.end <= other.start or other.end <= one.start for other in kept):

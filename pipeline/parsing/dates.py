@@ -1,16 +1,15 @@
-"""Dates as printed: 15/06/2024 · 15.6.24 · 15 June 2024 · June 15, 2024 · 15. Juni 2024 · 2024年6月15日 ·
-二〇二四年六月十五日.
+"""Parse printed dates: 15/06/2024 · 15.6.24 · 15 June 2024 · 15. Juni 2024 · 2024年6月15日 · 二〇二四年六月十五日.
 
 Months in English, German, French, Spanish, Portuguese, Italian, Dutch, Polish, Malay and Indonesian. Years from 1900
-to 2099; a year of two digits from 70 on is of the last century. Where an all-digit date cannot be read in the asked
-order but can in another (05/13/2018 asked as DMY), the one that is possible is taken.
+to 2099; years of two digits from 70 on are 19xx. Where an all-digit date is impossible in the given order but possible
+in another (05/13/2018 as DMY), the possible one is used.
 """
 
 import re
 from collections.abc import Callable
 from datetime import date
 
-from pipeline.parsing import Found, apart
+from pipeline.parsing import Found, without_overlaps
 from pipeline.parsing.normalize import narrow, unaccented
 
 _MONTH_NAMES = (
@@ -53,8 +52,7 @@ _LOOKALIKES = str.maketrans("OoQDIl|SBZ", "0000111582")
 
 
 def _int(text: str) -> int:
-    """The number of Western digits (letters that look like digits mended) or Chinese numerals; -1 where it is
-    neither."""
+    """The number of Western digits (or letters that look like them) or Chinese numerals; -1 where it is neither."""
     if text and text[0] in "〇零○一二三四五六七八九十廿卅":
         text = text.replace("廿", "二十").replace("卅", "三十")
         if "十" in text:
@@ -79,7 +77,7 @@ def _date(year: int, month: int, day: int) -> date | None:
 
 
 def _month(word: str) -> tuple[int, float]:
-    """The month and how well the word reads as it; (0, 0) where it is none. Long names may have one wrong letter."""
+    """(month, quality) of a word; (0, 0) where it is no month. Long names may have one wrong letter."""
     if word[:1] == "0":
         return _month("o" + word[1:])[0], 0.8
     word = unaccented(word.casefold()).strip(".")
@@ -95,7 +93,7 @@ def _month(word: str) -> tuple[int, float]:
 
 
 def _in_order(parts: tuple[str, str, str], order: str) -> tuple[date | None, float]:
-    """Three numbers as a date: in the asked order, else in the one order that is possible (quality 0.9)."""
+    """Three numbers as a date: in the given order, else in the one that is possible (quality 0.9)."""
     first, second, third = (_int(part) for part in parts)
     if len(parts[0]) == 4:
         readings = {"YMD": (first, second, third)}
@@ -198,9 +196,9 @@ _PATTERNS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str], str], Reading]]
 
 
 def find(text: str, order: str = "DMY") -> list[Found]:
-    """Every date in a line of noisy print; values are `datetime.date`.
+    """Every date in a line of OCR text; values are `datetime.date`.
 
-    Quality falls for letters read as digits, unlike separators, years of two digits, another order than the asked
+    Quality is lower for letters read as digits, unequal separators, years of two digits, another order than the given
     one, and runs of eight digits.
     """
     plain = narrow(text)
@@ -212,13 +210,13 @@ def find(text: str, order: str = "DMY") -> list[Found]:
             at = match.end() if value else match.start() + 1
             if value:
                 found.append(Found(match.start(), match.end(), value, quality))
-    return apart(found)
+    return without_overlaps(found)
 
 
 def read(text: str, order: str = "DMY") -> date | None:
-    """The date, where the whole text is one, beside at most a weekday and a time of day; else None.
+    """The date, where the text is one date with at most a weekday and a time of day; else None.
 
-    ISO dates (2024-06-15, 20240615, with or without a time) are read whatever the order.
+    ISO dates (2024-06-15, 20240615, with or without a time) are read in any `order`.
     """
     plain = narrow(text).strip()
     if re.fullmatch(_YEAR + "[01][0-9][0-3][0-9]", plain):

@@ -1,9 +1,8 @@
-"""Finding a label on a printed line: blind to blanks and punctuation, bound to whole words, patient with OCR errors.
+"""Find a label in a line of OCR text: ignores blanks and punctuation, matches whole words, allows OCR errors.
 
-"Invoice No" is found in "INVOICENO.:123" and "lnvoice N0 123", "Total" not in "Subtotal". Letters that look alike (O
-and 0, I, l and 1, S and 5, B and 8, Z and 2) count as equal; beyond that one wrong letter is allowed from five
-letters on, two from nine. Chinese, Japanese and Korean labels must stand letter by letter, because one character
-there is a whole word.
+"Invoice No" is found in "INVOICENO.:123" and "lnvoice N0 123", "Total" not in "Subtotal". Characters that look alike
+(O and 0, I, l and 1, S and 5, B and 8, Z and 2) count as equal. One more wrong letter is allowed from five letters on,
+two from nine. Chinese, Japanese and Korean labels must match exactly, because each character is a word.
 """
 
 from functools import lru_cache
@@ -16,7 +15,7 @@ _SHAPES = str.maketrans("0125i8|", "olzslbl")
 
 
 class Squeezed(NamedTuple):
-    """A text without its blanks: folded letters, the same with look-alikes made one, and where each stood."""
+    """A text without blanks: folded letters, the same with look-alikes unified, and the original index of each."""
 
     folded: str
     shape: str
@@ -25,20 +24,20 @@ class Squeezed(NamedTuple):
 
 @lru_cache(maxsize=4096)
 def squeeze(text: str) -> Squeezed:
-    """The narrow text (see `texts.narrow`) without blanks and punctuation."""
+    """The narrow text (see `normalize.narrow`) without blanks and punctuation."""
     places = tuple(i for i, char in enumerate(text) if char.isalnum() or char == "|")
     folded = "".join((text[i].casefold() or text[i])[0] for i in places)
     return Squeezed(folded, folded.translate(_SHAPES), places)
 
 
-def slack(label: str) -> int:
-    """How many wrong letters a label of this length may have (its squeezed length counts)."""
+def allowed_errors(label: str) -> int:
+    """How many wrong letters the label may have, by its squeezed length."""
     length = len(squeeze(narrow(label)).folded)
     return 0 if length < 5 or is_cjk(label) else 1 if length < 9 else 2
 
 
-def border(text: str, at: int) -> bool:
-    """Whether a word may start at `at`: at a blank or sign, a change of case, or a change from letter to digit."""
+def is_word_boundary(text: str, at: int) -> bool:
+    """Whether a word may begin or end at `at`: next to a blank or sign, at a change of case or from letter to digit."""
     if at <= 0 or at >= len(text):
         return True
     left, right = text[at - 1], text[at]
@@ -48,9 +47,9 @@ def border(text: str, at: int) -> bool:
 
 
 def find(text: str, label: str) -> Found | None:
-    """The best place of the label in the text, its value the words as printed there; None where it does not stand.
+    """The best match of the label in the text, with the printed words as its value; None where there is none.
 
-    Quality is 1 for an exact match, 0.95 where look-alikes were made equal, lower by the share of wrong letters.
+    Quality is 1 for an exact match and 0.95 for look-alikes; it is lower by the share of wrong letters.
     """
     plain = narrow(text)
     wanted = squeeze(narrow(label))
@@ -64,12 +63,12 @@ def find(text: str, label: str) -> Found | None:
     at = given.shape.find(wanted.shape)
     while at >= 0:
         end = at + length
-        if free or (border(plain, given.places[at]) and border(plain, given.places[end - 1] + 1)):
+        if free or (is_word_boundary(plain, given.places[at]) and is_word_boundary(plain, given.places[end - 1] + 1)):
             if given.folded[at:end] == wanted.folded:
                 return _found(text, given, at, end, 1.0)
             looks_alike = looks_alike or _found(text, given, at, end, 0.95)
         at = given.shape.find(wanted.shape, at + 1)
-    allowed = slack(label)
+    allowed = allowed_errors(label)
     if looks_alike or not allowed:
         return looks_alike
     return _nearly(text, plain, given, wanted.shape, allowed)
@@ -81,7 +80,7 @@ def _found(text: str, given: Squeezed, start: int, end: int, quality: float) -> 
 
 
 def _nearly(text: str, plain: str, given: Squeezed, wanted: str, allowed: int) -> Found | None:
-    """The best place with at most `allowed` wrong letters."""
+    """The best match with at most `allowed` wrong letters."""
     from rapidfuzz import fuzz
     from rapidfuzz.distance import Levenshtein
 
@@ -90,11 +89,11 @@ def _nearly(text: str, plain: str, given: Squeezed, wanted: str, allowed: int) -
         return None
     best: Found | None = None
     for start in range(len(given.shape)):
-        if not border(plain, given.places[start]):
+        if not is_word_boundary(plain, given.places[start]):
             continue
         for end in range(start + max(3, length - 1), min(len(given.shape), start + length + 1) + 1):
             wrong = Levenshtein.distance(given.shape[start:end], wanted, score_cutoff=allowed)
-            if wrong > allowed or not border(plain, given.places[end - 1] + 1):
+            if wrong > allowed or not is_word_boundary(plain, given.places[end - 1] + 1):
                 continue
             quality = 0.95 - wrong / length
             if best is None or quality > best.quality:

@@ -1,5 +1,4 @@
-"""Texts in a plain form: for comparing (`fold`, `squash`) and for matching patterns without moving a character
-(`narrow`)."""
+"""Normalize text: for comparing (`fold`, `squash`) and for regular expressions with unchanged offsets (`narrow`)."""
 
 import unicodedata
 
@@ -25,10 +24,9 @@ def _narrow(char: str) -> str:
 
 
 def narrow(text: str) -> str:
-    """The text with full-width forms, dashes, quotes, blanks and digits of all scripts as ASCII; same length, same
-    offsets.
+    """Full-width forms, dashes, quotes, blanks and digits of all scripts as ASCII, with the same length and offsets.
 
-    Superscripts and circled digits stay as they are: "5²" must not become 52.
+    Superscripts and circled digits are not changed: "5²" must not become 52.
     """
     if text.isascii():
         return text.replace("\t", " ").replace("\n", " ").replace("\r", " ")
@@ -36,20 +34,20 @@ def narrow(text: str) -> str:
 
 
 def fold(text: str) -> str:
-    """NFKC, case folded, every run of blanks one space, no blanks at the ends."""
+    """NFKC and case folding, with single spaces and none at the ends."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def squash(text: str) -> str:
-    """Only the letters and digits of the folded text."""
+    """The letters and digits of the folded text."""
     return "".join(char for char in fold(text) if char.isalnum())
 
 
 def unaccented(text: str) -> str:
-    """The text without accents on its letters (é → e, ü → u); other characters stay."""
+    """The text without accents (é → e, ü → u)."""
     return "".join(char for char in unicodedata.normalize("NFD", text) if not unicodedata.combining(char))
 
 
 def is_cjk(text: str) -> bool:
-    """Whether the text holds a Chinese, Japanese or Korean character, so that words need no blanks between them."""
+    """Whether the text has a Chinese, Japanese or Korean character, so that its words need no blanks."""
     return any("⺀" <= char <= "鿿" or "가" <= char <= "힣" or "豈" <= char <= "﫿" for char in text)

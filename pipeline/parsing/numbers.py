@@ -1,15 +1,14 @@
-"""Numbers and amounts of money, as many countries print them: 1.234,56 · 1,234.56 · 1 234,56 · 1'234.56 · (12.50) ·
-12.50-
+"""Parse printed numbers and amounts: 1.234,56 · 1,234.56 · 1 234,56 · 1'234.56 · (12.50) · 12.50-
 
-Which of "." and "," is the decimal sign: with both, the last. With one of them several times, none. With one of them
-once, it is decimal unless exactly three digits follow one to three digits that do not start with 0: "1.234" reads as
-1234, because prices with three decimals are rarer than thousands. A `decimal` sign given by the job settles it.
+Which of "." and "," is the decimal sign: of both, the last; if one is printed several times, none. A single one is
+decimal unless exactly three digits follow one to three digits that do not start with 0: "1.234" is 1234, because
+thousands are more frequent than prices with three decimals. A `decimal` sign given by the job takes precedence.
 """
 
 import re
 from decimal import Decimal
 
-from pipeline.parsing import Found, apart
+from pipeline.parsing import Found, without_overlaps
 from pipeline.parsing.normalize import narrow
 
 _SIGNS: dict[str, str] = {
@@ -25,58 +24,11 @@ _SIGNS: dict[str, str] = {
     "Fr.": "CHF", "SFr.": "CHF", "Rs": "INR", "Rs.": "INR", "Rp": "IDR", "Rp.": "IDR", "EURO": "EUR", "Euro": "EUR",
 }  # fmt: skip
 _CODES = [
-    "AED",
-    "ARS",
-    "AUD",
-    "BDT",
-    "BGN",
-    "BRL",
-    "CAD",
-    "CHF",
-    "CLP",
-    "CNY",
-    "COP",
-    "CZK",
-    "DKK",
-    "EGP",
-    "EUR",
-    "GBP",
-    "HKD",
-    "HUF",
-    "IDR",
-    "ILS",
-    "INR",
-    "ISK",
-    "JPY",
-    "KES",
-    "KRW",
-    "KWD",
-    "MAD",
-    "MXN",
-    "MYR",
-    "NGN",
-    "NOK",
-    "NZD",
-    "PEN",
-    "PHP",
-    "PKR",
-    "PLN",
-    "QAR",
-    "RON",
-    "RSD",
-    "RUB",
-    "SAR",
-    "SEK",
-    "SGD",
-    "THB",
-    "TND",
-    "TRY",
-    "TWD",
-    "UAH",
-    "USD",
-    "VND",
-    "ZAR",
-]
+    "AED", "ARS", "AUD", "BDT", "BGN", "BRL", "CAD", "CHF", "CLP", "CNY", "COP", "CZK", "DKK", "EGP", "EUR", "GBP",
+    "HKD", "HUF", "IDR", "ILS", "INR", "ISK", "JPY", "KES", "KRW", "KWD", "MAD", "MXN", "MYR", "NGN", "NOK", "NZD",
+    "PEN", "PHP", "PKR", "PLN", "QAR", "RON", "RSD", "RUB", "SAR", "SEK", "SGD", "THB", "TND", "TRY", "TWD", "UAH",
+    "USD", "VND", "ZAR",
+]  # fmt: skip
 _WORDS = sorted([*_SIGNS, *_CODES, "¥", "kr", "kr."], key=len, reverse=True)
 _LETTER = "A-Za-z\u00c0-\u024f"
 _CURRENCY = "|".join(
@@ -107,7 +59,7 @@ def _grouped(groups: list[str]) -> bool:
 
 
 def _value(body: str, decimal: str | None) -> Decimal | None:
-    """The value of digits with separators, or None where they fit no country's way of printing."""
+    """The value of digits with separators, or None where they fit no known format."""
     whole, fraction = body, ""
     marks = [char for char in body if char in ".,"]
     if marks:
@@ -136,9 +88,9 @@ def _value(body: str, decimal: str | None) -> Decimal | None:
 
 
 def read(text: str, decimal: str | None = None) -> Decimal | None:
-    """The number, where the whole text is one: with a sign, brackets for minus, a currency or a per cent sign, or None.
+    """The number, where the text is one, with a sign, brackets for minus, a currency or a per cent sign; else None.
 
-    `decimal` is "," or "." where the job or the page says which is meant.
+    `decimal` is "," or "." where it is known.
     """
     match = _WHOLE.fullmatch(narrow(text).strip())
     if match is None or bool(match["open"]) != bool(match["close"]):
@@ -169,14 +121,14 @@ _ANYWHERE = re.compile(
     re.IGNORECASE,
 )
 _GLUE = re.compile(r"[0-9][.,:/#-]$|[A-Za-z][#/-]$")
-_MENDED = str.maketrans("OoDQ", "0000")
+_LOOKALIKES = str.maketrans("OoDQ", "0000")
 
 
 def find(text: str, decimal: str | None = None) -> list[Found]:
-    """Every number in a line of noisy print, with its sign; values are Decimal. `decimal` as for `read`.
+    """Every number in a line of OCR text, with its sign; values are Decimal. `decimal` as for `read`.
 
-    Parts of dates, times, telephone numbers and codes such as "A-12" are left out. Quality falls for letters read as
-    digits, blanks inside, a lost head (".50"), and letters that touch.
+    Parts of dates, times, telephone numbers and codes such as "A-12" are left out. Quality is lower for letters read as
+    digits, blanks inside, a missing integer part (".50"), and adjoining letters.
     """
     plain = narrow(text)
     found = []
@@ -188,7 +140,7 @@ def find(text: str, decimal: str | None = None) -> list[Found]:
             continue
         quality = 1.0
         if not re.fullmatch(r"[0-9., ']+", body):
-            body, quality = body.translate(_MENDED), 0.6
+            body, quality = body.translate(_LOOKALIKES), 0.6
         if re.search(r"\s[.,]|[.,]\s", body):
             body, quality = re.sub(r"\s?([.,])\s?", r"\1", body), quality * 0.85
         value = _value(body, decimal)
@@ -205,13 +157,13 @@ def find(text: str, decimal: str | None = None) -> list[Found]:
         first = start + (1 if match["open"] and not bracketed else 0)
         last = match.end() - (1 if match["close"] and not bracketed else 0)
         found.append(Found(first, last, -value if negative else value, quality))
-    return apart(found)
+    return without_overlaps(found)
 
 
 def currency(text: str) -> str | None:
-    """The ISO 4217 code of the first currency named in the text, or None where none is, or it could be several.
+    """The ISO 4217 code of the first currency in the text; None where there is none or it is ambiguous.
 
-    "$" alone is USD. "¥" is CNY beside Chinese writing, JPY beside Japanese, else unknown; so is "kr".
+    "$" alone is USD. "¥" is CNY in Chinese text and JPY in Japanese text, else ambiguous. "kr" is ambiguous.
     """
     for match in CURRENCY.finditer(narrow(text)):
         word = match[0].casefold()

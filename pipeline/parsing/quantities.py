@@ -1,8 +1,4 @@
-"""Measured values: a number and a unit as printed ("1.2 MPa", "35 ℃", "12,5 kg", "3公斤"), brought to the unit that
-is asked.
-
-pint does the arithmetic, in exact decimals.
-"""
+"""Parse printed quantities ("1.2 MPa", "35 ℃", "12,5 kg", "3公斤") and convert their units, with pint in decimals."""
 
 import re
 from decimal import Decimal, localcontext
@@ -36,22 +32,20 @@ _PRINTED: dict[str, str] = {
     "Hrs": "h", "Kw": "kW", "KW": "kW",
     "Nm": "N*m", "kNm": "kN*m", "Kwh": "kWh", "KWH": "kWh", "HZ": "Hz", "hz": "Hz", "rh": "percent", "%RH": "percent",
 }  # fmt: skip
-# Printed short for several units: what is asked tells which. "36度" is a temperature in °C, and energy in kWh.
+# Ambiguous signs: the wanted unit decides. "36度" is a temperature in °C, and energy in kWh.
 _SHORT: dict[str, tuple[str, ...]] = {
     "度": ("degC", "kWh"), "°": ("degC", "degF"),
     "C": ("degC",), "F": ("degF",), "Grad": ("degC",), "kg/cm²": ("kgf/cm**2",), "kg/cm2": ("kgf/cm**2",),
 }  # fmt: skip
 _NUMBER = r"[-+]?\s?(?:[0-9]+(?:[.,' ][0-9]+)*|[.,][0-9]+)"
 _UNIT = r"[^\s0-9.,;:()][^\s,;:()]{0,11}"
-_POWER = re.compile(r"(?<![A-Za-z])([kcdmμu]?m)([23])(?![A-Za-z0-9])")  # m2, cm3: how people type m² and cm³
+_POWER = re.compile(r"(?<![A-Za-z])([kcdmμu]?m)([23])(?![A-Za-z0-9])")  # m2, cm3: typed for m² and cm³
 _WHOLE = re.compile(rf"(?P<number>{_NUMBER})\s*(?P<unit>\D.*)?", re.DOTALL)
 _ANYWHERE = re.compile(rf"(?<![0-9A-Za-z.,:/])(?P<number>{_NUMBER})\s?(?P<unit>{_UNIT})")
-_BEHIND = re.compile(rf"\s?(?P<unit>{_UNIT}+)(?!\s?[:=])")  # the + holds on to all of the word
-_SHORT_WORD = re.compile(
-    r"[A-Za-zµμ°%²³/*^'\"′″½¼¾⅓⅔]{1,5}"
-)  # as short as a unit is: "ber" may have been bar, and is no kPa
+_BEHIND = re.compile(rf"\s?(?P<unit>{_UNIT}+)(?!\s?[:=])")  # the + takes the whole word
+_SHORT_WORD = re.compile(r"[A-Za-zµμ°%²³/*^'\"′″½¼¾⅓⅔]{1,5}")  # a word as short as a unit: "ber" may be a misread bar
 _HEADED = re.compile(r"\s*(?:[(\[【]\s*([^()\[\]【】]{1,12}?)\s*[)\]】]|/\s*([^\s:]{1,12})|in\s+([^\s:]{1,12}))")
-_REACH = 40  # letters around a number that can belong to it: a line of thousands of numbers costs a moment
+_REACH = 40  # characters around a number that may belong to it; bounds the time for lines of thousands of numbers
 _JOINT = r"(?:[~–—±xX×-]|\.{2,3}|…|至|到|\b(?:to|bis|à)\b)"
 _RANGE_BEFORE = re.compile(rf"(?:(?<![\w.,]){_NUMBER}\s?(?:{_UNIT})?\s?{_JOINT}|[<>≤≥≦≧≈])\s?$")
 _RANGE_AFTER = re.compile(rf"\s?{_JOINT}\s?{_NUMBER}(?:\s?{_UNIT})?")
@@ -66,7 +60,7 @@ def _registry() -> "UnitRegistry[Any]":
 
 @lru_cache(maxsize=1024)
 def unit(text: str) -> Any:
-    """The pint unit that a printed or written unit means ("℃", "kPa", "r/min"), or None where nobody knows it."""
+    """The pint unit of a printed unit ("℃", "kPa", "r/min"); None where it is unknown."""
     import tokenize
 
     from pint.errors import PintError
@@ -95,10 +89,9 @@ def unit(text: str) -> Any:
 
 
 def convert(value: Decimal, printed: str, wanted: str) -> Decimal | None:
-    """The value in the wanted unit, to 12 significant digits; None where the units are unknown or measure other
-    things.
+    """The value in the wanted unit, to 12 significant digits; None where a unit is unknown or the dimensions differ.
 
-    Angles, turns, pieces and percent all have no dimension, and are not each other: 60 rpm are not 6.28 Hz.
+    Angles, turns, pieces and percent have no dimension, but are not converted into each other: 60 rpm is not 6.28 Hz.
     """
     from pint.errors import PintError
 
@@ -108,9 +101,9 @@ def convert(value: Decimal, printed: str, wanted: str) -> Decimal | None:
     if source == target:
         return value
     try:
-        if not _alike(source, target):
+        if not _same_dimension(source, target):
             meant = [named for short in _SHORT.get(printed.strip(), ()) if (named := unit(short)) is not None]
-            source = next((named for named in meant if named == target or _by_factor(named, target)), None)
+            source = next((named for named in meant if named == target or _differ_by_factor(named, target)), None)
         if source is None:
             return None
         if source == target:
@@ -125,19 +118,19 @@ def convert(value: Decimal, printed: str, wanted: str) -> Decimal | None:
     return plain.quantize(Decimal(1)) if plain == plain.to_integral_value() and abs(plain) < 10**12 else plain
 
 
-def _alike(one: Any, other: Any) -> bool:
+def _same_dimension(one: Any, other: Any) -> bool:
     return bool(_registry().get_root_units(one)[1] == _registry().get_root_units(other)[1])
 
 
-def _by_factor(one: Any, other: Any) -> bool:
-    """Alike, and nothing to add: "36°" asked in K could be Celsius or Fahrenheit."""
-    return _alike(one, other) and not str(one).startswith("degree_")
+def _differ_by_factor(one: Any, other: Any) -> bool:
+    """Same dimension and no offset: "36°" to K could be Celsius or Fahrenheit."""
+    return _same_dimension(one, other) and not str(one).startswith("degree_")
 
 
 def read(text: str, unit: str) -> tuple[Decimal, str] | None:
-    """The value in `unit` and the unit as printed, where the whole text is one measure; else None.
+    """(value in `unit`, unit as printed), where the whole text is one quantity; else None.
 
-    A bare number is taken in `unit` (forms print the unit in the heading), with "" as the printed unit.
+    A number without a unit is in `unit` (forms print it in the heading); its printed unit is "".
     """
     plain = narrow(text).strip()
     match = _WHOLE.fullmatch(plain)
@@ -154,8 +147,7 @@ def read(text: str, unit: str) -> tuple[Decimal, str] | None:
 
 
 def find(text: str, unit: str) -> list[Found]:
-    """Every number in a line that is followed by a unit of the same kind as `unit`; values are (Decimal, unit as
-    printed)."""
+    """Every number with a unit that converts to `unit`; values are (Decimal, unit as printed)."""
     plain = narrow(text)
     found = []
     for match in _ANYWHERE.finditer(plain):
@@ -174,18 +166,17 @@ def find(text: str, unit: str) -> list[Found]:
     return found
 
 
-def headed(text: str) -> str:
-    """The unit that begins what stands behind a label, as in "Pressure (MPa)", "温度/℃" and "Druck in bar"; or ""."""
+def unit_in_heading(text: str) -> str:
+    """The unit at the start of the text after a label, as in "Pressure (MPa)", "温度/℃", "Druck in bar"; or ""."""
     found = _HEADED.match(narrow(text))
     named = next((part for part in found.groups() if part), "") if found else ""
     return named if unit(named) is not None else ""
 
 
 def whole(text: str, start: int, end: int) -> tuple[int, int]:
-    """Where all begins and ends that is printed of a measure, or of a number that may be one: its unit whatever it is,
-    the sign of a limit, the other end of a range, the other side of "12 x 8 cm".
+    """Extend the span of a number or measure to its unit, the sign of a limit, and the whole of a range or "12 x 8 cm".
 
-    What follows a number is its unit where it is known as one, or is a word as short as one.
+    What follows a number is its unit where it is a known unit, or a word as short as one.
     """
     left, right = max(0, start - _REACH), min(len(text), end + _REACH)
     plain = narrow(text[left:right])

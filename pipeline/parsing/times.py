@@ -1,9 +1,9 @@
-"""Times of day as printed: 14:05 · 14:05:59 · 2:05 PM · 14h05 · 14.05 Uhr · 14时5分 · 下午2点5分."""
+"""Parse printed times of day: 14:05 · 14:05:59 · 2:05 PM · 14h05 · 14.05 Uhr · 14时5分 · 下午2点5分."""
 
 import re
 from datetime import time
 
-from pipeline.parsing import Found, apart
+from pipeline.parsing import Found, without_overlaps
 from pipeline.parsing.normalize import narrow
 
 _GLUED = (  # a date may touch the hour: 02/25/201620:07 · 2014,12:05 · Mar06'1612:05
@@ -32,7 +32,7 @@ def _time(match: re.Match[str]) -> time | None:
     half = (groups.get("half") or groups.get("half2") or "").casefold()
     if half in ("a", "p"):
         if not 1 <= hour <= 12:
-            # 14:05 PM is printed by careless tills; 14:05 AM is a contradiction
+            # some cash registers print 14:05 PM; 14:05 AM is a contradiction
             return time(hour, minute, second) if half == "p" and 13 <= hour <= 23 else None
         hour = hour % 12 + (12 if half == "p" else 0)
     elif half in ("下午", "晚上") and 1 <= hour < 12:
@@ -42,9 +42,9 @@ def _time(match: re.Match[str]) -> time | None:
 
 
 def find(text: str) -> list[Found]:
-    """Every time of day in a line of noisy print; values are `datetime.time`.
+    """Every time of day in a line of OCR text; values are `datetime.time`.
 
-    Quality falls for hours and minutes with a point between them ("14.05" may be an amount) and for a misread colon.
+    Quality is lower for a point between hour and minute ("14.05" may be an amount) and for a misread colon.
     """
     plain = narrow(text)
     found = []
@@ -63,13 +63,13 @@ def find(text: str) -> list[Found]:
             if pattern is _CLOCK and match["mark"] == ":" and re.search(r":\s|\s:", match[0][:6]):
                 quality *= 0.9
             found.append(Found(match.start(), match.end(), value, quality))
-    return apart(found)
+    return without_overlaps(found)
 
 
 def read(text: str) -> time | None:
-    """The time of day, where the whole text is one ("14.05" too, since a time is asked for); else None.
+    """The time of day, where the whole text is one ("14.05" included); else None.
 
-    A trailing "Z" is let go; any other offset from UTC is not, because the time would then mean another moment.
+    A trailing "Z" is ignored. Any other offset from UTC gives None, because it would change the time.
     """
     plain = narrow(text).strip()
     if plain[-1:] in "Zz" and re.search("[0-9][zZ]$", plain):

@@ -1,4 +1,4 @@
-"""The engines by name, what is known of each before it is started, and which one a run takes."""
+"""The registry of engines, and the choice of the engine of a run."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from pipeline.schema.job import Job
     from pipeline.schema.settings import Settings
 
-AUTO = "auto"  # what the config says where the first engine of AUTO_ORDER that is available is to read
+AUTO = "auto"  # value of `engine` in the config: take the first available engine of AUTO_ORDER
 AUTO_ORDER = ("qwen_vl", "ocr")
 
-Begin = Callable[[str, int], Callable[[int], None]]  # what is read now and its bytes -> what counts them
+Begin = Callable[[str, int], Callable[[int], None]]  # (name, size in bytes) of a file -> callback for bytes read
 
 
 @dataclass(frozen=True, slots=True)
 class Availability:
-    """Whether an engine can run here, and why (not): "there is no GPU"."""
+    """Whether an engine can run here, and the reason: "there is no GPU"."""
 
     here: bool
     why: str = ""
@@ -32,14 +32,14 @@ class Availability:
 
 
 class Unavailable(ModelError):
-    """Raised by `open` where only starting the engine shows that it is not available; `auto` then goes on."""
+    """Raised by `open` where only the start shows that the engine is not available; `auto` then tries the next."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckContext:
-    """What an engine's check may use. `published`: SHA-256 of weights files by name, as their bundle had them.
+    """Input of an engine's check. `published`: SHA-256 of weights files by name, from their bundle.
 
-    `begin` tells the person who waits of long readings.
+    `begin` shows the progress of reading large files.
     """
 
     settings: "Settings"
@@ -48,11 +48,11 @@ class CheckContext:
 
 
 class EngineFactory(ABC):
-    """One kind of engine. Never made an object: all that is asked of it is asked of the class.
+    """One kind of engine. It has class methods only and is never instantiated.
 
-    Its module imports nothing heavy at its top: the class is imported whenever engines are listed. `name` is its name
-    in ENGINES and the `name` of the engine that `open` gives. `extra` is the extra of pyproject.toml that it needs.
-    `only_reads`: it answers a question with the text that it reads.
+    Its module must import fast: the class is imported whenever engines are listed. `name` is its name in ENGINES and
+    the `name` of the engine that `open` returns. `extra` is the extra of pyproject.toml that it needs. `only_reads`: it
+    answers a question with the text of the page.
     """
 
     name: ClassVar[str]
@@ -61,12 +61,12 @@ class EngineFactory(ABC):
 
     @classmethod
     def available(cls, settings: "Settings") -> Availability:
-        """Whether it can run here, as far as can be told at once and without loading anything."""
+        """Whether it can run here, as far as is known without loading anything."""
         return Availability(True)
 
     @classmethod
     def check(cls, context: CheckContext) -> Iterator[CheckResult]:
-        """What the doctor says of it, a line each."""
+        """Results for `run_batch.py doctor`."""
         yield from ()
 
     @classmethod
@@ -77,7 +77,7 @@ class EngineFactory(ABC):
     @classmethod
     @abstractmethod
     def open(cls, settings: "Settings") -> "Engine":
-        """The engine, ready to answer. Raises ModelError where it cannot run, Unavailable where `auto` may go on."""
+        """Start the engine. Raises ModelError where it cannot run, Unavailable where `auto` may try the next."""
 
     @classmethod
     def description(cls, settings: "Settings", because: str | None) -> str:
@@ -99,7 +99,7 @@ ENGINES: Registry[EngineFactory] = Registry(
 
 
 def choose(settings: "Settings") -> tuple[type[EngineFactory], str]:
-    """The engine that a run would take, and why, without starting it. Raises ConfigError."""
+    """The engine that a run would use, and why, without starting it. Raises ConfigError."""
     if settings.engine != AUTO:
         return ENGINES.get(settings.engine), "the config asks for it"
     why = ""
@@ -112,8 +112,7 @@ def choose(settings: "Settings") -> tuple[type[EngineFactory], str]:
 
 
 def load(settings: "Settings") -> tuple["Engine", str]:
-    """The engine that the settings ask for, and one sentence that says which it is and why. Raises ModelError and
-    ConfigError."""
+    """Start the engine of the settings; returns it and a sentence about the choice. Raises ModelError, ConfigError."""
     if settings.engine != AUTO:
         factory = ENGINES.get(settings.engine)
         return factory.open(settings), factory.description(settings, None)
@@ -130,7 +129,7 @@ def load(settings: "Settings") -> tuple["Engine", str]:
 
 
 def only_reads(name: str | None) -> bool:
-    """Whether answers of that engine are the text that it read. False for an engine that is not installed any more."""
+    """Whether that engine answers with the text of the page. False for an engine that is no longer installed."""
     try:
         return name in ENGINES.names and ENGINES.get(str(name)).only_reads
     except ConfigError:

@@ -1,6 +1,6 @@
-"""Name → class: built-ins from one table, and what installed packages add by entry points.
+"""Registries of classes by name: built-in ones and those of installed packages (entry points).
 
-Listing names imports nothing: a class is imported when it is asked for. So a machine without torch can list the GPU
+Listing names imports nothing. A class is imported when it is requested, so a machine without torch can list the GPU
 engine, and a run with the CPU engine never imports it.
 """
 
@@ -19,7 +19,7 @@ OWN = "scanmill itself"
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """Where a class is found: `value` is "module:Class", `package` who brings it, such as "acme-scan 1.0"."""
+    """The place of a class: `value` is "module:Class", `package` its provider, such as "package acme-scan 1.0"."""
 
     name: str
     value: str
@@ -27,10 +27,10 @@ class _Entry:
 
 
 class Registry(Generic[T]):
-    """The classes of one kind, by name. The order is that of the table; those of packages follow, by name.
+    """The classes of one kind: built-in ones in the order of their table, then those of packages by name.
 
-    `what` is the kind as messages call it ("engine"), `group` the entry-point group ("scanmill.engines"), `base` the
-    class that every entry must extend, and `built_in` maps names to "module:Class".
+    `what` is the kind in messages ("engine"), `group` the entry-point group ("scanmill.engines"), `base` the required
+    base class, and `built_in` maps names to "module:Class".
     """
 
     def __init__(self, what: str, group: str, base: type[Any], built_in: Mapping[str, str]) -> None:
@@ -39,16 +39,16 @@ class Registry(Generic[T]):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Raises ConfigError where two packages bring the same name."""
+        """Raises ConfigError where a name is provided twice."""
         return tuple(self._entries)
 
     @property
     def foreign(self) -> dict[str, str]:
-        """The names that installed packages bring, each with its package."""
+        """Names provided by installed packages, each with its package."""
         return {name: entry.package for name, entry in self._entries.items() if entry.package != OWN}
 
     def get(self, name: str) -> type[T]:
-        """The class of that name. Raises ConfigError where it is unknown, cannot be imported or is no such class."""
+        """The class of that name. Raises ConfigError where it is unknown, cannot be imported or has another base."""
         if name not in self._loaded:
             if name not in self._entries:
                 raise ConfigError([Fault(self.group, None, name, unknown(name, self.names, self.what))])
@@ -67,7 +67,7 @@ class Registry(Generic[T]):
             entry = _Entry(point.name, point.value, package)
             if (first := found.setdefault(entry.name, entry)) is not entry:
                 both = f"{first.package} ({first.value}) and {entry.package} ({entry.value})"
-                raise self._fault(entry, f"{both} bring an {self.what} of this name. Uninstall one of them.")
+                raise self._fault(entry, f"{both} bring this {self.what}. Uninstall one of them.")
         return found
 
     def _load(self, entry: _Entry) -> type[T]:

@@ -1,7 +1,7 @@
-"""Sinks: where the rows of a job's table go. Each one follows the JSON records, and can be made from them again.
+"""The registry and interface of sinks, which store a job's table and can be rebuilt from the JSON records.
 
-`table.Table` hands every sink the same rows. A new sink is a class that extends `Sink` and an entry point in the group
-`scanmill.sinks`; docs/extending_sink.md shows one.
+`job_table.JobTable` gives every sink the same rows. A new sink is a class that extends `Sink` and an entry point in the
+group `scanmill.sinks`; docs/extending_sink.md shows one.
 """
 
 from abc import ABC, abstractmethod
@@ -24,10 +24,10 @@ Key = tuple[str, int | None]  # document id and page; the page is None for a rec
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One record as a row. `values` are Python values that fit the columns of the job.
+    """One record as a row. `values` are Python values for the columns of the job.
 
-    `version` (0 to 2**63 - 1) changes whenever the record's file is written again. A sink keeps it beside the row, so
-    that `verify` can tell a row that shows an older writing of its record.
+    `version` (0 to 2**63 - 1) changes whenever the record's file is rewritten. A sink stores it with the row, so that
+    `verify` can detect an outdated row.
     """
 
     document_id: str
@@ -41,17 +41,15 @@ Days = Iterable[tuple[date, Iterable[Row]]]
 
 
 class Outdated(StorageError):
-    """The sink must be rebuilt before it can take rows: it is damaged, or was made for another form of the job."""
+    """The sink must be rebuilt before it can take rows: it is damaged, or the columns of the job have changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What `verify` found. `rows` are those in the sink, `records` those of the job, `lost`, `extra` and `stale` are
-    ids of documents.
+    """The result of `verify`: the number of `rows` in the sink and of `records` of the job, and ids of documents.
 
-    `lost`: a record has no row. `extra`: a row has no record. `stale`: a row shows an older writing of its record.
-    `fault`, a clause without a full stop, says why the sink must be rebuilt as a whole. `foreign` are files in the
-    sink's folder that do not belong there.
+    `lost`: a record has no row. `extra`: a row has no record. `stale`: a row is older than its record. `fault`, a
+    clause without a full stop, says why the whole sink must be rebuilt. `foreign` are unexpected files in its folder.
     """
 
     rows: int
@@ -64,17 +62,17 @@ class Verdict:
 
     @property
     def documents(self) -> frozenset[str]:
-        """Those whose rows are not as their records say."""
+        """Documents whose rows differ from their records."""
         return self.lost | self.extra | self.stale
 
     @property
     def sound(self) -> bool:
-        """Whether the rows are those of the records."""
+        """Whether all rows agree with the records."""
         return not self.documents and self.fault is None
 
 
-def compared(rows: Iterable[tuple[Key, int | None]], records: Mapping[Key, int]) -> Verdict:
-    """The verdict on (key, version) of every row, where `records` has the version of every record."""
+def compare(rows: Iterable[tuple[Key, int | None]], records: Mapping[Key, int]) -> Verdict:
+    """Compare (key, version) of every row with the versions of all records."""
     count, found, twice = 0, dict[Key, int | None](), Counter[Key]()
     for key, version in rows:
         count += 1
@@ -94,49 +92,49 @@ def compared(rows: Iterable[tuple[Key, int | None]], records: Mapping[Key, int])
 class Sink(ABC):
     """The table of one job in one kind of store.
 
-    Whoever calls holds `lock.writing` of the job, so that one process at a time changes the sink of a job; sinks of
-    other jobs may be at work meanwhile. All methods raise StorageError where the disk refuses.
+    The caller holds `locks.writing` of the job, so that one process at a time changes its sink. Sinks of other jobs may
+    be changed meanwhile. All methods raise StorageError where the disk fails.
     """
 
     def __init__(self, root: Path, job: str, columns: "pa.Schema") -> None:
-        """`columns` is `columns.schema(job)`: its metadata have a digest that changes with the job (`columns.digest`).
+        """`columns` is the schema of the job. Its metadata have a digest that changes with the job.
 
-        Opens and makes nothing: a sink is made anew for every save of a person.
+        Must be cheap and open nothing: a sink is created for every manual correction.
         """
         self.root, self.job, self.columns = root, job, columns
 
     @classmethod
     def missing(cls) -> str | None:
-        """What must be installed before the sink can be used, as a sentence; None where all is there."""
+        """A sentence about what must be installed first; None where nothing is missing."""
         return None
 
     @abstractmethod
     def upsert(self, document_id: str, rows: Sequence[Row]) -> None:
-        """From the next flush on these are all rows of the document, whatever rows it had; of one page or of each."""
+        """Replace all rows of the document, from the next flush on."""
 
     @abstractmethod
     def delete(self, document_id: str) -> None:
-        """From the next flush on the document has no rows."""
+        """Delete all rows of the document, from the next flush on."""
 
     @abstractmethod
     def flush(self) -> None:
-        """Makes what was handed over readable for other programs and durable, then forgets it.
+        """Write all pending changes durably and readable for other programs.
 
-        Raises Outdated where the sink must be rebuilt first. After any error the rows are as they were before, or as
-        they should be; what was handed over is kept.
+        Raises Outdated where the sink must be rebuilt first. After any error the rows are the old or the new ones, and
+        the changes stay pending.
         """
 
     @abstractmethod
     def rebuild(self, days: Days) -> int:
-        """Makes all rows of the job again, damaged or not, and drops what waits for a flush; returns their number.
+        """Write all rows of the job anew and drop pending changes; returns the number of rows.
 
-        Until it ends, readers see the rows that were there before. `days` has every day once, in ascending order; it
-        may be iterated several times, and reads the records each time.
+        Until it ends, readers see the old rows. `days` has every day once, in ascending order. It may be iterated
+        several times, and reads the records each time.
         """
 
     @abstractmethod
     def verify(self, records: Mapping[Key, int]) -> Verdict:
-        """Compares all rows with the versions of all records; changes nothing. `compared` does most of it."""
+        """Compare all rows with the versions of all records, as by `compare`; changes nothing."""
 
 
 SINKS: Registry[Sink] = Registry(

@@ -19,7 +19,8 @@ from pipeline.core.time_budget import Budget
 from pipeline.core.types import Document
 from pipeline.preprocessing import document_reader
 from pipeline.system import filesystem
-from pipeline.system.process_pool import ProcessPool, Task
+from pipeline.system.pool_task import Task
+from pipeline.system.process_pool import ProcessPool
 from pipeline.system.worker_process import WorkerError
 
 LONGEST_PX = 6000  # of a drawn picture; a larger page is drawn smaller

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from pipeline.core.errors import DocumentError
 from pipeline.core.geometry import Affine
 from pipeline.core.types import Page
-from pipeline.plugins.formats import HEAD_BYTES, Format, Need, Opened, explained, recognised
+from pipeline.plugins.formats import HEAD_BYTES, Format, Need, Opened, detect, explain_error
 from pipeline.plugins.formats import Bounds as Bounds
 
 LIKELY = {  # what people drop that is not a document, named so that the reason is clear
@@ -36,7 +36,7 @@ def sniff(path: Path) -> type[Format]:
             head = file.read(HEAD_BYTES)
     if not head:
         raise DocumentError("empty")
-    if found := recognised(head):
+    if found := detect(head):
         return found
     raise DocumentError("unsupported", next((words for start, words in LIKELY.items() if head.startswith(start)), ""))
 
@@ -101,7 +101,7 @@ class Together:
         try:
             return replace(self._of(path).page(inside, need, text_only, max_pixels), number=number)
         except DocumentError as error:
-            why = error.detail or explained(error.code).cause
+            why = error.detail or explain_error(error.code).cause
             raise DocumentError(error.code, f"{path.name}: {why}") from None
 
     def _of(self, path: Path) -> Opened:

@@ -18,7 +18,8 @@ from pipeline.core.types import Document, Page
 from pipeline.engine import PageSpec
 from pipeline.plugins.formats import FORMATS
 from pipeline.preprocessing import document_reader, preprocess
-from pipeline.system.process_pool import ProcessPool, Task, WorkerOutOfMemory, WorkerOverBudget, WorkerTooSlow
+from pipeline.system.pool_task import Task, WorkerOutOfMemory, WorkerOverBudget, WorkerTooSlow
+from pipeline.system.process_pool import ProcessPool
 from pipeline.system.worker_process import WorkerError
 
 WINDOWS_PER_WORKER = 2  # one at work, one that waits or is done

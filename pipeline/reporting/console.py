@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from pipeline.core.safe_text import harmless
+from pipeline.core.safe_text import sanitize
 from pipeline.core.types import Record
 from pipeline.reporting.events import Listener
 from pipeline.reporting.run_report import ReportEntry, RunReport, worst
@@ -29,7 +29,7 @@ STATUS_STYLE = {"ok": "green", "review": "yellow", "failed": "red", "duplicate":
 
 def safe(text: object) -> str:
     """Text from a document or a file name, harmless in a terminal: no control characters, no markup."""
-    return escape(harmless(text))
+    return escape(sanitize(text))
 
 
 def counted(number: int, what: str) -> str:
@@ -239,5 +239,5 @@ def _brief(value: object) -> str:
 
 def _short(text: str) -> str:
     """Plain text as markup that takes at most `WIDEST` columns. Cut first, escaped then: half an escape is none."""
-    plain = harmless(" ".join(text.split()))
+    plain = sanitize(" ".join(text.split()))
     return escape(plain if cell_len(plain) <= WIDEST else set_cell_size(plain, WIDEST - 1).rstrip() + "…")

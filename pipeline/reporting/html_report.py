@@ -22,12 +22,12 @@ def write(run_report: RunReport, root: Path) -> tuple[Path, Path]:
     folder = filesystem.folder(root, "runs")
     page = run_report.written
     if page:
-        filesystem.write_whole(root, page, report(run_report, root, f"{page.stem}.json").encode())
+        filesystem.write_atomic(root, page, report(run_report, root, f"{page.stem}.json").encode())
     else:  # before the JSON: a run that is killed here leaves no JSON without its page
         page = run_report.written = _reserved(run_report, root, folder)
     as_json = page.with_suffix(".json")
     told = json_text(json.dumps(run_report.to_dict(), ensure_ascii=False, indent=1))
-    filesystem.write_whole(root, as_json, told.encode() + b"\n")
+    filesystem.write_atomic(root, as_json, told.encode() + b"\n")
     return as_json, page
 
 

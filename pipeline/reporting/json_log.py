@@ -31,7 +31,7 @@ class JsonLog:
     ) -> None:
         if isinstance(error, ScanmillError):
             self._line("stopped", error=type(error).__name__, text=str(error), exit_code=error.exit_code)
-            error.told = True
+            error.logged = True
 
     def note(self, text: str) -> None:
         self._line("note", text=text)

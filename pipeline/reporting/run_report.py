@@ -21,7 +21,7 @@ from statistics import fmean
 from typing import Any, Literal, get_args
 
 from pipeline.core.types import Document, Issue, Record, Status
-from pipeline.plugins.formats import explained
+from pipeline.plugins.formats import explain_error
 from pipeline.reporting import html
 from pipeline.reporting.html import THUMBNAIL_BYTES
 from pipeline.reporting.html import thumbnail as thumbnail
@@ -114,7 +114,7 @@ class ReportEntry:
         error = None
         if self.error is not None:
             code, detail = self.error
-            known = explained(code)
+            known = explain_error(code)
             error = {
                 "code": code,
                 "detail": detail,

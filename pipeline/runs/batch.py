@@ -22,7 +22,7 @@ from pipeline.runs.scheduler import GRACE_S, Answering, Assignment, DocumentFini
 from pipeline.schema import box_fields
 from pipeline.schema.job import Job
 from pipeline.storage.record_store import record_file
-from pipeline.system.resource_shortage import shortage_told
+from pipeline.system.resource_shortage import raising_shortage
 
 DRAWN_AHEAD = 64  # documents that wait for their pictures at most: all that is kept of them are records
 LOOK_S = 0.5  # between two looks at `stop`, while pictures are drawn
@@ -104,7 +104,7 @@ class BatchRun:
         context.listener.started(sum(context.inbox.boxes.waiting(list(self.boxes)).values()))
         flow = Scheduler(context.engine, context.pages, self.stop, {"run": context.inbox.run}, self.grace_s)
         try:
-            with shortage_told():
+            with raising_shortage():
                 for event in flow.run(self._assignments()):
                     match event:
                         case Record():

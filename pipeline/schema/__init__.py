@@ -1,1 +1,1 @@
-"""What people write: jobs, fields, rules and settings."""
+"""Jobs with their fields and rules, and settings: the YAML files that users write."""

@@ -1,4 +1,4 @@
-"""The boxes in a record: which fields hold them, and their values in source pixels."""
+"""The boxes in a record, with page and label."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,7 +17,7 @@ def source_boxes(fields: Mapping[str, Field], data: dict[str, Any]) -> Iterator[
 
 
 def labelled(fields: Mapping[str, Field], data: dict[str, Any]) -> Iterator[tuple[int, Box, str]]:
-    """Every box of a record with its page and what to call it: the first text in its row, else the field's name."""
+    """Every box of a record with its page and label: the first text in its row, else the field's name."""
     rows = {leaf.path: leaf.holder for leaf in _boxes(fields, data)}
     for path, page, box in source_boxes(fields, data):
         holder = rows[path]

@@ -1,4 +1,4 @@
-"""The data of a record as a tree of dicts and lists: what stands at a leaf path such as `lines[0].amount`."""
+"""Read and write nested dicts and lists by paths such as `lines[0].amount`."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -13,7 +13,7 @@ def _steps(path: str) -> list[str | int]:
 
 
 def value_at(tree: Any, path: str) -> Any:
-    """What stands at the path; None where the tree does not reach so far."""
+    """The value at the path; None where the path does not exist."""
     for step in _steps(path):
         try:
             tree = tree[step]
@@ -23,7 +23,7 @@ def value_at(tree: Any, path: str) -> Any:
 
 
 def put(tree: Any, path: str, value: Any) -> None:
-    """Puts the value at the path. Groups on the way are made; rows are there."""
+    """Set the value at the path. Missing groups are created; rows must exist."""
     *steps, last = _steps(path)
     for step in steps:
         if isinstance(tree, dict) and tree.get(step) is None:
@@ -33,7 +33,7 @@ def put(tree: Any, path: str, value: Any) -> None:
 
 
 def map_values(value: Any, change: Callable[[Any], Any]) -> Any:
-    """The tree in dicts and lists of its own, with `change(value)` for everything that is neither."""
+    """A copy of the tree with `change(value)` for everything that is neither dict nor list."""
     if isinstance(value, Mapping):
         return {key: map_values(each, change) for key, each in value.items()}
     if isinstance(value, list | tuple):
@@ -42,12 +42,12 @@ def map_values(value: Any, change: Callable[[Any], Any]) -> Any:
 
 
 def copied(value: Any) -> Any:
-    """The same values in dicts and lists of their own."""
+    """A copy of the nested dicts and lists."""
     return map_values(value, lambda each: each)
 
 
 def flat(value: Any, path: str = "") -> Iterable[tuple[str, Any]]:
-    """Every end of the tree with its path; a list of plain values is one end."""
+    """Every leaf of the tree with its path. A list of plain values is one leaf."""
     if isinstance(value, Mapping):
         for key, each in value.items():
             yield from flat(each, f"{path}.{key}" if path else key)
@@ -59,7 +59,7 @@ def flat(value: Any, path: str = "") -> Iterable[tuple[str, Any]]:
 
 
 def plain(value: Any) -> Any:
-    """As JSON would give it back, so that the machine's date and a person's compare equal."""
+    """The value as read back from JSON, so that typed and stored values compare equal."""
     return map_values(value, _as_json)
 
 

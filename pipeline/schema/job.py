@@ -1,4 +1,4 @@
-"""A job: what to read from the documents of one inbox. One YAML file in jobs/."""
+"""The job model and its loading: what to read from the documents of one inbox. One YAML file in jobs/."""
 
 import hashlib
 import json
@@ -57,7 +57,7 @@ FolderName = Annotated[str, BeforeValidator(_named)]
 
 
 class Job(Closed):
-    """Keys as in docs/jobs.md. Frozen and picklable; `digest` is the hash of all that changes an answer."""
+    """Keys as in docs/jobs.md. Frozen and picklable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
@@ -101,15 +101,15 @@ class Job(Closed):
         if self.questions and "question" in {name.casefold() for name in self.fields}:
             found.append((("fields", "question"), 'the table of such a job has a column "question" of its own'))
         if found:
-            said = "; ".join(f"{yaml_source.spelled(place)}: {fault}" for place, fault in found)
-            raise PydanticCustomError("faults", "{said}", {"said": said, "faults": found})
+            text = "; ".join(f"{yaml_source.path_text(place)}: {fault}" for place, fault in found)
+            raise PydanticCustomError("faults", "{text}", {"text": text, "faults": found})
         return self
 
     @property
     def parts(self) -> "tuple[Job, ...]":
-        """The questions that the job is put in: first the fields that stand anywhere, then those of each region.
+        """One sub-job for the fields without a region, then one for each region.
 
-        A field's region is cut out for its question, so it is its part's `region` and no longer the field's own.
+        The pages of a sub-job are cropped to its `region`; its fields have none.
         """
         by_region: dict[Region | None, dict[str, Field]] = {None: {}}
         for name, field in self.fields.items():
@@ -125,20 +125,20 @@ class Job(Closed):
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 in hex, equal for jobs that read alike: comments, the order of keys, `name`, `inbox` do not count."""
-        told = {key: each for key, each in _canonical(self).items() if key not in ("name", "inbox")}
-        return hashlib.sha256(json.dumps(told, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+        """SHA-256 in hex of all that affects an answer: not comments, the order of keys, `name` and `inbox`."""
+        keys = {key: each for key, each in _canonical(self).items() if key not in ("name", "inbox")}
+        return hashlib.sha256(json.dumps(keys, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
 
 
 def _canonical(value: Any) -> Any:
-    """Plain JSON, equal for equal jobs. Keys at their default are left out, so that new keys change no digest."""
+    """A canonical JSON value. Keys at their default are left out, so that new keys change no digest."""
     if isinstance(value, Closed):
         kept = {key: getattr(value, key) for key, info in type(value).model_fields.items()}
         defaults = {key: info.default for key, info in type(value).model_fields.items()}
-        said = {key: _canonical(each) for key, each in kept.items() if key == "type" or each != defaults[key]}
-        return {key: each for key, each in said.items() if each is not None}
+        plain = {key: _canonical(each) for key, each in kept.items() if key == "type" or each != defaults[key]}
+        return {key: each for key, each in plain.items() if each is not None}
     if isinstance(value, Mapping):
-        return [[key, _canonical(each)] for key, each in value.items()]  # the order of fields and options counts
+        return [[key, _canonical(each)] for key, each in value.items()]  # the order of fields and options matters
     if isinstance(value, Rule):
         return value.text
     if isinstance(value, Region):
@@ -149,12 +149,12 @@ def _canonical(value: Any) -> Any:
 
 
 def parse_job(raw: bytes, file: str = "job.yaml") -> Job:
-    """The job in a YAML text. Raises ConfigError with every fault."""
+    """Parse the YAML text of a job. Raises ConfigError with all faults."""
     return _job(yaml_source.parse(raw, file))
 
 
 def load_job(path: Path) -> Job:
-    """The job in a file. Raises ConfigError with every fault."""
+    """Load a job file. Raises ConfigError with all faults."""
     return _job(yaml_source.read(path))
 
 
@@ -163,7 +163,7 @@ def _job(source: yaml_source.Source) -> Job:
     try:
         return Job.model_validate(data)
     except ValidationError as error:
-        faults = yaml_source.faults_of(error, source, _keys_at)
+        faults = yaml_source.validation_faults(error, source, _keys_at)
         if not any(item["type"] == "faults" for item in error.errors()):
             faults += [source.fault(place, fault) for place, fault in _misfits(*_sound_parts(source.data))]
         raise ConfigError(sorted(faults, key=lambda fault: fault.line or 0)) from None
@@ -172,7 +172,7 @@ def _job(source: yaml_source.Source) -> Job:
 def _misfits(
     fields: Mapping[str, Field], broken: Collection[str], numbered: Iterable[tuple[int, Rule]]
 ) -> list[tuple[yaml_source.Place, str]]:
-    """Names that cannot be used and rules that cannot be checked; rules that speak of broken fields are let be."""
+    """Faults of field names and of rules. Rules about broken fields are not checked."""
     misnamed = list(field_names.faults([*column_names(fields), *broken], top=True))
     found: list[tuple[yaml_source.Place, str]] = [(("fields", name), fault) for name, fault in misnamed]
     unclear = {unicodedata.normalize("NFKC", name) for name in (*broken, *dict(misnamed))}  # as rules spell them
@@ -183,7 +183,7 @@ def _misfits(
 
 
 def _sound_parts(data: Mapping[str, Any]) -> tuple[dict[str, Field], list[str], list[tuple[int, Rule]]]:
-    """Of a job with faults: the fields that are right, the names of those that are not, and what parses as a rule."""
+    """Of a job with faults: valid fields, names of invalid ones, and the rules that parse."""
     sound: dict[str, Field] = {}
     broken: list[str] = []
     given = data.get("fields")
@@ -210,20 +210,20 @@ def _keys_at(place: yaml_source.Place, around: Mapping[str, Any]) -> list[str]:
 
 
 def files(folder: Path) -> list[Path]:
-    """What is named like a job file in the folder. Raises ConfigError where there is no such folder."""
+    """The job files in the folder, by name. Raises ConfigError where the folder cannot be read."""
     try:
-        lying = sorted(folder.iterdir())
+        paths = sorted(folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):
         raise ConfigError([Fault(str(folder), None, "", "is not a folder; jobs are YAML files in a folder")]) from None
     except OSError as error:
         raise ConfigError([Fault(str(folder), None, "", f"cannot be read: {error.strerror or error}")]) from None
-    return [path for path in lying if path.suffix in ENDINGS and not path.name.startswith(".")]
+    return [path for path in paths if path.suffix in ENDINGS and not path.name.startswith(".")]
 
 
 def load_jobs(folder: Path, names: Sequence[str] = ()) -> list[Job]:
     """The jobs of a folder, by name, or only those named.
 
-    Raises ConfigError with all faults of all files, and of the field types of packages.
+    Raises ConfigError with all faults of all files and of installed field types.
     """
     jobs: dict[str, tuple[Job, yaml_source.Source]] = {}
     faults: list[Fault] = list(TYPE_FAULTS)
@@ -237,9 +237,9 @@ def load_jobs(folder: Path, names: Sequence[str] = ()) -> list[Job]:
         if (first := jobs.setdefault(job.name.casefold(), (job, source))[1]) is not source:
             first_name = Path(first.file).name
             faults.append(source.fault(("name",), f'"{job.name}" is the name of the job in {first_name} too'))
-    faults += _at_odds(list(jobs.values()))
+    faults += _inbox_conflicts(list(jobs.values()))
     if not jobs and not faults:
-        faults.append(Fault(str(folder), None, "", "holds no job; `run_batch.py new NAME` writes one"))
+        faults.append(Fault(str(folder), None, "", "has no job; `run_batch.py new NAME` writes one"))
     wanted = {name.casefold(): name for name in names}
     if not faults:
         known = [job.name for job, _ in jobs.values()]
@@ -251,14 +251,14 @@ def load_jobs(folder: Path, names: Sequence[str] = ()) -> list[Job]:
     return [job for key, (job, _) in sorted(jobs.items()) if not wanted or key in wanted]
 
 
-def _at_odds(jobs: Sequence[tuple[Job, yaml_source.Source]]) -> list[Fault]:
-    """Jobs of one inbox must agree on what comes in there: documents, or questions with their pictures."""
+def _inbox_conflicts(jobs: Sequence[tuple[Job, yaml_source.Source]]) -> list[Fault]:
+    """Faults of jobs that share an inbox but differ in `questions`."""
     faults: list[Fault] = []
     first: dict[str, Job] = {}
     for job, source in jobs:
         other = first.setdefault(job.inbox, job)
         if other.questions != job.questions:
             takes = ("documents alone", "questions with their pictures")[other.questions]
-            said = f"{str(job.questions).lower()}, but {other.name} reads {takes} from the same inbox/{job.inbox}"
-            faults.append(source.fault(("questions",), f"{said}; give one of them another inbox"))
+            message = f"{str(job.questions).lower()}, but {other.name} reads {takes} from the same inbox/{job.inbox}"
+            faults.append(source.fault(("questions",), f"{message}; give one of them another inbox"))
     return faults

@@ -19,7 +19,7 @@ instructions: >-
   Read the invoice. Copy values as they are printed; compute nothing.
 
 # What is read. The names become the columns of the table; they may be in any language.
-# `labels` are the words printed beside the value. `required` values that are not found put the document under review.
+# `labels` are the words printed next to the value. `required` values that are not found put the document under review.
 fields:
   number: {{type: text, kind: id, required: true, labels: [Invoice No, Rechnungsnummer, 发票号码]}}
   issue_date: {{type: date, required: true, order: DMY, labels: [Date, Datum, 日期]}}   # or MDY, YMD
@@ -51,14 +51,14 @@ review_below: 0.5                # values that the engine is less sure of put th
 
 
 def job_template(name: str) -> str:
-    """The YAML of a job of that name. Raises ConfigError where no job can have the name."""
+    """The YAML of a new job. Raises ConfigError where the name is not allowed."""
     if not NAME.fullmatch(name):
         raise ConfigError([Fault("new", None, name, "a job's name has only letters, digits, - and _ (at most 80)")])
     return _TEXT.format(name=name)
 
 
 def write(folder: Path, name: str) -> Path:
-    """Writes the starter job into the folder. Raises ConfigError where a file of that name is there already."""
+    """Write the template into the folder. Raises ConfigError where the file exists or cannot be written."""
     text = job_template(name)
     path = folder / f"{name}.yaml"
     try:
@@ -66,7 +66,7 @@ def write(folder: Path, name: str) -> Path:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "w", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        raise ConfigError([Fault(str(path), None, "", "is there already; choose another name")]) from None
+        raise ConfigError([Fault(str(path), None, "", "exists already; choose another name")]) from None
     except OSError as error:
         raise ConfigError([Fault(str(path), None, "", f"cannot be written: {error.strerror or error}")]) from None
     return path

@@ -1,7 +1,7 @@
-"""What a record's values lack under its job: missing values, broken rules, doubts; and old records judged again.
+"""Check the values of a record against its job: missing values, rules, confidence; and recheck old records.
 
-A record keeps what its job said when it was read. Where the job has changed since, a reader of the record gets it
-judged by the fields and rules of today, so that "ok" is right whatever the job said then.
+A record stores the issues of the job that it was read with. Where the job has changed since, readers get the record
+checked against the current fields and rules, so that its status is that of today.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,25 +18,25 @@ from pipeline.schema.fields import missing as missing_paths
 if TYPE_CHECKING:
     from pipeline.schema.job import Job
 
-FROM_DATA = ("missing", "rule_failed")  # issues that follow from the data alone
-_AGAIN = (*FROM_DATA, "doubtful")
+FROM_DATA = ("missing", "rule_failed")  # issues that follow from the data only
+_RECHECKED = (*FROM_DATA, "doubtful")
 
 
-def shaped(fields: Mapping[str, Field], data: Mapping[str, Any]) -> dict[str, Any]:
-    """The data with a dict for every group and every row: records of an older job may have none there."""
+def with_all_groups(fields: Mapping[str, Field], data: Mapping[str, Any]) -> dict[str, Any]:
+    """The data with a dict for every group and row: records of an older job may lack some."""
     whole = dict(data)
     for name, field in fields.items():
         if not field.children or ITEM in field.children:
             continue
         if field.repeats:
-            whole[name] = [shaped(field.children, row or {}) for row in whole.get(name) or ()]
+            whole[name] = [with_all_groups(field.children, row or {}) for row in whole.get(name) or ()]
         else:
-            whole[name] = shaped(field.children, whole.get(name) or {})
+            whole[name] = with_all_groups(field.children, whole.get(name) or {})
     return whole
 
 
 def missing(fields: Mapping[str, Field], data: Mapping[str, Any]) -> Iterable[Issue]:
-    """An issue for every required value that is not there. `data` is `shaped`."""
+    """An issue for every missing required value. `data` is from `with_all_groups`."""
     for path in missing_paths(fields, data):
         yield Issue("missing", path, "is required and has no value")
 
@@ -48,24 +48,24 @@ def broken(job: "Job", data: Mapping[str, Any], today: date) -> Iterable[Issue]:
 
 
 def is_older(record: Record, job: "Job") -> bool:
-    """Whether the record was read under another form of the job."""
+    """Whether the record was read with another version of the job."""
     return record.provenance.get("job_digest") not in (None, job.digest)
 
 
-def again(record: Record, job: "Job", said: Mapping[str, Any]) -> Record:
-    """A record that was read under another form of the job, with the issues that it has under this one.
+def recheck(record: Record, job: "Job", stored: Mapping[str, Any]) -> Record:
+    """A record of another version of the job, with the issues that it has under this one.
 
-    `said` is its data as the record's file has them, before they were brought to the columns of today. What people
-    corrected stays. An approval stands where nothing new came up since: it was given to what there was to see.
+    `stored` is its data as in the record's file, before conversion to the current columns. Manual corrections stay. An
+    approval stays where there are no new issues.
     """
     if record.error is not None or not is_older(record, job):
         return record
-    data = shaped(job.fields, record.data)
-    found = [issue for issue in record.issues if issue.code not in _AGAIN and _known(issue.path, job.fields)]
-    found += _misfits(job.fields, data, said)
-    told = {issue.path for issue in found}
+    data = with_all_groups(job.fields, record.data)
+    found = [issue for issue in record.issues if issue.code not in _RECHECKED and _known(issue.path, job.fields)]
+    found += _misfits(job.fields, data, stored)
+    reported = {issue.path for issue in found}
     before = {issue.path: issue for issue in record.issues if issue.code == "missing"}
-    found += [before.get(each.path, each) for each in missing(job.fields, data) if each.path not in told]
+    found += [before.get(each.path, each) for each in missing(job.fields, data) if each.path not in reported]
     found += _doubtful(record, job)
     found += broken(job, data, record.processed_at.date() if record.processed_at else date.today())
     fresh = {(issue.code, issue.path) for issue in found} - {(issue.code, issue.path) for issue in record.issues}
@@ -73,14 +73,14 @@ def again(record: Record, job: "Job", said: Mapping[str, Any]) -> Record:
 
 
 def _known(path: str, fields: Mapping[str, Field]) -> bool:
-    """Whether the path speaks of the whole record or of a field that the job still has."""
+    """Whether the path is that of the whole record or of a field that the job still has."""
     return not path or column(path).partition(".")[0] in fields
 
 
-def _misfits(fields: Mapping[str, Field], data: Mapping[str, Any], said: Mapping[str, Any]) -> Iterable[Issue]:
-    """Values of the record that its fields no longer allow, or that the job's columns cannot hold."""
+def _misfits(fields: Mapping[str, Field], data: Mapping[str, Any], stored: Mapping[str, Any]) -> Iterable[Issue]:
+    """Issues of values that the fields no longer allow, or that the job's columns cannot store."""
     for path, field, value in leaf_values(fields, data):
-        if is_empty(value) or isinstance(field, BoxField):  # a box is answered in other pixels than it is kept
+        if is_empty(value) or isinstance(field, BoxField):  # answers and records have boxes in different pixels
             continue
         yield from (Issue(code, path + suffix, words) for code, words, suffix in field.coerce(value).problems)
         printed = value_at(data, path + field.companion_suffix) if field.companion_suffix else None
@@ -88,7 +88,7 @@ def _misfits(fields: Mapping[str, Field], data: Mapping[str, Any], said: Mapping
             yield Issue("conflict", path, f"is {shown(value)} in the record, but {shown(printed)} reads as {read} now")
     lost: set[str] = set()
     for path, _ in leaves(fields):
-        for place, value in _values(said, path.split(".")):
+        for place, value in _values(stored, path.split(".")):
             if is_empty(value) or not is_empty(value_at(data, place)) or place.partition("[")[0] in lost:
                 continue
             lost.add(place)
@@ -96,7 +96,7 @@ def _misfits(fields: Mapping[str, Field], data: Mapping[str, Any], said: Mapping
 
 
 def _values(tree: Any, steps: list[str], path: str = "") -> Iterable[tuple[str, Any]]:
-    """What a record's file has at a column path, with the leaf path of each; also where it has another shape."""
+    """(leaf path, value) of all values at a column path of a record's file, whatever its structure."""
     if isinstance(tree, list | tuple) and steps:
         for index, each in enumerate(tree):
             yield from _values(each, steps, f"{path}[{index}]")

@@ -1,4 +1,4 @@
-"""Settings: where and how fast. One YAML file in configs/, and what the command line overrides."""
+"""The settings model and its loading: one YAML file in configs/, and overrides of the command line."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,7 +18,7 @@ from pipeline.schema.fields import Closed, Text
 
 
 class Limits(Closed):
-    """What one document may cost. Beyond it the document fails with a reason, and the run goes on."""
+    """Limits of one document. Beyond them the document fails, and the run continues."""
 
     file_mib: float = Key(default=4096, gt=0)
     pages: int = Key(default=5000, ge=1)
@@ -29,10 +29,10 @@ class Limits(Closed):
 
 
 class Web(Closed):
-    """The local page. `password` is the line that `run_batch.py web --set-password` prints, never the password.
+    """The web page. `password` is the line that `run_batch.py web --set-password` prints, never the password.
 
-    `proxies` are the addresses or networks that may connect with --behind-proxy; `hosts` the names under which people
-    open the page, none for any.
+    `proxies` are the addresses or networks that may connect with --behind-proxy. `hosts` are the allowed host names of
+    the page; empty: any.
     """
 
     password: str | None = Key(default=None, pattern=r"^scrypt(\$\d{1,2}){3}(\$[A-Za-z0-9+/]+=*){2}$")
@@ -42,7 +42,7 @@ class Web(Closed):
 
 
 class Settings(Closed):
-    """Paths are taken from the folder in which the command is given. `workers` None means one a core."""
+    """Paths are relative to the current folder. `workers` None means one a core."""
 
     root: Path = Path("data")
     jobs: Path = Path("jobs")
@@ -67,7 +67,7 @@ class Settings(Closed):
     @field_validator("engine")
     @classmethod
     def _is_known(cls, engine: str) -> str:
-        """Raises ValueError; and ConfigError where two installed packages bring engines of one name."""
+        """Raises ValueError; ConfigError where two installed packages provide the same engine."""
         if engine not in (known := (AUTO, *ENGINES.names)):
             what = unknown(engine, known, "engine").removeprefix("unknown engine; ")
             raise ValueError(f'"{engine}" is not allowed; {what}')
@@ -77,9 +77,7 @@ class Settings(Closed):
     @classmethod
     def _can_be_used(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         if "parquet" not in names:
-            raise ValueError(
-                "must name parquet, which the Review list and its exports read; others may stand beside it"
-            )
+            raise ValueError("must name parquet, which the Review list and its exports read; others may be added")
         for name in names:
             if name not in sinks.SINKS.names:
                 raise ValueError(f'"{name}": {unknown(name, sinks.SINKS.names, "sink")}')
@@ -93,13 +91,13 @@ class Settings(Closed):
 
 
 def load_settings(path: Path | None, **overrides: Any) -> Settings:
-    """The settings of a file (None: the defaults); overrides that are None do not count. Raises ConfigError."""
+    """The settings of a file (None: the defaults). Overrides that are None are ignored. Raises ConfigError."""
     source = yaml_source.read(path, may_be_empty=True) if path else yaml_source.Source("settings", {}, {})
     given = {key: value for key, value in overrides.items() if value is not None}
     try:
         return Settings.model_validate({**source.data, **given})
     except ValidationError as error:
-        faults = yaml_source.faults_of(error, source, _keys_at)
+        faults = yaml_source.validation_faults(error, source, _keys_at)
         raise ConfigError(
             [replace(fault, file="command line", line=None) if fault.key in given else fault for fault in faults]
         ) from None

@@ -1,7 +1,7 @@
-"""YAML with the line of every key, and faults that say where they stand and what would be right.
+"""Parse YAML with the line of every key, and turn syntax and validation errors into faults with their lines.
 
-Scalars are read as YAML 1.2 does: only true and false are yes and no (so `no: [No]` means what it says), dates and
-times stay text, 007 stays text, and 0.02 is an exact Decimal.
+Scalars follow YAML 1.2: only true and false are booleans (so `no: [No]` is a key with text), dates, times and 007 stay
+text, and 0.02 is an exact Decimal.
 """
 
 import re
@@ -19,31 +19,31 @@ from pipeline.core.suggest import unknown
 from pipeline.system import filesystem
 
 LIMIT_BYTES = 1 << 20
-LIMIT_VALUES = 20_000  # counted after aliases are followed: ten lines of YAML can otherwise mean a billion values
+LIMIT_VALUES = 20_000  # with aliases expanded: ten lines of YAML can otherwise mean a billion values
 LIMIT_DEPTH = 40
 Place = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
 class Source:
-    """What a file says, and the line (from 1) of each place in it: ("fields", "total", "labels", 0)."""
+    """The data of a file, and the line (from 1) of each place in it, such as ("fields", "total", "labels", 0)."""
 
     file: str
     data: dict[str, Any]
     lines: Mapping[Place, int]
 
     def line(self, place: Place) -> int | None:
-        """The line of the place, or of the nearest one around it."""
+        """The line of the place, or of its nearest parent."""
         while place and place not in self.lines:
             place = place[:-1]
         return self.lines.get(place)
 
     def fault(self, place: Place, message: str) -> Fault:
-        return Fault(self.file, self.line(place), spelled(place), message)
+        return Fault(self.file, self.line(place), path_text(place), message)
 
 
 class _Loader(yaml.SafeLoader):
-    yaml_implicit_resolvers = {}  # noqa: RUF012 - pyyaml's way: add_implicit_resolver fills each class's own
+    yaml_implicit_resolvers = {}  # noqa: RUF012 - add_implicit_resolver fills it
 
 
 for _tag, _pattern, _first in (
@@ -57,7 +57,7 @@ for _tag, _pattern, _first in (
 
 
 def read(path: Path, *, may_be_empty: bool = False) -> Source:
-    """The mapping in the file. Raises ConfigError with every fault found."""
+    """Parse the mapping in the file. Raises ConfigError with all faults."""
     file = str(path)
     try:
         raw = filesystem.read_file(path, LIMIT_BYTES + 1)
@@ -69,7 +69,9 @@ def read(path: Path, *, may_be_empty: bool = False) -> Source:
 def parse(raw: bytes, file: str, *, may_be_empty: bool = False) -> Source:
     """As `read`, from bytes."""
     if len(raw) > LIMIT_BYTES:
-        raise ConfigError([Fault(file, None, "", f"is larger than {LIMIT_BYTES >> 10} KiB; that is no job or config")])
+        raise ConfigError(
+            [Fault(file, None, "", f"is larger than {LIMIT_BYTES >> 10} KiB; that is not a job or config")]
+        )
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -95,7 +97,7 @@ def parse(raw: bytes, file: str, *, may_be_empty: bool = False) -> Source:
 
 
 class _Reader:
-    """Turns YAML nodes into plain values and remembers where each stood."""
+    """Converts YAML nodes into plain values and records their lines."""
 
     def __init__(self, file: str) -> None:
         self.file = file
@@ -106,7 +108,9 @@ class _Reader:
     def value(self, node: yaml.Node, place: Place) -> Any:
         self._seen += 1
         if self._seen > LIMIT_VALUES or len(place) > LIMIT_DEPTH:
-            raise yaml.MarkedYAMLError(problem="says too much: aliases may not multiply", problem_mark=node.start_mark)
+            raise yaml.MarkedYAMLError(
+                problem="has too many values or levels: aliases may not multiply", problem_mark=node.start_mark
+            )
         self.lines.setdefault(place, node.start_mark.line + 1)
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, place)
@@ -119,7 +123,7 @@ class _Reader:
         for key, value in node.value:
             line = key.start_mark.line + 1
             if not isinstance(key, yaml.ScalarNode):
-                self.faults.append(Fault(self.file, line, spelled(place), "a key must be a plain word"))
+                self.faults.append(Fault(self.file, line, path_text(place), "a key must be a plain word"))
                 continue
             name = key.value
             if key.tag == "tag:yaml.org,2002:merge":
@@ -127,7 +131,7 @@ class _Reader:
             elif name in found:
                 first = self.lines[(*place, name)]
                 self.faults.append(
-                    Fault(self.file, line, spelled((*place, name)), f"stands twice, first in line {first}")
+                    Fault(self.file, line, path_text((*place, name)), f"is given twice, first in line {first}")
                 )
             else:
                 self.lines[(*place, name)] = line
@@ -148,21 +152,21 @@ class _Reader:
             case "str":
                 return text
         self.faults.append(
-            Fault(self.file, node.start_mark.line + 1, spelled(place), f"the tag {node.tag} has no meaning here")
+            Fault(self.file, node.start_mark.line + 1, path_text(place), f"the tag {node.tag} has no meaning here")
         )
         return None
 
 
-_IN_PLAIN_WORDS = (  # what PyYAML says, and what it means
+_SYNTAX_MESSAGES = (  # part of a message of PyYAML, and ours
     ("expected ',' or", "a bracket, { or [, is not closed, or a comma is missing before this"),
-    ("expected <block end>", "does not stand as far to the right as the lines that it belongs to"),
-    ("did not find expected key", "does not stand as far to the right as the lines that it belongs to"),
+    ("expected <block end>", "is not indented as far as the lines that it belongs to"),
+    ("did not find expected key", "is not indented as far as the lines that it belongs to"),
     ("mapping values are not allowed", 'has ": " in a text, or is indented wrongly; put text with ": " in quotes'),
-    ("could not find expected ':'", "is no `key: value`; a blank belongs after the colon"),
+    ("could not find expected ':'", "is not `key: value`; put a blank after the colon"),
     ("found unexpected end of stream", "a quote or a bracket is opened above and never closed"),
     ("expected the node content", "something is missing here, such as a value or a closing bracket"),
-    ("cannot start any token", "begins with a character that means something to YAML; put the text in quotes"),
-    ("found undefined alias", "begins with *, which means something to YAML; put the text in quotes"),
+    ("cannot start any token", "begins with a special character of YAML; put the text in quotes"),
+    ("found undefined alias", "begins with *, a special character of YAML; put the text in quotes"),
     ("expected a single document", "has a line --- in it; a job is one file"),
 )
 
@@ -177,16 +181,16 @@ def _syntax(error: yaml.YAMLError, file: str, text: str) -> Fault:
     opened = getattr(error, "context_mark", None)
     if mark and opened and problem.startswith("expected ',' or"):
         inside = enumerate(text.splitlines()[opened.line : mark.line + 1], start=opened.line + 1)
-        remark = next((number for number, row in inside if re.search(r"[\[{,][^#'\"]*\s#", row)), None)
-        if remark:
-            return Fault(file, remark, "", "has a # after a blank, which begins a remark; put text with # in quotes")
+        comment = next((number for number, row in inside if re.search(r"[\[{,][^#'\"]*\s#", row)), None)
+        if comment:
+            return Fault(file, comment, "", "has a # after a blank, which begins a comment; put text with # in quotes")
     shown = text.splitlines()[mark.line] if mark and mark.line < len(text.splitlines()) else ""
     if "\t" in shown[: len(shown) - len(shown.lstrip())] or "'\\t'" in problem:
-        return Fault(file, line, "", "has a tab where blanks belong; indent with blanks")
-    return Fault(file, line, "", next((told for said, told in _IN_PLAIN_WORDS if said in problem), problem))
+        return Fault(file, line, "", "has a tab in its indentation; indent with blanks")
+    return Fault(file, line, "", next((message for part, message in _SYNTAX_MESSAGES if part in problem), problem))
 
 
-def spelled(place: Place) -> str:
+def path_text(place: Place) -> str:
     """("fields", "total", "labels", 0) → fields.total.labels[0]"""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).removeprefix(".")
 
@@ -194,11 +198,11 @@ def spelled(place: Place) -> str:
 KeysAt = Callable[[Place, Mapping[str, Any]], Iterable[str]]
 
 
-def faults_of(error: ValidationError, source: Source, keys_at: KeysAt) -> list[Fault]:
-    """What pydantic found, in words for the person who wrote the file.
+def validation_faults(error: ValidationError, source: Source, keys_at: KeysAt) -> list[Fault]:
+    """The faults of a validation error of pydantic.
 
-    `keys_at` gives the keys that may stand at a place in a mapping there. A validator may report several places at once
-    with PydanticCustomError("faults", …, {"faults": [(place, message)]}).
+    `keys_at` gives the allowed keys of the mapping at a place. A validator may report several places at once with
+    PydanticCustomError("faults", …, {"faults": [(place, message)]}).
     """
     found: list[Fault] = []
     for item in error.errors(include_url=False):
@@ -217,7 +221,7 @@ def faults_of(error: ValidationError, source: Source, keys_at: KeysAt) -> list[F
     return sorted(found, key=lambda fault: fault.line or 0)
 
 
-FORMS: Mapping[str, str] = {  # of keys that a job cannot do without
+FORMS: Mapping[str, str] = {  # examples of required keys
     "fields": "fields: {total: {type: money}}",
     "unit": "unit: kPa",
     "options": "options: [small, large]",
@@ -226,11 +230,11 @@ FORMS: Mapping[str, str] = {  # of keys that a job cannot do without
 
 
 def _place(loc: Sequence[str | int], data: Any) -> tuple[Place, Mapping[str, Any]]:
-    """Where in the file pydantic's `loc` points, without the names of union members; and the mapping around its end."""
+    """The place in the file of pydantic's `loc`, without the tags of unions; and the innermost mapping around it."""
     place: list[str | int] = []
     around: Mapping[str, Any] = {}
     for index, part in enumerate(loc):
-        if part == "[key]":  # pydantic's own word for "the key itself"
+        if part == "[key]":  # pydantic's name for the key itself
             continue
         if isinstance(data, dict):
             is_tag = data.get("type") == part and (index + 1 < len(loc) or part not in data)
@@ -241,37 +245,41 @@ def _place(loc: Sequence[str | int], data: Any) -> tuple[Place, Mapping[str, Any
         elif isinstance(data, list) and isinstance(part, int) and part < len(data):
             data = data[part]
         else:
-            continue  # inside a value that the file wrote in another form, such as options as a list
+            continue  # inside a value that has another form in the file, such as options as a list
         place.append(part)
     return tuple(place), around
 
 
+_MESSAGES = {  # of pydantic's error types
+    "too_short": "must not be empty",
+    **dict.fromkeys(("tuple_type", "list_type"), "must be a list, such as [first, second]"),
+    **dict.fromkeys(
+        ("dict_type", "model_type", "model_attributes_type"),
+        "must be a mapping of keys, indented below it or in braces: {key: value}",
+    ),
+    **dict.fromkeys(("bool_parsing", "bool_type"), "must be true or false"),
+    **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "must be a whole number"),
+    **dict.fromkeys(("float_parsing", "float_type", "decimal_parsing", "decimal_type"), "must be a number"),
+}
+
+
 def _message(kind: str, context: Mapping[str, Any], message: str, given: Any) -> str:
-    if kind == "union_tag_not_found":
-        near = [key for key in given if "did you mean type?" in unknown(key, ["type"], "key")] if given else []
-        return "needs a type, such as `type: text`" + (f"; {near[0]}: did you mean type?" if near else "")
-    if kind == "union_tag_invalid":
-        allowed = [word.strip(" '") for word in str(context["expected_tags"]).split(",")]
-        return f'"{context["tag"]}": ' + unknown(str(context["tag"]), allowed, "type")
-    if kind == "literal_error":
-        allowed = [word.strip(" '") for word in re.split(r",| or ", str(context["expected"]))]
-        return f'"{given}" is not allowed; ' + unknown(str(given), allowed, "word").replace("unknown word; ", "")
-    if kind == "too_short":
-        return "must not be empty"
-    if kind in ("tuple_type", "list_type"):
-        return "must be a list, such as [first, second]"
-    if kind in ("dict_type", "model_type", "model_attributes_type"):
-        return "must be a mapping of keys, indented below it or in braces: {key: value}"
-    if kind == "string_type" and isinstance(given, list | dict):
-        return "must be text, not a list or keys"
-    if kind == "string_type":
-        return f"must be text; put it in quotes: '{str(given).lower() if isinstance(given, bool) else given}'"
-    if kind == "bool_parsing" or kind == "bool_type":
-        return "must be true or false"
-    if kind in ("int_parsing", "int_type", "int_from_float"):
-        return "must be a whole number"
-    if kind in ("float_parsing", "float_type", "decimal_parsing", "decimal_type"):
-        return "must be a number"
-    if kind in ("greater_than_equal", "less_than_equal"):
-        return f"must be at least {context['ge']:g}" if "ge" in context else f"must be at most {context['le']:g}"
-    return message.removeprefix("Value error, ").removeprefix("Input ")
+    match kind:
+        case "union_tag_not_found":
+            near = [key for key in given if "did you mean type?" in unknown(key, ["type"], "key")] if given else []
+            return "needs a type, such as `type: text`" + (f"; {near[0]}: did you mean type?" if near else "")
+        case "union_tag_invalid":
+            allowed = [word.strip(" '") for word in str(context["expected_tags"]).split(",")]
+            return f'"{context["tag"]}": ' + unknown(str(context["tag"]), allowed, "type")
+        case "literal_error":
+            allowed = [word.strip(" '") for word in re.split(r",| or ", str(context["expected"]))]
+            return f'"{given}" is not allowed; ' + unknown(str(given), allowed, "word").replace("unknown word; ", "")
+        case "string_type" if isinstance(given, list | dict):
+            return "must be text, not a list or keys"
+        case "string_type":
+            return f"must be text; put it in quotes: '{str(given).lower() if isinstance(given, bool) else given}'"
+        case "greater_than_equal":
+            return f"must be at least {context['ge']:g}"
+        case "less_than_equal":
+            return f"must be at most {context['le']:g}"
+    return _MESSAGES.get(kind) or message.removeprefix("Value error, ").removeprefix("Input ")

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import ScanmillError, StorageError
-from pipeline.core.safe_text import harmless
+from pipeline.core.safe_text import sanitize
 from pipeline.core.types import Approval, Correction, Evidence, Record
 from pipeline.plugins import sinks
 from pipeline.schema import record_check
@@ -105,7 +105,7 @@ def check(draft: Draft, changes: Mapping[str, Any], rows: Rows | None = None) ->
     """
     fields, record = draft.job.fields, draft.record
     moved = _Moved(rows or {})
-    data, raw = copied(record_check.shaped(fields, record.data)), copied(draft.raw.data)
+    data, raw = copied(record_check.with_all_groups(fields, record.data)), copied(draft.raw.data)
     for name, order in moved.rows.items():
         fresh = _empty_row(fields.get(name))
         for tree in (data, raw):
@@ -183,13 +183,13 @@ def save(
         table = JobTable(root, draft.job, sinks=into)
         _mend(root, draft.job, table)
         note = _note(root, draft.job)
-        filesystem.write_whole(root, note, path.relative_to(root).as_posix().encode())
+        filesystem.write_atomic(root, note, path.relative_to(root).as_posix().encode())
         written, gone = _beside(draft, checked)
         for name, content in written.items():
             filesystem.folder(root, *name.split("/")[:-1])
-            filesystem.write_whole(root, attachments.inside(root, name), content)
+            filesystem.write_atomic(root, attachments.inside(root, name), content)
         person["files"] = tuple(dict.fromkeys(each for each in (*draft.record.files, *written) if each not in gone))
-        filesystem.write_whole(root, path, to_json(replace(checked.raw, **person)).encode())
+        filesystem.write_atomic(root, path, to_json(replace(checked.raw, **person)).encode())
         for name in gone:
             with filesystem.storing(place := attachments.inside(root, name)):
                 place.unlink(missing_ok=True)
@@ -214,7 +214,7 @@ def _mend(root: Path, job: Job, table: JobTable) -> None:
     if record is not None:
         for one in attachments.texts(job, record):
             if isinstance(one.content, bytes) and (name := attachments.name(record, one.suffix)) in record.files:
-                filesystem.write_whole(root, attachments.inside(root, name), one.content)
+                filesystem.write_atomic(root, attachments.inside(root, name), one.content)
         RecordStore(root).tidy(job.name, record.document.id)
         table.follow(record.document.id)
     _done(note)
@@ -226,7 +226,7 @@ def _noted(root: Path, job: Job, note: Path) -> Record | None:
     with suppress(OSError, ValueError):
         name = filesystem.read_file(note, _LONGEST_NOTE).decode()
     if not is_record_file(job.name, name):  # left by a power cut, or by a person
-        log.warning("%s names no record, and is removed. Where a save was cut off, save it again.", harmless(note))
+        log.warning("%s names no record, and is removed. Where a save was cut off, save it again.", sanitize(note))
     elif (root / name).exists():
         try:
             return _draft(root / name, job).record

@@ -17,7 +17,7 @@ from shutil import copyfile
 from typing import TYPE_CHECKING, Any
 
 from pipeline.core.errors import StorageError
-from pipeline.plugins.sinks import Days, Key, Outdated, Row, Sink, Verdict, compared
+from pipeline.plugins.sinks import Days, Key, Outdated, Row, Sink, Verdict, compare
 from pipeline.storage import arrow_schema
 from pipeline.system import filesystem
 from pipeline.system.locks import writing
@@ -97,12 +97,12 @@ class DuckDBSink(Sink):
     def verify(self, records: Mapping[Key, int]) -> Verdict:
         """Reads every column of every row, so that DuckDB compares the checksums of all its blocks."""
         if not self.path.exists():
-            return compared([], records)
+            return compare([], records)
         try:
             with _opened(self.path, read_only=True) as database:
                 digest = self._digest(database)
                 if digest is None:
-                    return compared([], records)
+                    return compare([], records)
                 if digest != arrow_schema.digest(self.columns):
                     return Verdict(0, fault=f"{self.job} was made for another form of the job")
                 database.execute(f'SELECT bit_xor(hash("a row")) FROM {self._table} AS "a row"')  # no field has a blank
@@ -114,7 +114,7 @@ class DuckDBSink(Sink):
                 ).fetchall()
         except Outdated as error:
             return Verdict(0, fault=str(error))
-        return compared((((document_id, page), version) for document_id, page, version in found), records)
+        return compare((((document_id, page), version) for document_id, page, version in found), records)
 
     def _digest(self, database: "duckdb.DuckDBPyConnection") -> str | None:
         """That of the job's table; None where there is no table."""

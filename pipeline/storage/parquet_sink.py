@@ -23,7 +23,7 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.plugins.sinks import Days, Key, Outdated, Row, Sink, Verdict, compared
+from pipeline.plugins.sinks import Days, Key, Outdated, Row, Sink, Verdict, compare
 from pipeline.storage.arrow_schema import DIGEST_KEY, arrow
 from pipeline.system import filesystem
 
@@ -96,7 +96,7 @@ class ParquetSink(Sink):
                 found += self._keys(path)
             except Outdated as error:
                 faults.append(str(error))
-        verdict = compared(found, records)
+        verdict = compare(found, records)
         fault = faults[0] if faults else verdict.fault
         more = f" (and {len(faults) - 1} more files)" if len(faults) > 1 else ""
         return replace(verdict, fault=fault and fault + more, foreign=tuple(self._foreign()))

@@ -27,7 +27,7 @@ import simplejson
 from pipeline.core.geometry import Box
 from pipeline.core.safe_text import json_text
 from pipeline.core.types import Approval, Correction, Document, Evidence, Issue, Record
-from pipeline.plugins.formats import explained
+from pipeline.plugins.formats import explain_error
 from pipeline.schema import record_check
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def _read(content: Mapping[str, Any], job: "Job | None") -> Record:
         files=tuple(content.get("files", ())),
         approved=(seen := content.get("approved")) and Approval(datetime.fromisoformat(seen["at"]), seen["by"]),
     )
-    return record_check.again(record, job, content["data"]) if job else record
+    return record_check.recheck(record, job, content["data"]) if job else record
 
 
 def _said(record: Record) -> dict[str, Any]:
@@ -170,7 +170,7 @@ def _evidence(leaf: Mapping[str, Any]) -> Evidence:
 
 
 def _error(code: str, detail: str) -> dict[str, str]:
-    known = explained(code)
+    known = explain_error(code)
     return {
         "code": code,
         "detail": detail,

@@ -20,7 +20,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from pipeline.core.errors import StorageError
-from pipeline.core.safe_text import harmless
+from pipeline.core.safe_text import sanitize
 from pipeline.core.types import Record, Status
 from pipeline.plugins.sinks import Key
 from pipeline.storage import attachments
@@ -43,7 +43,7 @@ class DamagedRecord(StorageError):
 
     def __init__(self, path: Path, why: str) -> None:
         self.document_id = path.name[:64]
-        said = f"{harmless(path)} is not a whole record ({harmless(why)})"
+        said = f"{sanitize(path)} is not a whole record ({sanitize(why)})"
         super().__init__(f"{said}. Delete it, and drop its document again.")
 
 

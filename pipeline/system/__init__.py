@@ -1,1 +1,1 @@
-"""Processes, IPC, files and locks: what the operating system gives."""
+"""Worker processes, IPC, files and locks."""

@@ -1,4 +1,4 @@
-"""A list that only grows and is read from its beginning: what a long night gathers, in little memory."""
+"""An append-only list that keeps old items compressed, for reports of long runs."""
 
 import pickle
 import zlib
@@ -7,11 +7,11 @@ from itertools import islice
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
-CHUNK = 500  # items that are packed together: 900 bytes an account's entry become about 100
+CHUNK = 500  # items that are compressed together: 900 bytes of a report entry become about 100
 
 
 class CompressedList(Generic[Item]):
-    """Holds its last items as they are and all before them packed; they come back equal, not the same."""
+    """Items that were compressed come back equal, but not identical."""
 
     def __init__(self) -> None:
         self._packed: list[bytes] = []

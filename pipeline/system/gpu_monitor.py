@@ -1,4 +1,4 @@
-"""How busy the GPU is while a run goes on, as its driver's own program says; nothing where there is none."""
+"""Sample the GPU's utilization during a run, by nvidia-smi; does nothing where there is none."""
 
 import os
 import shutil
@@ -10,18 +10,18 @@ from types import TracebackType
 from typing import Self
 
 EVERY_S = 5
-END_S = 10.0  # for the driver's program to be gone
+END_S = 10.0  # to wait for nvidia-smi to end
 
 
 class GpuMonitor:
-    """`with GpuLoad(told):` calls `told(second, share)` every few seconds, from a thread of its own.
+    """`with GpuMonitor(report):` calls `report(second, share)` every `every_s` seconds from a thread.
 
-    `second` counts from the entry, `share` is the part of the time (0 to 1) in which the GPU was at work. A card that
-    does not say (a slice of a shared one) and a driver without its program tell nothing.
+    `second` counts from the entry; `share` is the part of the time (0 to 1) in which the GPU was busy. Nothing is
+    reported for a card without this figure, such as a MIG slice.
     """
 
-    def __init__(self, told: Callable[[float, float], None], every_s: int = EVERY_S) -> None:
-        self._told, self._every_s = told, every_s
+    def __init__(self, report: Callable[[float, float], None], every_s: int = EVERY_S) -> None:
+        self._report, self._every_s = report, every_s
         self._process: subprocess.Popen[str] | None = None
         self._thread: threading.Thread | None = None
 
@@ -42,7 +42,7 @@ class GpuMonitor:
         assert process.stdout is not None
         for line in process.stdout:
             if line.strip().isdecimal():
-                self._told(time.monotonic() - began, min(1.0, int(line) / 100))
+                self._report(time.monotonic() - began, min(1.0, int(line) / 100))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -52,7 +52,7 @@ class GpuMonitor:
             try:
                 self._process.wait(END_S)
             except subprocess.TimeoutExpired:
-                return  # it hangs in the driver, as it does when a card fails; the night must not hang with it
+                return  # it hangs in the driver, as when a card fails; the run must not hang with it
             self._thread.join()
             assert self._process.stdout is not None
             self._process.stdout.close()

@@ -1,8 +1,8 @@
-"""Python objects over a socket pair, arrays included, with neither side waiting for the other to read.
+"""Send Python objects, arrays included, over a socket pair without waiting for the reader.
 
-Small messages travel inside the socket; larger ones as an anonymous memory file whose descriptor travels instead, so
-nothing is left behind by a kill -9. A numpy array of 3 MB costs about 1.1 ms of CPU for both sides together, one of
-12 MB about 4.5 ms (a pipe: 0.8 and 4.7 ms, but its writer stands still until the other side reads).
+Small messages are sent through the socket; for larger ones the descriptor of an anonymous memory file is sent, so that
+a kill -9 leaves nothing behind. A numpy array of 3 MB costs about 1.1 ms of CPU for both sides together, one of
+12 MB about 4.5 ms (a pipe: 0.8 and 4.7 ms, but its writer blocks until the other side reads).
 """
 
 import mmap
@@ -16,39 +16,39 @@ from enum import IntEnum, auto, unique
 from typing import Any, NamedTuple
 
 INLINE_BYTES = 16 * 1024  # a few of these fit a socket's default buffer (208 KiB on Linux), so sending never waits
-ALIGNED = 64  # where arrays begin, as numpy itself would have it
+ALIGNED = 64  # alignment of arrays, as numpy has it
 _HEADER = struct.Struct("<BQQ")  # kind, number, bytes that follow
 
 
 @unique
 class MessageKind(IntEnum):
-    """What a message says. A worker and an engine's process are started in the same way; the rest is their own."""
+    """The kinds of messages. Starting is common to workers and engine processes."""
 
-    SETUP = auto()  # to either: what to start with
-    READY = auto()  # from either
-    NO_START = auto()  # from either: the exception that kept it from starting
+    SETUP = auto()  # to both: what to start with
+    READY = auto()  # from both
+    NO_START = auto()  # from both: the exception that prevented the start
 
     TASK = auto()  # to a worker: function and arguments
     VALUE = auto()  # from a worker: what the function returned
-    RAISED = auto()  # from a worker: what it raised
-    NO_MEMORY = auto()  # from a worker: it reached its limit of memory
+    RAISED = auto()  # from a worker: the exception of the function
+    NO_MEMORY = auto()  # from a worker: the memory limit was reached
 
     UNSUPPORTED = auto()  # to an engine: a job; from it: why it cannot answer the job, or None
     BEGIN = auto()  # to an engine: a stream of requests begins
     ASK = auto()  # to an engine: one request
     END = auto()  # to an engine: no more requests in this stream
-    TAKEN = auto()  # from an engine: it works on this request from now on
-    PARTIAL = auto()  # from an engine: how the answer begins
+    TAKEN = auto()  # from an engine: it begins to work on this request
+    PARTIAL = auto()  # from an engine: the beginning of the answer
     REPLY = auto()  # from an engine: the whole answer
     DONE = auto()  # from an engine: every request of the stream is answered
-    ALIVE = auto()  # from an engine: it goes on working
+    ALIVE = auto()  # from an engine: heartbeat
     LOG = auto()  # from an engine: a line for the log; the number is its level
     BROKEN = auto()  # from an engine: the process must be replaced
     UNFIT = auto()  # from an engine: a ModelError; starting it again would not help
 
 
 class Message(NamedTuple):
-    """`number` is the sender's own."""
+    """`number` is chosen by the sender, such as the number of a task."""
 
     kind: MessageKind
     number: int
@@ -66,7 +66,7 @@ class Message(NamedTuple):
 
 
 def send(channel: socket.socket, kind: MessageKind, number: int, value: Any) -> None:
-    """Raises OSError when the other side is gone, and what pickle raises, before a byte is sent."""
+    """Raises OSError when the other side is gone, and errors of pickle before anything is sent."""
     buffers: list[pickle.PickleBuffer] = []
     head = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
     parts = [memoryview(head), *(buffer.raw() for buffer in buffers)]
@@ -91,7 +91,7 @@ def send(channel: socket.socket, kind: MessageKind, number: int, value: Any) -> 
 
 
 def receive(channel: socket.socket) -> Message | None:
-    """The next message, or None when the other side is gone (raises OSError where it went in the middle)."""
+    """The next message, or None when the other side is gone. Raises OSError where the connection broke."""
     header, descriptors = b"", []
     while len(header) < _HEADER.size:
         some, found, _, _ = socket.recv_fds(channel, _HEADER.size - len(header), 1)
@@ -121,7 +121,7 @@ def _aligned(place: int) -> int:
 
 
 def _memory_file() -> int:
-    """A descriptor of a file that has no name and, on Linux, no disk below it."""
+    """A descriptor of an unnamed file; on Linux in memory."""
     if sys.platform == "linux":
         return os.memfd_create("scanmill")
     descriptor, name = tempfile.mkstemp()

@@ -1,8 +1,8 @@
-"""One run a root at a time: a lock that dies with its process.
+"""Locks of a root and of a job's files, by `flock`, which ends with the process.
 
-The lock is `flock` on <root>/.lock, with a note inside for people. On a share where flock is refused, or holds on one
-machine only, two runs may meet; the claiming rename (inbox.py) still gives each file to one of them, and `alive` keeps
-one machine from taking back what another is working on.
+The root's lock is on <root>/.lock, which also says who holds it. On a share without flock, or with flock on one machine
+only, two runs may work at once. The rename that claims a file still gives it to one of them, and `alive` keeps one
+machine from taking back files that another is working on.
 """
 
 import errno
@@ -26,20 +26,20 @@ _NAME = ".lock"
 _MOUNTS = Path("/proc/self/mountinfo")
 _SHARES = ("nfs", "cifs", "smb", "sshfs", "ceph", "lustre", "gluster", "afs", "gpfs", "beegfs", "ocfs2", "gfs2")
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
-LOOKS_S = (0.01, 0.05, 0.1)
-FOREIGN_S = 24 * 3600.0  # a run of another machine that touched nothing for a day is taken for dead
+RETRY_WAITS_S = (0.01, 0.05, 0.1)
+FOREIGN_RUN_TIMEOUT_S = 24 * 3600.0  # a run of another machine that changed nothing for so long is considered dead
 
 
 def run_name(started: datetime) -> str:
-    """A name for a run that sorts by time and says whose it is: 2026-11-22T031500.123-scanhost-4711."""
+    """A name for a run: start, host and process, as in 2026-11-22T031500.123-scanhost-4711. Sorts by time."""
     return f"{started:%Y-%m-%dT%H%M%S}.{started.microsecond // 1000:03}-{_host()}-{os.getpid()}"
 
 
 class RootLock:
     """Holds a root for one run: `with RootLock(root, run):`. Entering raises BusyError, or StorageError.
 
-    While another run holds it `patience` is asked, with the sentence that says who it is, whether to try again; it does
-    the waiting. `exclusive` is False where the disk knows no locks; the run then goes on, guarded by its renames alone.
+    While another run holds it, `patience(message)` is called: it waits, and returns whether to try again.
+    `exclusive` is False where the disk has no locks; the run then continues, protected by its renames only.
     """
 
     def __init__(self, root: Path, run: str, patience: Callable[[str], bool] = lambda busy: False) -> None:
@@ -82,15 +82,15 @@ class RootLock:
 
     @property
     def alone(self) -> bool:
-        """Whether nobody else can be at work on this root: the lock is held, and no other machine reaches the disk."""
+        """Whether no other run can work on this root: the lock is held, and the disk is local."""
         return self.exclusive and not on_share(self.root)
 
     def alive(self, run: str) -> bool:
-        """Whether another run may still be at work, seen from inside this lock.
+        """Whether another run may still be working, for the holder of this lock.
 
-        On a local disk every other run is dead, since this lock is held; so is one of this machine on a share. Not
-        every share carries a lock from machine to machine: there a run of another machine is believed to live until
-        its folder in working/ has not changed for a day.
+        On a local disk every other run is dead, since this lock is held. So is a run of this machine on a share. Not
+        every share passes locks between machines: there, a run of another machine counts as alive until its folder in
+        working/ has not changed for a day.
         """
         if run == self.run or not self.exclusive:
             return True
@@ -101,17 +101,17 @@ class RootLock:
             touched = max((os.stat(place).st_mtime for place in places), default=0.0)
         except FileNotFoundError:
             return True  # it just changed
-        return time.time() - touched < FOREIGN_S
+        return time.time() - touched < FOREIGN_RUN_TIMEOUT_S
 
     def check(self) -> None:
-        """Raises StorageError where the root went away, and perhaps left an empty folder in its place.
+        """Raises StorageError where the root was unmounted, which may leave an empty folder.
 
-        The disk is compared and not the file: on some shares a file's number does not last.
+        Compares devices, not inodes: on some shares a file's inode number changes.
         """
         with filesystem.storing(self.root):
             here = os.stat(self.root / _NAME)
             if self._handle is not None and os.fstat(self._handle).st_dev != here.st_dev:
-                raise FileNotFoundError(errno.ENOENT, "another disk lies there")
+                raise FileNotFoundError(errno.ENOENT, "another disk is mounted there")
 
     def _write(self, text: str) -> None:
         if self._handle is None:
@@ -128,10 +128,9 @@ class RootLock:
 
 @contextmanager
 def writing(root: Path, job: str) -> Iterator[None]:
-    """Held while records or tables of a job are put in place, for moments: a run and a person's correction take turns.
+    """The lock of a job's records and tables, held for short writes by a run or by a manual correction.
 
-    Unlike the root's lock it is waited for. Where the disk knows no locks, nothing keeps the two apart but the renames.
-    Not to be taken twice by one thread. Raises StorageError.
+    Waits until it is free. Does nothing where the disk has no locks. Not reentrant. Raises StorageError.
     """
     place = filesystem.folder(root, ".locks") / filesystem.child(job)
     with filesystem.storing(place):
@@ -149,16 +148,16 @@ def writing(root: Path, job: str) -> Iterator[None]:
 
 
 def holder(root: Path) -> dict[str, Any]:
-    """The note of the run that holds the root: pid, host, since, run. Empty where none does, or it is just starting.
+    """The run that holds the root: pid, host, since, run. Empty where none does, or where it is just starting.
 
-    Raises StorageError where it cannot be read: another user's, or on a share that does not answer.
+    Raises StorageError where the lock file cannot be read.
     """
     with filesystem.storing(root / _NAME):
         try:
             handle = os.open(root / _NAME, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe is not waited for
             with open(handle, "rb") as file:
                 if _free(file.fileno()):
-                    return {}  # the note of a killed run
+                    return {}  # left by a killed run
                 note = json.loads(file.read())
         except (FileNotFoundError, ValueError):
             return {}
@@ -174,8 +173,8 @@ def _free(handle: int) -> bool:
 
 
 def _locked(handle: int) -> bool:
-    """Tries a few times: somebody who only asks for the holder has the lock for a moment too."""
-    for wait_s in (*LOOKS_S, None):
+    """Takes the lock. Tries several times: `holder` in another process takes it for a moment."""
+    for wait_s in (*RETRY_WAITS_S, None):
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
@@ -193,7 +192,7 @@ def _busy(root: Path, note: dict[str, Any]) -> str:
 
 
 def on_share(root: Path) -> bool:
-    """Whether the root lies on a disk that other machines may write to; True where the system does not say."""
+    """Whether the root is on a disk that other machines may write to; True where this is not known."""
     place = str(root.resolve())
     best, kind = "", "unknown"
     try:
@@ -210,7 +209,7 @@ def on_share(root: Path) -> bool:
 
 
 def _forget_in_children(lock: RootLock) -> None:
-    """A forked worker shares the lock's handle, and would hold the root after its parent was killed."""
+    """Close the lock's handle in forked processes: else they hold the root after this process was killed."""
     known = weakref.ref(lock)
 
     def forget() -> None:

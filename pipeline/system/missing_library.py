@@ -1,8 +1,8 @@
-"""Tell a library that cannot be loaded from a document that cannot be read, and name what to install.
+"""Distinguish a library that cannot be loaded from an unreadable document, and name what to install.
 
-An environment that lacks a library fails on every document, so it stops the run (exit code 3). `fault` finds it behind
-any exception: an ImportError, or whatever was raised while a module was being executed, such as the OSError of the
-system's loader. No document can cause that: code of a module does not see documents.
+A missing library fails every document, so it stops the run (exit code 3). `fault` looks for it in a chain of
+exceptions: an ImportError, or any error raised while a module was executed, such as the OSError of the dynamic loader.
+No document can cause that, since module code does not see documents.
 """
 
 import importlib
@@ -22,7 +22,7 @@ PACKAGES = {
     "_pillow_heif": "pillow-heif",
     "yaml": "pyyaml",
 }
-DEBIAN = {  # packages of Debian and Ubuntu that have a library
+DEBIAN = {  # library -> package of Debian and Ubuntu
     "libGL.so.1": "libgl1",
     "libEGL.so.1": "libegl1",
     "libglib-2.0.so.0": "libglib2.0-0",
@@ -31,7 +31,7 @@ DEBIAN = {  # packages of Debian and Ubuntu that have a library
     "libstdc++.so.6": "libstdc++6",
     "libz.so.1": "zlib1g",
 }
-DISPLAY = frozenset({"libGL.so.1", "libEGL.so.1", "libgthread-2.0.so.0"})  # what only a build with windows needs
+DISPLAY = frozenset({"libGL.so.1", "libEGL.so.1", "libgthread-2.0.so.0"})  # needed only by builds of OpenCV with a GUI
 HEADLESS = (
     "opencv-python and opencv-contrib-python need a display's libraries and overwrite opencv-python-headless, which "
     "needs none: pip uninstall -y opencv-python opencv-contrib-python; "
@@ -41,7 +41,7 @@ _SHARED_OBJECT = re.compile(r"\blib[\w.+-]*\.so(?:\.\d+)*|\b[\w.+-]+\.(?:dylib|d
 
 
 def fault(error: BaseException) -> LibraryError | None:
-    """The library fault behind an exception or behind what led to it, with its cure; None where there is none."""
+    """The library error in the chain of an exception, with its cure; None where there is none."""
     seen: set[int] = set()
     cause: BaseException | None = error
     while cause is not None and id(cause) not in seen:
@@ -50,22 +50,22 @@ def fault(error: BaseException) -> LibraryError | None:
             return cause
         module = _executing(cause.__traceback__)
         if isinstance(cause, ImportError) or module:
-            return _told(cause, getattr(cause, "name", None) or module or "")
+            return _library_error(cause, getattr(cause, "name", None) or module or "")
         cause = cause.__cause__ or cause.__context__
     return None
 
 
 def load(module: str) -> str:
-    """Imports a module; returns its version, or "". Raises LibraryError."""
+    """Import a module; returns its version, or "". Raises LibraryError."""
     try:
         loaded = importlib.import_module(module)
     except Exception as error:
-        raise fault(error) or _told(error, module) from error
+        raise fault(error) or _library_error(error, module) from error
     return str(getattr(loaded, "__version__", ""))
 
 
 def _executing(trace: TracebackType | None) -> str:
-    """The module whose own code was running when it was raised: the innermost one, or ""."""
+    """The innermost module whose top-level code was running, or ""."""
     found = ""
     for frame in _frames(trace):
         if frame.tb_frame.f_code.co_name == "<module>":
@@ -79,18 +79,18 @@ def _frames(trace: TracebackType | None) -> Iterator[TracebackType]:
         trace = trace.tb_next
 
 
-def _told(error: BaseException, module: str) -> LibraryError:
-    said = " ".join(str(error).split()) or type(error).__name__
+def _library_error(error: BaseException, module: str) -> LibraryError:
+    text = " ".join(str(error).split()) or type(error).__name__
     top = module.partition(".")[0]
     package = PACKAGES.get(top, top)
     if isinstance(error, ModuleNotFoundError):
         again = "Install Scanmill's packages again: pip install -e . (`run_batch.py doctor` names all that is missing)."
-        return LibraryError(f"the package {top or '?'} is missing: {said}", again)
-    return LibraryError(f"the library {top or '?'} cannot be loaded: {said}", _cure(said, top, package))
+        return LibraryError(f"the package {top or '?'} is missing: {text}", again)
+    return LibraryError(f"the library {top or '?'} cannot be loaded: {text}", _cure(text, top, package))
 
 
-def _cure(said: str, top: str, package: str) -> str:
-    found = _SHARED_OBJECT.search(said)
+def _cure(text: str, top: str, package: str) -> str:
+    found = _SHARED_OBJECT.search(text)
     lacking = found[0] if found else ""
     if top == "cv2" and lacking in DISPLAY:
         return f"{HEADLESS} Or install the system's library: apt install {DEBIAN[lacking]}."

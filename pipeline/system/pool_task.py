@@ -1,4 +1,4 @@
-"""A call that was given to a pool of workers, and the ways in which it may have no result."""
+"""A call that runs in a process pool, and the errors of workers."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,24 +6,24 @@ from typing import Any
 from pipeline.core.errors import ModelError
 from pipeline.core.time_budget import Budget
 from pipeline.system.ipc import Message, MessageKind
-from pipeline.system.resource_shortage import shortage_told
+from pipeline.system.resource_shortage import raising_shortage
 from pipeline.system.worker_process import WorkerError
 
 
 class WorkerTooSlow(WorkerError):
-    """The task ran past the pool's limit of seconds; its worker was killed."""
+    """The task exceeded the pool's time limit; its worker was killed."""
 
 
 class WorkerOverBudget(WorkerError):
-    """The tasks that share a budget used it up; the worker was killed, or the task was not begun."""
+    """The time budget of several tasks is used up; the worker was killed, or the task was not started."""
 
 
 class WorkerOutOfMemory(WorkerError):
-    """The task wanted more than the pool's limit of memory."""
+    """The task exceeded the pool's memory limit."""
 
 
 class WorkerDied(WorkerError):
-    """The worker went away during the task: a segmentation fault, a kill by the system, an exit."""
+    """The worker ended during the task: a segmentation fault, a kill, an exit."""
 
 
 class Task:
@@ -33,7 +33,7 @@ class Task:
         self, number: int, function: Callable[..., Any], args: tuple[Any, ...], budget: Budget | None = None
     ) -> None:
         self.number, self.budget = number, budget
-        self._call: tuple[Callable[..., Any], tuple[Any, ...]] | None = (function, args)  # kept until it is answered
+        self._call: tuple[Callable[..., Any], tuple[Any, ...]] | None = (function, args)  # until it has a result
         self._answer: Message | WorkerError | ModelError | None = None
 
     @property
@@ -41,15 +41,14 @@ class Task:
         return self._answer is not None
 
     def result(self) -> Any:
-        """What the function returned. Raises what it raised, a WorkerError, or ModelError where no worker can start;
-        LibraryError, which is one, where a library cannot be loaded."""
+        """The return value. Raises the function's exception, a WorkerError, or ModelError where no worker can start."""
         match self._answer:
             case None:
                 raise WorkerError("the task is not finished: wait for it first")
             case WorkerError() | ModelError():
                 raise self._answer
             case Message(kind=MessageKind.VALUE):
-                with shortage_told():  # of this process: no document's fault
+                with raising_shortage():  # in this process: not caused by the document
                     return self._answer.load()
             case message:
                 raise message.load()

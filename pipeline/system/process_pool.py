@@ -1,20 +1,16 @@
-"""Guarded processes: a time limit, a memory limit, recycling, and a crash that costs one task.
+"""A process pool with a time limit, a memory limit and recycling. A crash of a worker fails one task.
 
-Each worker (worker.py) is a fresh Python started by `subprocess` and joined to the parent by one socket pair
-(channel.py). Nothing is inherited, `__main__` is not run again, and a worker dies with its parent: at end-of-file when
-it is idle, by PR_SET_PDEATHSIG on Linux when it is busy.
+Each worker (worker_process.py) is a new Python process, connected to the parent by a socket pair (ipc.py). Nothing is
+inherited, `__main__` is not run again, and a worker dies with its parent: at end-of-file when it is idle, by
+PR_SET_PDEATHSIG on Linux when it is busy.
 """
 
-import contextlib
-import os
 import selectors
-import signal
 import socket
 import subprocess
-import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -22,42 +18,32 @@ from typing import Any, Self
 from pipeline.core.errors import ModelError
 from pipeline.core.time_budget import Budget
 from pipeline.system.ipc import Message, MessageKind, receive, send
-from pipeline.system.pool_task import Task as Task
-from pipeline.system.pool_task import WorkerDied as WorkerDied
-from pipeline.system.pool_task import WorkerOutOfMemory as WorkerOutOfMemory
-from pipeline.system.pool_task import WorkerOverBudget as WorkerOverBudget
-from pipeline.system.pool_task import WorkerTooSlow as WorkerTooSlow
+from pipeline.system.pool_task import Task, WorkerDied, WorkerOutOfMemory, WorkerOverBudget, WorkerTooSlow
 from pipeline.system.resource_shortage import shortage
-from pipeline.system.worker_process import WorkerError as WorkerError
+from pipeline.system.worker_launch import exit_reason, kill, launch
+from pipeline.system.worker_process import WorkerError
 
 START_SECONDS = 120.0  # for `start`: a cold disk may take half a minute for the models
 START_TRIES = 3  # workers that die one after another before they are ready: then the machine is at fault
-_OWN_END = ", as a library does that gets no memory or finds itself broken"
-_BOOT = """
-import sys
-from importlib import import_module
-module, name, descriptor, parent, *sys.path[:] = sys.argv[1:]
-getattr(import_module(module), name)(int(descriptor), int(parent))
-"""
 
 
 @dataclass(eq=False)
 class _Worker:
     process: subprocess.Popen[bytes]
     channel: socket.socket
-    since: float  # when it was started, later when the task at hand began
+    since: float  # when it was started, later when the current task began
     ready: bool = False
     given: int = 0
-    tasks: deque[Task] = field(default_factory=deque)  # the first is at hand, the others wait in the channel
+    tasks: deque[Task] = field(default_factory=deque)  # the first is running, the others wait in the channel
 
 
 class ProcessPool:
-    """`size` worker processes that run importable functions. For one thread of the parent: the one that made it.
+    """`size` worker processes that run importable functions. Only for the thread that made it.
 
-    A task has `seconds` from its start; its worker may map `memory_mib` more than it held when it was ready, and is
-    replaced after `recycle` tasks. `start` is called once in each new worker; what it raises is a ModelError for the
-    task that meets it, and so are `START_TRIES` workers that die before they are ready. `ahead` tasks wait in each busy
-    worker's channel, so that it need not wait for the parent; give 0 where tasks take long.
+    A task may take `seconds`. Its worker may map `memory_mib` more than when it was ready, and is replaced after
+    `recycle` tasks. `start` is called once in each new worker; if it raises, one task fails with ModelError. The same
+    happens when `START_TRIES` workers in a row die before they are ready. `ahead` tasks wait in the channel of each
+    busy worker; use 0 for long tasks.
     """
 
     def __init__(
@@ -74,7 +60,7 @@ class ProcessPool:
         self._setup = (start, memory_mib)
         self._selector = selectors.DefaultSelector()
         self._workers: list[_Worker] = []
-        self._unstarted: deque[Message | ModelError] = deque()  # why workers did not start: each fails one task
+        self._unstarted: deque[Message | ModelError] = deque()  # errors of starts: each fails one task
         self._failed_starts = 0  # in a row
         self._queue: deque[Task] = deque()
         self._finished: list[Task] = []
@@ -97,7 +83,7 @@ class ProcessPool:
 
     @property
     def room(self) -> int:
-        """How many more tasks keep the workers busy without waiting in the parent."""
+        """How many more tasks can be sent to workers at once."""
         return max(0, self.size * (1 + self._ahead) - self.in_flight)
 
     @property
@@ -105,9 +91,9 @@ class ProcessPool:
         return tuple(worker.process.pid for worker in self._workers)
 
     def submit(self, function: Callable[..., Any], *args: Any, budget: Budget | None = None) -> Task:
-        """Give `function(*args)` to a worker, or to the queue. Never waits. The function is sent by its import path.
+        """Queue `function(*args)`. Never waits. The function is sent by its import path.
 
-        Tasks with the same `budget` share its seconds, beside the limit of each.
+        Tasks with the same `budget` share its seconds, in addition to the limit of each.
         """
         self._count += 1
         task = Task(self._count, function, args, budget)
@@ -116,16 +102,16 @@ class ProcessPool:
         return task
 
     def wait(self, timeout_s: float | None = None) -> list[Task]:
-        """The tasks that have finished, in the order in which they did; returns once there is one.
+        """Wait until a task has finished; returns the finished tasks in order.
 
-        Empty when `timeout_s` has passed (0: only look), or when nothing is in flight.
+        Empty when `timeout_s` has passed (0: do not wait), or when nothing is in flight.
         """
         until = None if timeout_s is None else time.monotonic() + timeout_s
         while not self._finished and self.in_flight:
             now = time.monotonic()
             ends = [self._deadline(worker) for worker in self._workers] + ([] if until is None else [until])
             for key, _ in self._selector.select(max(0.0, min(ends) - now) if ends else None):
-                self._hear(key.data)
+                self._receive(key.data)
             for worker in [worker for worker in self._workers if self._deadline(worker) <= time.monotonic()]:
                 self._dismiss(worker, self._overdue(worker))
             self._feed()
@@ -143,16 +129,16 @@ class ProcessPool:
             for task in worker.tasks:
                 task._answer, task._call = WorkerDied("the pool was closed"), None
             worker.tasks.clear()
-            self._part(worker)
+            self._remove(worker)
         self._selector.close()
 
     def drop_tasks(self) -> None:
-        """Forget every task in flight: none of them is returned by `wait`. Workers that have some are killed."""
+        """Drop all tasks in flight: `wait` returns none of them. Kills the workers that have some."""
         self._queue.clear()
         self._finished.clear()
         for worker in [worker for worker in self._workers if worker.tasks]:
             worker.tasks.clear()
-            self._part(worker)
+            self._remove(worker)
 
     def _deadline(self, worker: _Worker) -> float:
         if not worker.ready:
@@ -178,8 +164,8 @@ class ProcessPool:
         self._selector.register(ours, selectors.EVENT_READ, worker)
         send(ours, MessageKind.SETUP, 0, self._setup)
 
-    def _part(self, worker: _Worker) -> None:
-        """Kill it and forget it; the tasks that only waited in its channel go back to the head of the queue."""
+    def _remove(self, worker: _Worker) -> None:
+        """Kill a worker; tasks that waited in its channel go back to the head of the queue."""
         self._selector.unregister(worker.channel)
         self._workers.remove(worker)
         worker.channel.close()
@@ -188,7 +174,7 @@ class ProcessPool:
         self._queue.extendleft(reversed(worker.tasks))
 
     def _dismiss(self, worker: _Worker, error: Message | WorkerError) -> None:
-        """Part with a worker whose task at hand, or whose start, failed."""
+        """Remove a worker whose current task or start failed."""
         if worker.ready:
             self._finish(self._ended(worker), error)
         elif isinstance(error, Message):
@@ -198,10 +184,10 @@ class ProcessPool:
             if self._failed_starts >= START_TRIES:
                 cure = "See `run_batch.py doctor`, which loads each library by itself."
                 self._unstarted.append(ModelError(f"{START_TRIES} worker processes did not start: {error}. {cure}"))
-        self._part(worker)
+        self._remove(worker)
 
     def _ended(self, worker: _Worker) -> Task:
-        """The task at hand, taken from its worker; its time is booked."""
+        """Take the current task from its worker and charge its time to the budget."""
         task = worker.tasks.popleft()
         if task.budget is not None:
             task.budget.spent_s += time.monotonic() - worker.since
@@ -212,49 +198,54 @@ class ProcessPool:
         self._finished.append(task)
 
     def _feed(self) -> None:
+        """Replace used-up and dead workers, then give queued tasks to workers that have room."""
         while self._unstarted and self._queue:
             self._finish(self._queue.popleft(), self._unstarted.popleft())
         for worker in [worker for worker in self._workers if worker.ready and not worker.tasks]:
-            if worker.given >= self._recycle or worker.process.poll() is not None:  # killed while idle: nobody's fault
-                self._part(worker)
+            if worker.given >= self._recycle or worker.process.poll() is not None:  # killed while idle: no task fails
+                self._remove(worker)
         while len(self._workers) + len(self._unstarted) < self.size:
             self._hire()
         while self._queue:
             budget = self._queue[0].budget
             if budget is not None and not budget.left_s:
                 self._finish(self._queue.popleft(), _over(budget))
-                continue
-            free = [worker for worker in self._workers if worker.given < self._recycle]
-            if not free:
+            elif (free := self._free_worker()) is not None:
+                self._give(free, self._queue.popleft())
+            else:
                 return
-            worker = min(free, key=lambda worker: (len(worker.tasks), not worker.ready))
-            if len(worker.tasks) > self._ahead:
-                return
-            task = self._queue.popleft()
-            try:
-                send(worker.channel, MessageKind.TASK, task.number, task._call)
-            except OSError:  # it died just now: `wait` will hear of it, and find the task among the worker's
-                pass
-            except Exception as error:  # noqa: BLE001 - arguments that cannot be pickled are the task's own fault
-                self._finish(task, WorkerError(f"the task cannot be sent to a worker: {error}"))
-                continue
-            if not worker.tasks and worker.ready:
-                worker.since = time.monotonic()
-            worker.tasks.append(task)
-            worker.given += 1
 
-    def _hear(self, worker: _Worker) -> None:
+    def _free_worker(self) -> _Worker | None:
+        """The worker with the fewest tasks, if it can take one more; of equals, one that is ready."""
+        usable = [worker for worker in self._workers if worker.given < self._recycle]
+        free = min(usable, key=lambda worker: (len(worker.tasks), not worker.ready), default=None)
+        return free if free is not None and len(free.tasks) <= self._ahead else None
+
+    def _give(self, worker: _Worker, task: Task) -> None:
+        try:
+            send(worker.channel, MessageKind.TASK, task.number, task._call)
+        except OSError:  # the worker just died: `wait` finds out, and finds the task among the worker's
+            pass
+        except Exception as error:  # noqa: BLE001 - arguments that cannot be pickled are the task's own fault
+            self._finish(task, WorkerError(f"the task cannot be sent to a worker: {error}"))
+            return
+        if not worker.tasks and worker.ready:
+            worker.since = time.monotonic()
+        worker.tasks.append(task)
+        worker.given += 1
+
+    def _receive(self, worker: _Worker) -> None:
         try:
             message = receive(worker.channel)
         except OSError as error:
-            if shortage(error):  # an answer came, and this process has no room for it
+            if shortage(error):  # this process has no memory for the answer
                 raise
             message = None
         match message:
             case None if worker.tasks or not worker.ready:
-                self._dismiss(worker, WorkerDied(_last_words(worker.process)))
+                self._dismiss(worker, WorkerDied(exit_reason(worker.process)))
             case None:
-                self._part(worker)
+                self._remove(worker)
             case Message(kind=MessageKind.READY):
                 worker.ready, worker.since = True, time.monotonic()
                 self._failed_starts = 0
@@ -268,7 +259,7 @@ class ProcessPool:
 
 
 def once(function: Callable[..., Any], *args: Any, seconds: float = 120, memory_mib: int = 4096) -> Any:
-    """What `function(*args)` returns in a guarded process of its own. Raises as `Task.result`."""
+    """Run `function(*args)` in a new worker process. Raises as `Task.result`."""
     with ProcessPool(1, seconds=seconds, memory_mib=memory_mib) as pool:
         task = pool.submit(function, *args)
         while not task.finished:
@@ -276,45 +267,5 @@ def once(function: Callable[..., Any], *args: Any, seconds: float = 120, memory_
         return task.result()
 
 
-def launch(
-    module: str, name: str, environment: Mapping[str, str], stderr: int = subprocess.DEVNULL
-) -> tuple[subprocess.Popen[bytes], socket.socket]:
-    """A fresh Python that calls `module.name(descriptor of its end of a socket pair, our pid)`, and our end.
-
-    Call it from a thread that lasts: on Linux a guarded process dies with the thread that launched it.
-    """
-    ours, theirs = socket.socketpair()
-    with theirs:
-        process = subprocess.Popen(
-            [sys.executable, "-c", _BOOT, module, name, str(theirs.fileno()), str(os.getpid()), *sys.path],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=stderr,
-            pass_fds=[theirs.fileno()],
-            process_group=0,  # Ctrl-C is for the parent to decide on; and killing takes grandchildren along
-            env={**os.environ, **environment},
-        )
-    return process, ours
-
-
-def kill(process: subprocess.Popen[bytes]) -> None:
-    """SIGKILL to a launched process and all that it started."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.kill()
-
-
 def _over(budget: Budget) -> WorkerOverBudget:
     return WorkerOverBudget(f"all tasks together took longer than {budget.seconds:g} s")
-
-
-def _last_words(process: subprocess.Popen[bytes]) -> str:
-    try:
-        code = process.wait(timeout=5)
-    except subprocess.TimeoutExpired:
-        return "the worker closed its channel"
-    if code >= 0:
-        return f"the worker exited with {code}"
-    name = signal.Signals(-code).name
-    likely = {"SIGKILL": ", most likely because memory ran out", **dict.fromkeys(("SIGABRT", "SIGTRAP"), _OWN_END)}
-    return f"the worker was ended by {name}{likely.get(name, '')}"

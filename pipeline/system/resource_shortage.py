@@ -1,7 +1,7 @@
-"""Tell a machine that is short of memory, processes, threads or open files from a broken document, and say what helps.
+"""Distinguish a shortage of memory, processes, threads or open files from a broken document, and say what helps.
 
-`ulimit -v` bounds the address space of each process. Code in C++ may end the whole process when it cannot have more, so
-a run asks beforehand whether there is enough (`check_address_space`).
+`ulimit -v` limits the address space of each process. C++ code may abort the process when it gets no more, so a run
+checks it at its start (`check_address_space`).
 """
 
 import errno
@@ -10,10 +10,10 @@ from contextlib import contextmanager
 
 from pipeline.core.errors import ModelError
 
-# What a process maps besides the memory that one document may take: Python, Arrow, OpenCV, ONNX runtime and its models.
+# Address space of a process without the memory of documents: Python, Arrow, OpenCV, ONNX runtime and its models.
 # Measured with /proc/PID/status on two cores: 2.0 GB at most in a run of the demo, 1.1 GB in its workers.
 BASE_MIB = 2048
-IMPORTS_MIB = 512  # what the modules of the command line map; with less, libraries end the process, or signal it
+IMPORTS_MIB = 512  # address space of the imports of the command line; with less, libraries abort the process
 _ERRNOS = {errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE}
 _WORDS = ("can't start new thread", "failed to map segment", "Cannot allocate memory", "bad_alloc", "bad allocation")
 _CURE = (
@@ -23,7 +23,7 @@ _CURE = (
 
 
 def address_space_mib() -> int | None:
-    """How much one process may map (`ulimit -v`), in MiB; None where nothing bounds it."""
+    """The limit of address space (`ulimit -v`), in MiB; None where there is none."""
     import resource
 
     soft = resource.getrlimit(resource.RLIMIT_AS)[0]
@@ -31,7 +31,7 @@ def address_space_mib() -> int | None:
 
 
 def address_space_fault(memory_mib: int) -> str | None:
-    """Says that a process may map less than a run with this `limits.memory_mib` needs; None where it is enough."""
+    """A message where the address space is too small for a run with this `limits.memory_mib`; else None."""
     allowed, needed = address_space_mib(), BASE_MIB + memory_mib
     if allowed is None or allowed >= needed:
         return None
@@ -42,7 +42,7 @@ def address_space_fault(memory_mib: int) -> str | None:
 
 
 def imports_fault() -> str | None:
-    """A sentence where a process may not even map the modules that every command needs."""
+    """A message where the address space is too small for the imports of every command; else None."""
     allowed = address_space_mib()
     if allowed is None or allowed >= IMPORTS_MIB:
         return None
@@ -51,7 +51,7 @@ def imports_fault() -> str | None:
 
 
 def check_address_space(memory_mib: int) -> None:
-    """Raises ModelError where a process may map less than a run needs."""
+    """Raises ModelError where the address space is too small for a run."""
     if fault := address_space_fault(memory_mib):
         raise ModelError(f"{fault[0].upper()}{fault[1:]}. {ADDRESS_SPACE_CURE} Nothing was touched.")
 
@@ -63,20 +63,20 @@ ADDRESS_SPACE_CURE = (
 
 
 def shortage(error: BaseException) -> str | None:
-    """The sentence for an error that says that something ran out; None for any other error."""
+    """A message for an error of exhausted resources; None for any other error."""
     ran_out = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _ERRNOS)
     if not ran_out and not any(words in str(error) for words in _WORDS):
         return None
-    said = " ".join(str(error).split()) or type(error).__name__
-    return f"The machine is short of memory, processes or open files ({said}). {_CURE}"
+    text = " ".join(str(error).split()) or type(error).__name__
+    return f"The machine is short of memory, processes or open files ({text}). {_CURE}"
 
 
 @contextmanager
-def shortage_told() -> Iterator[None]:
-    """Raises ModelError for whatever error inside says that something ran out."""
+def raising_shortage() -> Iterator[None]:
+    """Turns errors of exhausted resources inside into ModelError."""
     try:
         yield
     except Exception as error:
-        if isinstance(error, ModelError) or (told := shortage(error)) is None:
+        if isinstance(error, ModelError) or (message := shortage(error)) is None:
             raise
-        raise ModelError(told) from error
+        raise ModelError(message) from error

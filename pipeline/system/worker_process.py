@@ -1,4 +1,4 @@
-"""A guarded process, seen from inside: it sets itself up, answers tasks one after another, and dies with its parent."""
+"""The main loop of a worker process of a ProcessPool."""
 
 import contextlib
 import mmap
@@ -14,7 +14,7 @@ from pipeline.core.errors import ModelError
 from pipeline.system import missing_library
 from pipeline.system.ipc import Message, MessageKind, receive, send
 
-# C++ libraries say it so, and the loader of shared libraries.
+# in messages of C++ libraries and of the dynamic loader
 _MEMORY_WORDS = (
     "bad_alloc",
     "bad allocation",
@@ -28,11 +28,11 @@ _PR_SET_PDEATHSIG = 1
 
 
 class WorkerError(Exception):
-    """A task has no result, through no exception of its own function."""
+    """A task has no result for another reason than an exception of its function."""
 
 
 def serve(descriptor: int, parent: int) -> None:
-    """The life of a worker: set up as told by the first message, then answer tasks until the parent goes away."""
+    """Set up as the first message says, then run tasks until the parent closes the socket."""
     guard(parent)
     channel = socket.socket(fileno=descriptor)
     channel.set_inheritable(False)
@@ -51,10 +51,10 @@ def serve(descriptor: int, parent: int) -> None:
     while (task := receive(channel)) is not None:
         _limit_memory(roof)
         kind, value = _run(task)
-        _limit_memory(None)  # the answer itself must get through
+        _limit_memory(None)  # the answer must not fail for memory
         send(channel, kind, task.number, value)
         del task, value
-    os._exit(0)  # no clean-up by libraries: there is nothing to save
+    os._exit(0)  # skip the clean-up of libraries
 
 
 def _run(task: Message) -> tuple[MessageKind, Any]:
@@ -62,29 +62,29 @@ def _run(task: Message) -> tuple[MessageKind, Any]:
         function, args = task.load()
         return MessageKind.VALUE, function(*args)
     except BaseException as error:  # noqa: BLE001 - it is raised again in the parent
-        if _wants_memory(error):
+        if _is_memory_error(error):
             kind = type(error).__name__
-            return MessageKind.NO_MEMORY, f"the task wanted more memory than its worker may have ({kind})"
+            return MessageKind.NO_MEMORY, f"the task needed more memory than its worker may have ({kind})"
         return MessageKind.RAISED, _portable(missing_library.fault(error) or error)
 
 
 def _start_fault(error: BaseException) -> ModelError:
-    """What keeps a worker from starting is a fault of this machine, since no document is at hand."""
+    """An error at the start is a fault of this machine, since there is no document yet."""
     if isinstance(error, ModelError):
         return error
-    if _wants_memory(error):
+    if _is_memory_error(error):
         return ModelError(
             f"A worker process has too little memory to start ({error}). Free some, or raise `ulimit -v`."
         )
     return missing_library.fault(error) or ModelError(f"A worker process cannot start: {type(error).__name__}: {error}")
 
 
-def _wants_memory(error: BaseException) -> bool:
+def _is_memory_error(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or any(words in str(error) for words in _MEMORY_WORDS)
 
 
 def _portable(error: BaseException) -> BaseException:
-    """The exception, if it survives the journey, else a WorkerError with its words. Where it happened is noted."""
+    """The exception with its traceback as a note; a WorkerError with its text where it cannot be pickled."""
     error.add_note("".join(traceback.format_exception(error)))
     try:
         pickle.loads(pickle.dumps(error))
@@ -94,14 +94,14 @@ def _portable(error: BaseException) -> BaseException:
 
 
 def guard(parent: int, oom_score: int = 1000) -> None:
-    """Die with the parent, leave Ctrl-C and SIGTERM to it, drop no core files, and go before it when memory runs out.
+    """Die with the parent, ignore Ctrl-C and SIGTERM, write no core files, and be killed first when memory runs out.
 
-    Linux ends the process with the largest share of memory, `oom_score` being thousandths added to that share.
+    Linux kills the process with the largest share of memory; `oom_score` is added to it, in thousandths.
     """
     import resource
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # systemd tells all: what is in hand is to be finished first
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # systemd signals all processes; the parent decides
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
         import ctypes

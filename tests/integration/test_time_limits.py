@@ -23,7 +23,8 @@ from pipeline.runs.scheduler import Assignment, DocumentFinished, Event, Idle, S
 from pipeline.runs.session import Session
 from pipeline.schema.job import Job, parse_job
 from pipeline.schema.settings import Limits, Settings, load_settings
-from pipeline.system.process_pool import ProcessPool, WorkerOverBudget
+from pipeline.system.pool_task import WorkerOverBudget
+from pipeline.system.process_pool import ProcessPool
 from tests.stress import bombs
 from tests.support import worker_tasks as tasks
 from tests.support.ear import Ear

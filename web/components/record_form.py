@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from pipeline.core.types import Issue, Record
-from pipeline.plugins.formats import explained
+from pipeline.plugins.formats import explain_error
 from pipeline.reporting.html import words
 from pipeline.schema.data_path import value_at
 from pipeline.schema.fields import ITEM, Field, leaf_values, leaves
@@ -108,7 +108,7 @@ def _notes(record: Record) -> list[dict[str, str]]:
     notes = [{"level": "said", "text": words(f"Asked: {question}")}] if question else []
     if record.error is not None:
         code, detail = record.error
-        known = explained(code)
+        known = explain_error(code)
         said = f"{known.cause} {known.cure}".strip() or code
         notes.append({"level": "bad", "text": words(f"{said} ({detail})" if detail else said)})
         notes.append({"level": "doubt", "text": "It was not read, so there is nothing here to correct or accept."})

@@ -9,7 +9,7 @@ from pathlib import Path
 import streamlit as st
 
 from pipeline.core.errors import ConfigError, DocumentError, ScanmillError
-from pipeline.plugins.formats import explained
+from pipeline.plugins.formats import explain_error
 from pipeline.reporting.html import words
 
 _HERE = Path(__file__).parent
@@ -41,7 +41,7 @@ def show_errors() -> Iterator[None]:
     except ConfigError as error:
         st.error("\n\n".join(plain(str(fault)) for fault in error.faults))
     except DocumentError as error:
-        known = explained(error.code)
+        known = explain_error(error.code)
         st.error((f"{plain(error.detail)}\n\n" if error.detail else "") + f"{known.cause} {known.cure}")
     except ScanmillError as error:
         st.error(plain(str(error)))

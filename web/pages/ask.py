@@ -12,7 +12,7 @@ import streamlit as st
 
 from pipeline.core.errors import ConfigError, DocumentError, StorageError
 from pipeline.plugins.engines import only_reads
-from pipeline.plugins.formats import explained, picture_suffixes
+from pipeline.plugins.formats import explain_error, picture_suffixes
 from pipeline.reporting.html import visible
 from web.components import theme
 from web.components.answer_progress import serves, waiting_for
@@ -177,7 +177,7 @@ def _marked(turn: Turn, pictures: Sequence[Attached], desk: QuestionClient) -> N
         if next(pages, None):
             st.caption(f"More pages have boxes; these are the first {MARKED}.")
     except DocumentError as error:
-        st.caption(f"The boxes cannot be shown any more. {explained(error.code).cause}")
+        st.caption(f"The boxes cannot be shown any more. {explain_error(error.code).cause}")
 
 
 def _who(desk: QuestionClient, waiting: Sequence[Turn]) -> None:

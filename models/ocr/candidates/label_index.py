@@ -172,7 +172,7 @@ class Index:
         self._exact = by_letters
         self._near: dict[str, list[str]] = {}
         for letters, number in by_letters.items():
-            if label_match.slack(self.labels[number]):
+            if label_match.allowed_errors(self.labels[number]):
                 for short in _one_less(letters):
                     self._near.setdefault(short, []).append(letters)
         self._longest = max(map(len, by_letters), default=0)
@@ -184,12 +184,14 @@ class Index:
         places, free = given.places, normalize.is_cjk(plain)
         # a border of words, or anywhere in Chinese
         starts = [
-            i for i in range(len(places)) if label_match.border(plain, places[i]) or (free and plain[places[i]] >= "⺀")
+            i
+            for i in range(len(places))
+            if label_match.is_word_boundary(plain, places[i]) or (free and plain[places[i]] >= "⺀")
         ]
         ends = [
             i + 1
             for i in range(len(places))
-            if label_match.border(plain, places[i] + 1) or (free and plain[places[i]] >= "⺀")
+            if label_match.is_word_boundary(plain, places[i] + 1) or (free and plain[places[i]] >= "⺀")
         ]
         found: dict[tuple[int, int], Hit] = {}
         for i in starts:
@@ -214,7 +216,7 @@ class Index:
 
             for letters in seen:
                 number = self._exact[letters]
-                allowed = label_match.slack(self.labels[number])
+                allowed = label_match.allowed_errors(self.labels[number])
                 if (wrong := Levenshtein.distance(shape, letters, score_cutoff=allowed)) <= allowed:
                     yield number, 0.95 - wrong / len(letters)
 

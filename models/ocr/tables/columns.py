@@ -174,6 +174,6 @@ def _distinct(found: list[tuple[float, int, list[int], Span, int, int]], asked: 
         x1 = span.x1 if box is None else x0 + box.width
         column = asked[free[0]]
         if column.cell == "measure":
-            column = column._replace(unit=quantities.headed(span.text[end:]))
+            column = column._replace(unit=quantities.unit_in_heading(span.text[end:]))
         headings[free[0]] = Heading(column, x0, x1)
     return sorted(headings.values(), key=lambda heading: heading.x0)

@@ -1,7 +1,4 @@
-"""The field types. A new one is a small file beside this one and a line in `FIELD_TYPES`, or an entry point.
-
-An installed package may bring types of its own: entry points of the group `scanmill.fields`, each named as its type.
-"""
+"""The field types. A new one needs a module in this package and a line in `FIELD_TYPES`, or an entry point."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Union
@@ -10,15 +7,12 @@ from pydantic import Field as _Key
 
 from pipeline.schema.fields.base import (
     ITEM,
-    Closed,
     Coerced,
     Field,
     LineReader,
-    PageRegion,
     PrintSearch,
     Problem,
     RuleType,
-    Text,
     Widget,
     shown,
 )
@@ -39,6 +33,7 @@ from pipeline.schema.fields.group import (
 from pipeline.schema.fields.list import ListField
 from pipeline.schema.fields.long_text import LongField, MarkdownField, ProseField
 from pipeline.schema.fields.measure import MeasureField
+from pipeline.schema.fields.model import Closed, PageRegion, Text
 from pipeline.schema.fields.nested import Leaf, column, fold, is_empty, leaf_values, leaves, map_leaves, missing, walk
 from pipeline.schema.fields.number import IntegerField, MoneyField, NumberField
 from pipeline.schema.fields.plugins import installed
@@ -63,20 +58,20 @@ FIELD_TYPES: dict[str, type[Field]] = {
     "group": GroupField,
     "list": ListField,
 }
-_BROUGHT, TYPE_FAULTS = installed(FIELD_TYPES)  # `load_jobs` raises the faults
-FIELD_TYPES |= _BROUGHT
+_INSTALLED, TYPE_FAULTS = installed(FIELD_TYPES)  # `load_jobs` raises the faults
+FIELD_TYPES |= _INSTALLED
 
 if TYPE_CHECKING:
     AnyField = Field
 else:
     AnyField = Annotated[Union[tuple(FIELD_TYPES.values())], _Key(discriminator="type")]  # noqa: UP007 - made from the table
 
-for _nested in (GroupField, ListField):  # they hold fields of every type, themselves included
+for _nested in (GroupField, ListField):  # they nest fields of every type
     _nested.model_rebuild(_types_namespace={"AnyField": AnyField})
 
 
 def lone_text(fields: Mapping[str, Field]) -> LongField | None:
-    """The field of a job that is asked in free text: a long one that stands alone."""
+    """The only field, if it is a long text: then the job is asked in free text."""
     only = next(iter(fields.values())) if len(fields) == 1 else None
     return only if isinstance(only, LongField) else None
 

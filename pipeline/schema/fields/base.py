@@ -1,35 +1,30 @@
-"""What every field type says of itself: the keys a person may write, and the hooks that the stages ask.
+"""The base class of field types: their YAML keys, and the hooks that the stages call.
 
-A stage never asks which type a field is. It asks a hook, so a new type is one class. The abstract hooks have no safe
-default: a class that lacks one of them fails where it is defined. docs/extending.md shows a whole type.
+Stages call hooks and never test the type of a field, so a new type is one class. Abstract hooks have no safe default: a
+class without one fails at its definition. docs/extending_field.md shows a complete type.
 """
 
 import re
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, model_validator
-from pydantic import Field as Key
-
-from pipeline.core.geometry import Region
 from pipeline.parsing import Found
+from pipeline.schema.fields.model import Closed, PageRegion, Text, region_words
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)]
-Fraction = Annotated[float, Key(ge=0, le=1)]
-PRINTED_LIMIT = 80  # characters that a printed number, date or measure may take in an answer
+PRINTED_LIMIT = 80  # maximal length of a printed number, date or measure in an answer
 ITEM = ""  # the name of the one column of a plain list
 
-# What people and engines write where nothing is: never a value of a typed field.
+# Words for "no value"; never a value of a typed field.
 NOTHING = frozenset({"", "null", "none", "nil", "n/a", "n.a.", "-", "--", "---", "–", "—", "/", "无", "不详", "未填"})
 
 
 class Problem(NamedTuple):
-    """One thing wrong with an answer. `path_suffix` leads from the field down: "", ".name", "[0].amount"."""
+    """A problem of an answer. `path_suffix` is the path below the field: "", ".name", "[0].amount"."""
 
     code: str
     message: str
@@ -37,16 +32,16 @@ class Problem(NamedTuple):
 
 
 class Coerced(NamedTuple):
-    """A typed value, or None (for groups a dict, for lists a list), and what was wrong on the way."""
+    """A typed value, or None (for groups a dict, for lists a list), and the problems of the answer."""
 
     value: Any
     problems: tuple[Problem, ...] = ()
 
 
 class RuleType(NamedTuple):
-    """What a rule may do with a value. `money` is compared within the job's tolerance.
+    """The type of a value in rules. `money` is compared within the job's tolerance.
 
-    `options` are the only texts that the value can be; none: any text.
+    `options` are the possible texts; empty: any text.
     """
 
     kind: Literal["number", "date", "time", "text", "yesno", "texts"]
@@ -55,7 +50,7 @@ class RuleType(NamedTuple):
 
 
 class Widget(NamedTuple):
-    """The control of the review form: its kind, the options of a choice, the unit that stands behind a number."""
+    """The control of the review form: its kind, the options of a choice, the unit after a number."""
 
     kind: Literal["line", "number", "long", "choice", "box"]
     options: tuple[str, ...] = ()
@@ -65,16 +60,16 @@ class Widget(NamedTuple):
 class PrintSearch(NamedTuple):
     """Evidence for texts: the place where the letters and digits of the value are printed.
 
-    `verbatim`: the value is nothing but print, so one that is not on the page is reported as `unseen`.
+    `verbatim`: the value is copied from the page, so one that is not there is reported as `unseen`.
     """
 
     verbatim: bool
 
 
 class LineReader(NamedTuple):
-    """Reads all values of a type in one printed line: `find(line, *arguments)`.
+    """Finds all values of a type in one printed line: `find(line, *arguments)`.
 
-    Evidence is where an equal value is read. Two fields with equal readers share the work.
+    Evidence is the place of an equal value. Fields with equal readers share the results.
     """
 
     find: Callable[..., Sequence[Found]]
@@ -84,54 +79,20 @@ class LineReader(NamedTuple):
         return self.find(line, *self.arguments)
 
 
-class Closed(BaseModel):
-    """Frozen, and every unknown key is refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class _RegionKeys(Closed):
-    model_config = ConfigDict(extra="forbid", frozen=True, from_attributes=True)
-
-    left: Fraction
-    top: Fraction
-    width: Annotated[float, Key(gt=0, le=1)]
-    height: Annotated[float, Key(gt=0, le=1)]
-
-    @model_validator(mode="after")
-    def _inside(self) -> Self:
-        if self.left + self.width > 1 + 1e-9 or self.top + self.height > 1 + 1e-9:
-            raise ValueError("the region leaves the page: left + width and top + height may be at most 1")
-        return self
-
-
-if TYPE_CHECKING:
-    PageRegion = Region
-else:
-    PageRegion = Annotated[_RegionKeys, AfterValidator(lambda keys: Region(**dict(keys)))]
-
-
-def region_words(region: Region) -> str:
-    """Where to look, for the prompt."""
-    edges = (region.left, region.left + region.width, region.top, region.top + region.height)
-    left, right, top, bottom = (round(100 * edge) for edge in edges)
-    return f"stands between {left}% and {right}% of the page's width, and {top}% and {bottom}% of its height"
-
-
 class Field(Closed):
-    """One thing to read off a page. Each type is a subclass in a file of its own, with a default for `type`."""
+    """One value to read from a document. Each type is a subclass with a default for `type`."""
 
-    type_name: ClassVar[str]  # what messages call a value: "a date". Every type gives it.
-    max_chars: ClassVar[int] = 300  # nothing longer is parsed, so that no answer can cost more than a moment
-    companion_suffix: ClassVar[str] = ""  # of a second column, which keeps how the value is printed
-    model_key: ClassVar[str] = ""  # a key of its own under which a model may give the value
-    long_text: ClassVar[bool] = False  # a text of many lines: asked in free text where it is the only field
-    joins_windows: ClassVar[bool] = False  # the texts of several windows are one text, in the order of the pages
-    answers_question: ClassVar[bool] = False  # the whole reply to a question that came with the pages
-    is_box: ClassVar[bool] = False  # the value is a place in page pixels, which is mapped to source pixels
+    type_name: ClassVar[str]  # in messages: "a date". Required.
+    max_chars: ClassVar[int] = 300  # longer answers are not parsed, which bounds the time
+    companion_suffix: ClassVar[str] = ""  # of a second column with the value as printed
+    model_key: ClassVar[str] = ""  # another key under which a model may give the value
+    long_text: ClassVar[bool] = False  # a text of many lines; the only field of a job is asked in free text
+    joins_windows: ClassVar[bool] = False  # the texts of several windows are joined in page order
+    answers_question: ClassVar[bool] = False  # the reply to a question that came with the pages
+    is_box: ClassVar[bool] = False  # the value is a box in page pixels, to be mapped to source pixels
     repeats: ClassVar[bool] = False  # the value is a list with one entry for each row
-    exact_from: ClassVar[float] = 1.0  # `similarity` from which an answer is right
-    close_from: ClassVar[float] = 1.0  # and from which it counts as close
+    exact_from: ClassVar[float] = 1.0  # minimal `similarity` of a right answer
+    close_from: ClassVar[float] = 1.0  # and of a close one
 
     type: str
     required: bool = False
@@ -141,7 +102,7 @@ class Field(Closed):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
-        """Raises TypeError where a type lacks a hook. A class without a default for `type` is a base of types."""
+        """Raises TypeError where a type lacks a hook. Classes without a default for `type` are abstract."""
         name = cls.model_fields["type"].default
         if not isinstance(name, str):
             return
@@ -163,45 +124,45 @@ class Field(Closed):
 
     @property
     def list_valued(self) -> bool:
-        """Whether one value may be written as a list: several options, or the corners of a box."""
+        """Whether a single value may be a list: several options, or the corners of a box."""
         return False
 
-    # --- the question
+    # --- prompt
 
     def prompt_text(self) -> str:
-        """What the prompt says about the field, without its name. Nested fields follow on indented lines."""
-        said = [self.value_description()]
+        """The text of the field in the prompt, without its name. Nested fields follow on indented lines."""
+        parts = [self.value_description()]
         if self.labels:
-            said.append("printed near " + " or ".join(f'"{label}"' for label in self.labels))
+            parts.append("printed near " + " or ".join(f'"{label}"' for label in self.labels))
         if self.hint:
-            said.append(self.hint.strip())
+            parts.append(self.hint.strip())
         if self.region:
-            said.append(region_words(self.region))
-        return "; ".join(said) + "".join(f"\n  {line}" for line in self._inner_lines())
+            parts.append(region_words(self.region))
+        return "; ".join(parts) + "".join(f"\n  {line}" for line in self._inner_lines())
 
     def value_description(self) -> str:
-        """How the value is to be given, for the prompt."""
+        """The form of the value, for the prompt."""
         return self.type_name
 
     def _inner_lines(self) -> list[str]:
         return []
 
     def answer_schema(self) -> dict[str, Any]:
-        """The JSON schema of the answer; null is always allowed where a single value stands."""
+        """The JSON schema of the answer. A single value may always be null."""
         return {"type": ["string", "null"], "maxLength": PRINTED_LIMIT}
 
     def answer_tokens(self) -> int:
-        """An upper estimate of the length of an ordinary answer, in tokens."""
+        """An upper estimate of the length of a usual answer, in tokens."""
         return 16
 
     @abstractmethod
     def example(self) -> Any:
-        """An answer as an engine might give it, in printed form."""
+        """A possible answer of an engine, in printed form."""
 
-    # --- the answer
+    # --- answer
 
     def coerce(self, answer: Any) -> Coerced:
-        """The typed value of an answer. Never raises; what does not read in one way is None with a Problem."""
+        """The typed value of an answer. Never raises; an unreadable or ambiguous answer is None with a Problem."""
         if answer is None or (isinstance(answer, str) and answer.strip().casefold() in NOTHING):
             return self.nothing()
         if isinstance(answer, str) and len(answer) > self.max_chars:
@@ -209,14 +170,14 @@ class Field(Closed):
         return self.parse(answer)
 
     def nothing(self) -> Coerced:
-        """What stands in the data where the answer is null."""
+        """The value for a null answer."""
         return Coerced(None)
 
     @abstractmethod
     def parse(self, answer: Any) -> Coerced:
-        """The typed value of an answer that says something: text as printed, or a value of JSON. Never raises."""
+        """The typed value of a non-empty answer: text as printed, or a value of JSON. Never raises."""
 
-    # --- the record and its table
+    # --- record and table
 
     @abstractmethod
     def arrow(self) -> "pa.DataType":
@@ -224,40 +185,40 @@ class Field(Closed):
 
     @property
     def file_suffix(self) -> str:
-        """The suffix of the file that the text is written to as well; "" where it is not."""
+        """The suffix of the attachment with the text; "" for none."""
         return ""
 
     @property
     @abstractmethod
     def rule_type(self) -> RuleType | None:
-        """What rules take the value for; None where they cannot compare it."""
+        """The type of the value in rules; None where they cannot compare it."""
 
-    # --- the place on the page
+    # --- evidence
 
     @property
     @abstractmethod
     def locator(self) -> PrintSearch | LineReader | None:
-        """How the value is found in the text of a page, for evidence; None where it is not looked for."""
+        """How the value is found in the text of a page, for evidence; None where it is not searched."""
 
     @property
     @abstractmethod
     def finder(self) -> str | None:
-        """The family of candidates by which an engine that only reads finds the value (models/ocr/finders).
+        """The candidate finder of the OCR engine (models/ocr/candidates/finders).
 
-        "lines" takes what `locator`, a LineReader, reads. None: the value is not printed, such an engine refuses it.
+        "lines" uses `locator`, a LineReader. None: the value is not printed, and the OCR engine does not support it.
         """
 
     @property
     def readable(self) -> bool:
-        """Whether it is printed, so that an engine can answer it that only reads and does not look."""
+        """Whether the value is printed, so that an OCR engine can read it."""
         return self.finder is not None
 
     @property
     def value_pattern(self) -> str | None:
-        """A regular expression for the whole printed value, which speaks for candidates; None: any form."""
+        """A regular expression for the whole printed value, to rank candidates; None: any form."""
         return None
 
-    # --- people
+    # --- review
 
     @property
     @abstractmethod
@@ -265,7 +226,7 @@ class Field(Closed):
         """The control of the review form."""
 
     def print_value(self, value: Any) -> str:
-        """A value, typed or as JSON has it, as a person may write it and `coerce` reads it back."""
+        """A value, typed or from JSON, as text that `coerce` reads back."""
         if value is None:
             return ""
         if isinstance(value, bool):
@@ -279,18 +240,18 @@ class Field(Closed):
     # --- evaluation
 
     def label_values(self, printed: Sequence[Any], typed: Sequence[Any]) -> tuple[Any, ...]:
-        """The values of which each is right, for a label that gives `printed` forms and `typed` ones; () if none reads.
+        """The accepted values of a label with `printed` and `typed` forms; () if none can be read.
 
-        Typed forms count alone where one of them reads.
+        Printed forms are used only where no typed form can be read.
         """
         read = ([self.coerce(each).value for each in given] for given in (typed, printed))
         return next((found for each in read if (found := tuple(one for one in each if one is not None))), ())
 
     def similarity(self, expected: Any, value: Any, tolerance: Decimal) -> float:
-        """How like two values are, from 0 to 1. `tolerance` is the job's, for amounts."""
+        """The similarity of two values, from 0 to 1. `tolerance` is the job's, for amounts."""
         return float(expected == value)
 
-    # --- what the subclasses say when an answer does not fit
+    # --- problems
 
     def wrong(self, answer: Any, more: str = "") -> Coerced:
         return Coerced(None, (Problem("wrong_type", f"{shown(answer)} does not read as {self.type_name}{more}"),))
@@ -300,7 +261,7 @@ class Field(Closed):
 
 
 def shown(answer: Any) -> str:
-    """An answer for a message: quoted, on one line, cut to what a person wants to see."""
+    """An answer for a message: quoted, on one line, at most 60 characters."""
     text = re.sub(r"\s+", " ", answer if isinstance(answer, str) else str(answer))
     text = text.encode("utf-8", "replace").decode()
     return f'"{text[:60]}…"' if len(text) > 60 else f'"{text}"'

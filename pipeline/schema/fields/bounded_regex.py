@@ -1,18 +1,18 @@
-"""The regular expressions of jobs, held within bounds: neither a pattern nor an answer can hold up a night.
+"""Regular expressions of jobs, with limits of size and time.
 
-`re` knows no limit of time, and a pattern such as (a|a)+ takes years over forty letters that do not fit. `regex` reads
-the same patterns and stops when told to; but it writes counted repeats out, so their product is bounded first.
+`re` has no timeout, and a pattern such as (a|a)+ takes years for forty letters that do not match. `regex` has one, but
+it expands counted repeats, so their product is limited first.
 """
 
 import re
 
 MATCH_S = 1.0
-LARGEST = 10_000  # parts of a pattern once its counted repeats are written out: 5 ms and 3 MiB to compile
+LARGEST = 10_000  # parts of a pattern with its counted repeats expanded: 5 ms and 3 MiB to compile
 _PART = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\{(\d*)(?:,(\d*))?\}|[()]|.", re.DOTALL)
 
 
 def check(pattern: str) -> None:
-    """Raises ValueError, in words for the person who wrote it, where this is no regular expression or too large."""
+    """Raises ValueError where the pattern is invalid or too large."""
     import regex
 
     if _size(pattern) > LARGEST:
@@ -23,15 +23,15 @@ def check(pattern: str) -> None:
         raise ValueError(f"is not a regular expression: {fault}") from None
 
 
-def fits(pattern: str, text: str) -> bool:
-    """Whether the whole text has the form. Raises TimeoutError after MATCH_S."""
+def matches(pattern: str, text: str) -> bool:
+    """Whether the whole text matches. Raises TimeoutError after MATCH_S."""
     import regex
 
     return regex.fullmatch(pattern, text, timeout=MATCH_S) is not None
 
 
 def _size(pattern: str) -> int:
-    """How many parts a pattern has once its counted repeats are written out; rather too many than too few."""
+    """An upper bound of the parts of a pattern with its counted repeats expanded."""
     sums, last = [0], 0
     for part in _PART.finditer(pattern):
         if part[0] == "(":

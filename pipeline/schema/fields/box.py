@@ -1,4 +1,4 @@
-"""`box`: where something is on the page, for engines that look at pictures."""
+"""`box`: the place of something on the page, for vision engines."""
 
 import re
 import unicodedata
@@ -12,7 +12,7 @@ from pipeline.schema.fields.similarity import CLOSE_BOX, SAME_BOX, overlap
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FARTHEST_PX = 100_000  # no picture is as large
+FARTHEST_PX = 100_000  # no picture is so large
 _NUMBER = re.compile(r"[-+]?[0-9]{1,9}(?:\.[0-9]{1,9})?")
 _FOUR = re.compile(r"\s*\[{0,2}([^\[\]]{3,100}?)\]{0,2}\s*")
 _CORNERS = (("x1", "y1", "x2", "y2"), ("left", "top", "right", "bottom"))
@@ -22,12 +22,12 @@ _SIDES = (("x", "y", "width", "height"), ("left", "top", "width", "height"))
 class BoxField(Field):
     """The value is a dict of page, x, y, width and height.
 
-    `coerce` gives pixels of the picture that the engine saw, and `page` only where the answer names one; `places.py`
-    brings them to source pixels.
+    `coerce` gives pixels of the picture that the engine saw, and `page` only where the answer names one.
+    extraction/box_mapping.py maps them to source pixels.
     """
 
     type_name: ClassVar[str] = "a box"
-    model_key: ClassVar[str] = "bbox_2d"  # Qwen2.5-VL's own key, also where it stands beside the other values
+    model_key: ClassVar[str] = "bbox_2d"  # the key of Qwen2.5-VL, also next to other values of a row
 
     is_box: ClassVar[bool] = True
     exact_from: ClassVar[float] = SAME_BOX
@@ -85,7 +85,7 @@ class BoxField(Field):
         x1, y1, x2, y2 = corners
         if x1 > x2 or y1 > y2:
             return _bad(f"the box from {x1:g}, {y1:g} to {x2:g}, {y2:g} is inverted")
-        if x2 - x1 < 1 or y2 - y1 < 1:  # or given in fractions of the page, which nobody asked for
+        if x2 - x1 < 1 or y2 - y1 < 1:  # such as in fractions of the page
             return _bad(f"the box from {x1:g}, {y1:g} to {x2:g}, {y2:g} is less than a pixel")
         return Coerced({"page": page, "x": x1, "y": y1, "width": x2 - x1, "height": y2 - y1})
 
@@ -96,7 +96,7 @@ class BoxField(Field):
         return pa.struct([("page", pa.int32()), *sides])
 
     def print_value(self, value: Any) -> str:
-        """review.js writes a box that was just drawn in the same way."""
+        """The format that review.js uses for a new box."""
         if not isinstance(value, Mapping):
             return super().print_value(value)
         x, y, width, height = (round(value[side]) for side in ("x", "y", "width", "height"))

@@ -1,4 +1,4 @@
-"""Reading ticked boxes that came through as characters: "☑ yes ☐ no", "是☑ 否□"."""
+"""Read checkboxes that were recognised as characters: "☑ yes ☐ no", "是☑ 否□"."""
 
 import re
 
@@ -9,9 +9,9 @@ _MARK = re.compile(f"([{TICKED}{EMPTY}])")
 
 
 def ticked(text: str) -> tuple[str, ...] | None:
-    """The words beside ticked marks, in order; None where the text has no mark, or marks on both sides of its words.
+    """The words of ticked marks, in order; None where there is no mark, or marks both before and after the words.
 
-    A mark alone gives one empty word if it is ticked: ("",), and () if not.
+    A single mark without a word gives ("",) if it is ticked, else ().
     """
     for pattern, mark in _BRACKETS:
         text = pattern.sub(mark, text)

@@ -1,4 +1,4 @@
-"""`choice`: one of the words that the job lists, or several."""
+"""`choice`: one or several of the options of the job."""
 
 import re
 import unicodedata
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import Field as Key
 from pydantic import field_validator, model_validator
 
-from pipeline.schema.fields.base import Coerced, Field, PrintSearch, Problem, RuleType, Text, Widget
+from pipeline.schema.fields.base import Coerced, Field, PrintSearch, Problem, RuleType, Widget
 from pipeline.schema.fields.checkmarks import ticked
+from pipeline.schema.fields.model import Text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,7 +25,7 @@ class ChoiceField(Field):
     """
 
     type_name: ClassVar[str] = "one of the options"
-    max_chars: ClassVar[int] = 20_000  # many options may be named
+    max_chars: ClassVar[int] = 20_000  # for many options
     locator: ClassVar[PrintSearch] = PrintSearch(verbatim=False)
     finder: ClassVar[str] = "choice"
 
@@ -86,7 +87,7 @@ class ChoiceField(Field):
 
     def coerce(self, answer: Any) -> Coerced:
         if isinstance(answer, str) and (option := self._option(answer)):
-            return Coerced([option] if self.many else option)  # before "none" is taken for null: it may be an option
+            return Coerced([option] if self.many else option)  # first: "none" may be an option
         return super().coerce(answer)
 
     def parse(self, answer: Any) -> Coerced:
@@ -147,7 +148,7 @@ class ChoiceField(Field):
 
 
 def _plain(option: Any) -> Any:
-    """YAML reads 1 as a number; true, null and nested things are refused by the key's type."""
+    """Numbers as text: YAML reads 1 as a number. The key's type rejects true, null and nested values."""
     return str(option) if isinstance(option, int) and not isinstance(option, bool) else option
 
 

@@ -1,4 +1,4 @@
-"""`code`: a file that the engine writes, such as a Vue component or a CSV table."""
+"""`code`: a source file that the engine writes, such as a Vue component or a CSV table."""
 
 import json
 from typing import Any, ClassVar, Literal
@@ -14,7 +14,7 @@ ENDINGS: dict[str, str] = {
     "vue": ".vue", "html": ".html", "python": ".py", "javascript": ".js", "typescript": ".ts", "json": ".json",
     "csv": ".csv", "css": ".css", "sql": ".sql", "xml": ".xml", "yaml": ".yaml", "shell": ".sh", "text": ".txt",
 }  # fmt: skip
-_NAMES: dict[str, tuple[str, ...]] = {  # what people and models call them behind a fence
+_NAMES: dict[str, tuple[str, ...]] = {  # other names of languages at a fence
     "html": ("htm", "xhtml"), "python": ("py", "python3"), "javascript": ("js", "jsx", "mjs"),
     "typescript": ("ts", "tsx"), "yaml": ("yml",), "shell": ("sh", "bash", "zsh", "console"),
     "text": ("txt", "plain", "plaintext"), "xml": ("svg",), "json": ("jsonc",),
@@ -31,7 +31,7 @@ _EXAMPLES: dict[str, str] = {
 
 
 class CodeField(LongField):
-    """The fenced block of the language, else the longest fenced block, else the whole answer. It is never run."""
+    """The longest fenced block of the language, else the longest fenced block, else the answer. Never executed."""
 
     type_name: ClassVar[str] = "code"
     joins_windows: ClassVar[bool] = False

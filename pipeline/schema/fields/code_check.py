@@ -1,7 +1,7 @@
-"""Whether a text is what it should be: a parser reads it (Python is compiled), nothing is ever run, nothing is raised.
+"""Check the syntax of code by parsing it (Python is compiled). Nothing is executed, nothing raised.
 
-Each check is one pass over a text that `max_length` bounds. What no light parser can tell (JavaScript, CSS, SQL, shell)
-is not checked.
+Each check is one pass over a text of limited length. JavaScript, CSS, SQL and shell are not checked: there is no light
+parser.
 """
 
 import ast
@@ -14,14 +14,14 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 from typing import NoReturn
 
-DEEPEST = 100  # brackets, tags or levels of indentation inside each other: more is no file that anyone wrote
+DEEPEST = 100  # nested brackets, tags or levels of indentation
 _VOID = re.compile("area|base|br|col|embed|hr|img|input|link|meta|param|source|track|wbr")
 _CLOSES_ITSELF = re.compile("html|head|body|p|li|d[td]|t[rdh]|thead|tbody|tfoot|option|optgroup|colgroup|caption|r[tp]")
 _BRACKETS = re.compile(r"[(\[{]|[)\]}]")
 
 
 def fault(language: str, text: str) -> str | None:
-    """One sentence that says what is wrong and in which line, or None. Never raises."""
+    """The syntax error with its line as one sentence, or None. Never raises."""
     check = _CHECKS.get(language)
     if check is None:
         return None
@@ -48,7 +48,7 @@ def headings(markdown: str) -> list[list[str]]:
     return found
 
 
-# --- one function a language: what is wrong, or None
+# --- one function a language
 
 
 def _html(text: str) -> str | None:
@@ -60,7 +60,7 @@ def _html(text: str) -> str | None:
 
 
 def _unclosed(text: str) -> str | None:
-    """Many tags that never end would be read again and again: the parser's time grows with the square of them."""
+    """Reject many unclosed tags: the parser's time grows with their square."""
     if text.count("<") - text.count(">") > DEEPEST:
         return f"it has over {DEEPEST} more < than >"
     return None
@@ -77,9 +77,9 @@ def _vue(text: str) -> str | None:
 
 def _python(text: str) -> str | None:
     if _depth(text) > DEEPEST:  # the parser of Python takes exponentially long for some texts with many brackets
-        return f"it has more than {DEEPEST} brackets inside each other"
+        return f"it has more than {DEEPEST} nested brackets"
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # "\d" in a text is a warning, and none of ours
+        warnings.simplefilter("ignore")  # such as for "\d" in a string
         try:
             compile(_without_finally(ast.parse(text)), "answer", "exec", dont_inherit=True)
         except SyntaxError as error:
@@ -90,9 +90,9 @@ def _python(text: str) -> str | None:
 
 
 def _without_finally(tree: ast.Module) -> ast.Module:
-    """What stands in `finally` moved to the end of its `try`, for the same faults.
+    """Move the body of `finally` to the end of its `try`, which gives the same errors.
 
-    Python compiles it once for every way out of the block: 19 inside each other would make half a million copies.
+    Python compiles it once for every exit of the block: 19 nested ones would make half a million copies.
     """
     for node in ast.walk(tree):
         if isinstance(node, ast.Try | ast.TryStar) and node.finalbody:
@@ -154,10 +154,10 @@ def _yaml(text: str) -> str | None:
     import yaml
 
     if _depth(text) > DEEPEST:
-        return f"it has more than {DEEPEST} brackets inside each other"
+        return f"it has more than {DEEPEST} nested brackets"
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        for _ in yaml.parse(text, Loader=loader):  # events only: no alias is followed, nothing is made
+        for _ in yaml.parse(text, Loader=loader):  # events only: no alias is expanded, no object made
             pass
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
@@ -173,7 +173,7 @@ _CHECKS: dict[str, Callable[[str], str | None]] = {
 
 
 def _depth(text: str) -> int:
-    """How many brackets stand inside each other at most; those in strings count too, which does not matter here."""
+    """The deepest nesting of brackets. Brackets in strings count too."""
     deepest = depth = 0
     for bracket in _BRACKETS.findall(text):
         depth = depth + 1 if bracket in "([{" else max(0, depth - 1)
@@ -182,7 +182,7 @@ def _depth(text: str) -> int:
 
 
 class _Tags(HTMLParser):
-    """Follows which elements are open. `top` are the names of those that stand in no other."""
+    """Tracks the open elements. `top` are the names of the outermost ones."""
 
     def __init__(self, component: bool = False) -> None:
         super().__init__(convert_charrefs=False)
@@ -194,7 +194,7 @@ class _Tags(HTMLParser):
         try:
             self.feed(text)
             self.close()
-        except AssertionError as error:  # the standard library's word for a declaration that it does not know
+        except AssertionError as error:  # raised for an unknown declaration
             self._found(f"line {self.getpos()[0]}: {error}")
         self._leave(0, "the end of the file")
 
@@ -207,7 +207,7 @@ class _Tags(HTMLParser):
         if len(self._open) < DEEPEST:
             self._open.append((tag, self.getpos()[0]))
         else:
-            self._found(f"more than {DEEPEST} elements stand inside each other")
+            self._found(f"more than {DEEPEST} elements are nested")
 
     def handle_startendtag(self, tag: str, attrs: object) -> None:
         self.seen = True

@@ -1,4 +1,4 @@
-"""`date`: a day of the calendar."""
+"""`date`: a calendar date."""
 
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -14,7 +14,7 @@ _ORDER_WORDS = {"DMY": "day before month", "MDY": "month before day", "YMD": "ye
 
 
 class DateField(Field):
-    """`order` says how 03/04/2024 is meant; dates that can be read in one way only do not need it."""
+    """`order` decides ambiguous dates such as 03/04/2024."""
 
     type_name: ClassVar[str] = "a date"
 

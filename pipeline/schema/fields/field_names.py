@@ -1,4 +1,4 @@
-"""What a field may be called: a name that rules can say and that no table engine mixes up with another."""
+"""Check field names: valid in rules, and distinct for every table engine."""
 
 import keyword
 import unicodedata
@@ -12,13 +12,13 @@ RULE_WORDS = ("today",)
 
 
 def faults(names: Iterable[str], *, top: bool = False) -> Iterator[tuple[str, str]]:
-    """(name, what is wrong with it) for each name that cannot be used; `top`: these become columns of the table."""
+    """(name, message) for each invalid name. `top`: the names become columns of the table."""
     seen: dict[str, str] = {}
-    said: set[str] = set()
+    columns: set[str] = set()
     for name in names:
-        if name in said:
+        if name in columns:
             yield name, "is a column already: it keeps how the measure is printed; choose another name"
-        said.add(name)
+        columns.add(name)
         if not name.isidentifier():
             yield name, "a field's name is made of letters, digits and _ and does not begin with a digit"
         elif keyword.iskeyword(name) or name in RULE_WORDS:

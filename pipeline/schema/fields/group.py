@@ -1,4 +1,4 @@
-"""`group`: fields that belong together, such as a supplier's name and number."""
+"""`group`: nested fields, such as a supplier's name and number; and functions for all mappings of fields."""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -16,28 +16,28 @@ if TYPE_CHECKING:
 
 
 class Container(Field):
-    """What groups and lists share: they have no value of their own that could be found, compared or typed in."""
+    """Base of groups and lists, which have no value of their own to find, compare or edit."""
 
     rule_type: ClassVar[RuleType | None] = None
     locator: ClassVar[None] = None
     finder: ClassVar[str | None] = None
     widget: ClassVar[Widget] = Widget("line")
 
+    @field_validator("fields", check_fields=False)
+    @classmethod
+    def _valid_names(cls, fields: dict[str, Field]) -> dict[str, Field]:
+        for name, fault in field_names.faults(column_names(fields)):
+            raise ValueError(f"{name}: {fault}")
+        return fields
+
 
 class GroupField(Container):
-    """The value is always a dict with every key; where nothing was found its values are None."""
+    """The value is always a dict with every key; missing values are None."""
 
     type_name: ClassVar[str] = "a group"
 
     type: Literal["group"] = "group"
     fields: dict[str, "AnyField"] = Key(min_length=1)
-
-    @field_validator("fields")
-    @classmethod
-    def _named(cls, fields: dict[str, Field]) -> dict[str, Field]:
-        for name, fault in field_names.faults(column_names(fields)):
-            raise ValueError(f"{name}: {fault}")
-        return fields
 
     @property
     def children(self) -> Mapping[str, Field]:
@@ -75,7 +75,7 @@ def prompt_lines(fields: Mapping[str, Field]) -> list[str]:
 
 
 def object_schema(fields: Mapping[str, Field]) -> dict[str, Any]:
-    """Every key is required, so that the model must say null rather than leave something out."""
+    """Every key is required, so that the model must answer null rather than omit a key."""
     return {
         "type": "object",
         "properties": {name: field.answer_schema() for name, field in fields.items()},
@@ -91,25 +91,25 @@ def object_tokens(fields: Mapping[str, Field]) -> int:
 
 
 def answer_keys(fields: Mapping[str, Field]) -> frozenset[str]:
-    """The keys that an answer may have: the fields' names, and a model's own key for boxes."""
+    """The allowed keys of an answer: the fields' names and their `model_key`."""
     return frozenset(key for name, each in fields.items() for key in (name, each.model_key or name))
 
 
 def coerce_object(fields: Mapping[str, Field], answer: Mapping[str, Any]) -> Coerced:
-    """Keys that the job does not have are left aside: they are no answer to anything that was asked."""
+    """The typed values of an object. Unknown keys are ignored."""
     data: dict[str, Any] = {}
     problems: list[Problem] = []
     for name, field in fields.items():
         given = _given(name, fields, answer)
         data[name], found = field.coerce(given)
-        if field.companion_suffix:  # also of what could not be read: the person who looks at the table wants to see it
+        if field.companion_suffix:  # also where it could not be read
             data[name + field.companion_suffix] = None if data[name] is None and not found else shown(given)[1:-1]
         problems += [Problem(code, message, f".{name}{suffix}") for code, message, suffix in found]
     return Coerced(data, tuple(problems))
 
 
 def _given(name: str, fields: Mapping[str, Field], answer: Mapping[str, Any]) -> Any:
-    """What the answer says of a field. A model may give the one box of a row under its own key for boxes."""
+    """The answer for a field: under its name, or the only box of an object under `model_key`."""
     key = fields[name].model_key
     if not key or name in answer or key not in answer or key in fields:
         return answer.get(name)
@@ -119,7 +119,7 @@ def _given(name: str, fields: Mapping[str, Field], answer: Mapping[str, Any]) ->
 
 
 def column_names(fields: Mapping[str, Field]) -> Iterator[str]:
-    """The columns that the fields make: their names, and after a measure that of its print."""
+    """The columns of the fields: their names, each followed by that of its companion column."""
     for name, field in fields.items():
         yield name
         if field.companion_suffix:

@@ -1,18 +1,16 @@
-"""`list`: rows of fields, such as the lines of an invoice, or several values of one kind."""
+"""`list`: rows of fields, such as the lines of an invoice, or several plain values."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Optional, Self
 
 from pydantic import Field as Key
-from pydantic import field_validator, model_validator
+from pydantic import model_validator
 
-from pipeline.schema.fields import field_names
 from pipeline.schema.fields.base import ITEM, NOTHING, Coerced, Field, Problem
 from pipeline.schema.fields.group import (
     Container,
     answer_keys,
     coerce_object,
-    column_names,
     object_schema,
     object_tokens,
     prompt_lines,
@@ -30,9 +28,9 @@ _NO_ENTRY = NOTHING | {"没有", "keine", "aucun", "aucune", "ninguno", "nessuno
 
 
 class ListField(Container):
-    """`fields` gives rows with columns, `item` a plain list. `max_items` bounds one answer (one window of pages).
+    """`fields` makes rows with columns, `item` a plain list. `max_items` limits one answer (one window of pages).
 
-    An engine may give one entry more, `answer_items`: that one is not kept, and shows that the list was cut.
+    An engine may give one entry more (`answer_items`). It is dropped, and shows that the list was cut.
     """
 
     type_name: ClassVar[str] = "a list"
@@ -42,13 +40,6 @@ class ListField(Container):
     fields: dict[str, "AnyField"] = Key(default_factory=dict)
     item: Optional["AnyField"] = None
     max_items: int = Key(default=100, ge=1, le=5000)
-
-    @field_validator("fields")
-    @classmethod
-    def _named(cls, fields: dict[str, Field]) -> dict[str, Field]:
-        for name, fault in field_names.faults(column_names(fields)):
-            raise ValueError(f"{name}: {fault}")
-        return fields
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
@@ -118,7 +109,7 @@ class ListField(Container):
         return Coerced(coerce_object(self.fields, {}).value, self.wrong(row, "'s row").problems)
 
     def _says_none(self, row: Any) -> bool:
-        """ "异常项: 无": a text by itself may be that word, but a list that has nothing in it has no entry."""
+        """Whether a row says that there are no entries, as in "异常项: 无"."""
         texts = self.item is not None and self.item.type in ("text", "prose")
         return texts and isinstance(row, str) and row.strip().rstrip(".。").casefold() in _NO_ENTRY
 

@@ -1,30 +1,27 @@
-"""`prose` and `markdown`: long texts, kept as they were answered, line by line."""
+"""`prose` and `markdown`: texts of many lines."""
 
 import re
 import unicodedata
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field as Key
 
-from pipeline.schema.fields.base import Coerced, Problem, RuleType, Text, Widget
+from pipeline.schema.fields.base import Coerced, Problem, RuleType, Widget
 from pipeline.schema.fields.code_check import headings
+from pipeline.schema.fields.model import Text
 from pipeline.schema.fields.text import Textual
-
-if TYPE_CHECKING:
-    pass
 
 _UNPRINTED = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u2060\ufeff\ud800-\udfff]")
 _FENCE = re.compile(r"^[ \t]{0,3}(`{3,}|~{3,})[ \t]*([^\s`]*)[^\n`]*$", re.MULTILINE)
 
-MOST_CHARACTERS = 100_000  # of one answer: the text of a window of dense pages; more is no answer that anyone reads
+MOST_CHARACTERS = 100_000  # of one answer: more than a window of dense pages
 
 
 class LongField(Textual):
-    """Line breaks and indentation count; empty lines around the text, and what cannot be printed, go.
+    """Keeps line breaks and indentation; removes empty lines around the text and unprintable characters.
 
-    A text longer than `max_length` is kept with a problem, so that no reading is lost.
-    A job whose only field is long is asked in free text, and the answer is taken as it is.
+    A text longer than `max_length` is kept, with a problem. A job whose only field is long is asked in free text.
     """
 
     long_text: ClassVar[bool] = True
@@ -36,7 +33,7 @@ class LongField(Textual):
     max_length: int = Key(default=20_000, ge=1, le=MOST_CHARACTERS)
 
     def free_text_prompt(self) -> str:
-        """What the prompt says where this is the only field, and the answer is nothing but its text."""
+        """The prompt where this is the only field and the answer is its text."""
         return f"Answer with {self.prompt_text()}. Write nothing else."
 
     def answer_schema(self) -> dict[str, Any]:
@@ -65,12 +62,12 @@ class LongField(Textual):
         return trimmed(answer)
 
     def fault(self, text: str) -> str | None:
-        """What is wrong with a text that is nevertheless kept."""
+        """A problem of a text that is kept nevertheless."""
         return None
 
 
 class ProseField(LongField):
-    """What the engine writes in its own sentences; with `verbatim`, the text of the page as it stands."""
+    """Text in the engine's own words; with `verbatim`, the text of the page."""
 
     type_name: ClassVar[str] = "prose"
     answers_question: ClassVar[bool] = True
@@ -91,7 +88,7 @@ class ProseField(LongField):
 
 
 class MarkdownField(LongField):
-    """Markdown; `columns` are the headings that a table in it must have. `tables_only` leaves out all other text."""
+    """Markdown. `columns` are required headings of a table in it. `tables_only` asks for tables only."""
 
     type_name: ClassVar[str] = "Markdown"
     finder: ClassVar[str] = "markdown"
@@ -109,7 +106,7 @@ class MarkdownField(LongField):
         return what + (f" with one table that has the columns {', '.join(self.columns)}" if self.columns else "")
 
     def _text(self, answer: str) -> str:
-        """A fence around all of it is no part of it."""
+        """Removes a fence around the whole text."""
         text = trimmed(answer)
         found = blocks(text)
         if len(found) == 1 and found[0].first == 0 and found[0].last == len(text):
@@ -136,7 +133,7 @@ class MarkdownField(LongField):
 
 
 class Block:
-    """A fenced block: its language in small letters, its text, and where the fences begin and end."""
+    """A fenced block: its language in lower case, its text, and its span with the fences."""
 
     __slots__ = ("first", "language", "last", "text")
 
@@ -145,7 +142,7 @@ class Block:
 
 
 def blocks(text: str) -> Sequence[Block]:
-    """The fenced blocks of a text, in order. One that is not closed runs to the end, as in CommonMark."""
+    """The fenced blocks of a text, in order. An unclosed one extends to the end, as in CommonMark."""
     found: list[Block] = []
     opening: re.Match[str] | None = None
     for fence in _FENCE.finditer(text):
@@ -161,7 +158,7 @@ def blocks(text: str) -> Sequence[Block]:
 
 
 def trimmed(text: str) -> str:
-    """Without empty lines before and blanks after; the first line keeps its indentation."""
+    """Strip empty lines before and blanks after; the first line keeps its indentation."""
     kept = text.rstrip()
     start = len(kept) - len(kept.lstrip())
     return kept[kept.rfind("\n", 0, start) + 1 :]

@@ -1,26 +1,24 @@
-"""`measure`: a number with its unit, kept in the unit that the job asks for."""
+"""`measure`: a number with its unit, converted to the unit of the job."""
 
 import re
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import field_validator
 
 from pipeline.parsing import Found, quantities
 from pipeline.parsing.normalize import narrow
-from pipeline.schema.fields.base import Coerced, LineReader, Text, Widget
-from pipeline.schema.fields.number import Numeric
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from pipeline.schema.fields.base import Coerced, LineReader, Widget
+from pipeline.schema.fields.model import Text
+from pipeline.schema.fields.number import FloatNumber
 
 _NUMBER_AND_UNIT = re.compile(r"\s*([-+]?\s*[\d.,'’ ]*\d)\s*(.*?)\s*", re.DOTALL)
 
 
-class MeasureField(Numeric):
-    """ "1.2 MPa" asked in kPa is 1200. A number printed without a unit is taken to be in `unit`.
+class MeasureField(FloatNumber):
+    """With unit kPa, "1.2 MPa" is 1200. A number without a unit is in `unit`.
 
-    The number is one column, for sums and rules; what is printed is a second one beside it: `pressure_printed`.
+    The number is one column; a second one (`pressure_printed`) has the printed text.
     """
 
     type_name: ClassVar[str] = "a measure"
@@ -69,14 +67,6 @@ class MeasureField(Numeric):
                 return self.wrong(answer, f" that can be given in {self.unit}")
             return self.wrong(answer, f": {printed} cannot be brought to {self.unit}")
         return converted
-
-    def store_value(self, value: Decimal, answer: Any) -> Coerced:
-        return Coerced(float(value))
-
-    def arrow(self) -> "pa.DataType":
-        import pyarrow as pa
-
-        return pa.float64()
 
     def example(self) -> str:
         return f"12.5 {self.unit}"

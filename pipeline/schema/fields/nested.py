@@ -1,4 +1,4 @@
-"""Fields inside fields: the only walks over groups and lists. What stands at a leaf is the caller's business.
+"""Traverse nested fields and their data.
 
 Leaf paths name single values. In a job: "total", "supplier.name", "lines.amount" (a column). In the data of one
 document rows are counted from 0: "lines[0].amount". A plain list has one column without a name: "tags", "tags[0]".
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class Leaf(NamedTuple):
-    """One single value of a document: `value` is `holder[key]`, or None where that is not there."""
+    """One single value of a document: `value` is `holder[key]`, or None where that is missing."""
 
     path: str
     field: Field
@@ -93,8 +93,8 @@ def fold(
     group: Callable[[dict[str, T]], T],
     rows: Callable[[T], T],
 ) -> T:
-    """Something of the fields' shape, made from the inside out: `leaf` of each single field, `group` of the parts of
-    a group or row by name, `rows` of one row.
+    """Fold the tree of fields bottom-up: `leaf` of each single field, `group` of the results of a group or row by name,
+    `rows` of the result of one row.
     """
 
     def of(field: Field) -> T:
@@ -108,7 +108,7 @@ def fold(
 
 
 def missing(fields: Mapping[str, Field], data: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """The paths of required values that are not there. Where all of a group is missing, its parts are not named."""
+    """The paths of missing required values. Of a missing required group only its own path."""
     for name, field in fields.items():
         path, value = _joined(prefix, name), data.get(name)
         if field.required and is_empty(value):
@@ -121,7 +121,7 @@ def missing(fields: Mapping[str, Field], data: Mapping[str, Any], prefix: str = 
 
 
 def is_empty(value: Any) -> bool:
-    """Nothing was found: None, an empty list, or a dict of nothing."""
+    """Whether there is no value: None, an empty list, or a dict of empty values."""
     if isinstance(value, dict):
         return all(is_empty(each) for each in value.values())
     return value is None or value == []

@@ -1,4 +1,4 @@
-"""`integer`, `number` and `money`: one way of reading, three ways of keeping."""
+"""`integer`, `number` and `money`: parsed alike, stored as int, float and Decimal."""
 
 import re
 import unicodedata
@@ -16,12 +16,12 @@ from pipeline.schema.fields.base import Coerced, Field, LineReader, RuleType, Wi
 if TYPE_CHECKING:
     import pyarrow as pa
 
-MONEY_DIGITS = 18  # decimal128(18, n): the widest that DuckDB and pandas keep in one machine word
+MONEY_DIGITS = 18  # decimal128(18, n): the widest that DuckDB and pandas store in 64 bits
 _TWO_WAYS = re.compile(r"(?<![\d.,])[1-9]\d{0,2}[.,]\d{3}(?![\d.,])")
 
 
 class Numeric(Field):
-    """A range that the value must lie in, and the sign between whole and fraction where the job knows it."""
+    """Base of numbers: the allowed range, and the decimal sign where the job has it."""
 
     rule_type: ClassVar[RuleType] = RuleType("number")
 
@@ -48,11 +48,11 @@ class Numeric(Field):
         return text.replace(".", ",") if self.decimal == "," and not isinstance(value, str) else text
 
     def label_values(self, printed: Sequence[Any], typed: Sequence[Any]) -> tuple[Any, ...]:
-        """In any range: a label outside of the job's is the job's fault, not the label's."""
+        """Ignores the range: a label outside of it is still right."""
         return super(Numeric, self.model_copy(update={"minimum": None, "maximum": None})).label_values(printed, typed)
 
     def places(self) -> int | None:
-        """How many decimals the value may have; None where any number is right."""
+        """The allowed number of decimals; None for any."""
         return None
 
     def parse(self, answer: Any) -> Coerced:
@@ -69,12 +69,12 @@ class Numeric(Field):
         return self.store_value(value, answer)
 
     def _number(self, answer: Any) -> Decimal | Coerced:
-        """The finite number that the answer says, in one way only and small enough to reckon with; or what is wrong."""
+        """The number in the answer, or a problem: not a number, ambiguous, not finite or of absurd size."""
         if isinstance(answer, bool | dict | list):
             return self.wrong(answer)
         if isinstance(answer, str):
             value = numbers.read(answer, self.decimal)
-            if value is not None and self._reads_twice(answer):
+            if value is not None and self._is_ambiguous(answer):
                 return self.wrong(answer, ' in one way only; say decimal: "," or "." in the job')
         else:
             try:
@@ -87,18 +87,18 @@ class Numeric(Field):
             return self.refused(answer, "is too large or too small to be a printed number")
         return value
 
-    def _reads_twice(self, answer: str) -> bool:
-        """Three digits after one sign: thousands where the field has no third decimal, else there are two ways."""
+    def _is_ambiguous(self, answer: str) -> bool:
+        """Whether a number is ambiguous: three digits after one sign, in a field that allows three decimals."""
         room = self.places()
         several = self.decimal is None and (room is None or room > 2)
         return several and bool(_TWO_WAYS.search(unicodedata.normalize("NFKC", answer)))
 
     def spelled(self, value: Decimal, printed: str = "") -> str:
-        """A number as an answer that reads as nothing else; what is printed, where only the job could tell which it is.
+        """A number as an unambiguous answer; the printed text where it is ambiguous.
 
-        For engines that find numbers in noisy print. An empty `printed`: there is no doubt about the value.
+        For engines that find numbers in OCR text. An empty `printed`: the value is certain.
         """
-        if self._reads_twice(printed):
+        if self._is_ambiguous(printed):
             return printed
         text = format(value, "f")
         text += "0" if len(text.partition(".")[2]) == 3 else ""
@@ -106,17 +106,29 @@ class Numeric(Field):
 
     @abstractmethod
     def store_value(self, value: Decimal, answer: Any) -> Coerced:
-        """The value as its column holds it."""
+        """The value in the type of its column."""
 
 
 def _rounded(value: Decimal, places: int) -> Decimal:
     with localcontext() as context:
-        context.prec = 60  # 30 digits before the point and the places behind it: more than `_number` lets through
+        context.prec = 60  # more digits than `_number` accepts
         return round(value, places)
 
 
 def _floats(line: str, decimal: str | None) -> list[Found]:
     return [one._replace(value=float(one.value)) for one in numbers.find(line, decimal)]
+
+
+class FloatNumber(Numeric):
+    """Base of numbers that are stored as float."""
+
+    def store_value(self, value: Decimal, answer: Any) -> Coerced:
+        return Coerced(float(value))
+
+    def arrow(self) -> "pa.DataType":
+        import pyarrow as pa
+
+        return pa.float64()
 
 
 class IntegerField(Numeric):
@@ -145,7 +157,7 @@ class IntegerField(Numeric):
         return "1,200"
 
 
-class NumberField(Numeric):
+class NumberField(FloatNumber):
     type_name: ClassVar[str] = "a number"
     finder: ClassVar[str] = "number"
 
@@ -161,14 +173,6 @@ class NumberField(Numeric):
 
     def value_description(self) -> str:
         return "a number, as printed"
-
-    def store_value(self, value: Decimal, answer: Any) -> Coerced:
-        return Coerced(float(value))
-
-    def arrow(self) -> "pa.DataType":
-        import pyarrow as pa
-
-        return pa.float64()
 
     def example(self) -> str:
         return "12,5" if self.decimal == "," else "12.5"

@@ -1,4 +1,4 @@
-"""How like two values are, for evaluation: texts by their letters, boxes by what they share."""
+"""Similarity of texts and boxes, for evaluation."""
 
 import re
 from collections.abc import Mapping
@@ -7,12 +7,12 @@ from typing import Any
 from pipeline.parsing import normalize
 
 CLOSE_TEXT = 0.9  # the similarity (rapidfuzz ratio) from which two texts are close
-SAME_BOX, CLOSE_BOX = 0.9, 0.5  # of two boxes: people who draw the same box differ by a tenth; half is the usual bound
+SAME_BOX, CLOSE_BOX = 0.9, 0.5  # IoU: people who draw the same box differ by 0.1; 0.5 is the usual bound
 _NEGATIVE = re.compile(r"[^\w.,-]*-[^\w-]*[\d.,' ]+\D?|[^\w-]*[\d.,' ]+-|\([^\w-]*[\d.,' ]+\)")
 
 
-def likeness(one: str, other: str) -> float:
-    """1 where two texts are the same letters and digits, else their similarity, below 1; 0 for opposite signs."""
+def text_similarity(one: str, other: str) -> float:
+    """1 for texts with the same letters and digits, else the ratio of rapidfuzz, below 1; 0 for opposite signs."""
     from rapidfuzz import fuzz
 
     if _is_negative(one) != _is_negative(other):
@@ -24,7 +24,7 @@ def likeness(one: str, other: str) -> float:
 
 
 def overlap(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
-    """The share that two boxes have in common of all that they cover (intersection over union), 0 on other pages."""
+    """Intersection over union of two boxes; 0 on different pages."""
     if one["page"] is not None and one["page"] != other["page"]:
         return 0.0
     wide = min(one["x"] + one["width"], other["x"] + other["width"]) - max(one["x"], other["x"])
@@ -34,7 +34,7 @@ def overlap(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
 
 
 def value_text(value: Any) -> str:
-    """A value as a label file may say it: yes and no, lists with commas, numbers without an exponent."""
+    """A value as in a label file: yes and no, lists with commas, numbers without an exponent."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list | tuple):

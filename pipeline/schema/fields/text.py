@@ -1,4 +1,4 @@
-"""`text`: words as printed."""
+"""`text`: a short printed text."""
 
 import re
 from collections.abc import Sequence
@@ -10,12 +10,12 @@ from pydantic import field_validator
 
 from pipeline.schema.fields import bounded_regex
 from pipeline.schema.fields.base import Coerced, Field, PrintSearch, RuleType, Widget
-from pipeline.schema.fields.similarity import CLOSE_TEXT, likeness, value_text
+from pipeline.schema.fields.similarity import CLOSE_TEXT, text_similarity, value_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# What a text is, and the family of candidates that finds it where an engine only reads. A new kind is a line here.
+# kind of text -> candidate finder of the OCR engine
 TEXT_KINDS = {
     "": "text", "name": "name", "company": "company", "address": "address", "id": "id", "phone": "phone",
     "email": "email", "url": "url",
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     Kind = str
 else:
     Kind = Literal[tuple(TEXT_KINDS)]
-LONG_LINE = 1000  # characters: a longer text is edited in a box of several lines
+LONG_LINE = 1000  # characters; longer texts get an input of several lines
 
-# What a decoder's grammar cannot enforce (look-around, back references, word borders): only checked afterwards.
+# Not supported by grammars of decoders: look-around, back references, word boundaries. Checked afterwards.
 _BEYOND_GRAMMAR = re.compile(r"\(\?(?!:)|\\[1-9bBAZ]|\*\?|\+\?|\?\?|\}\?|[*+?}]\+|(?<!\[)[\^$]")
 _UNPRINTED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u200b\u2060\ufeff\ud800-\udfff]")
 
 
 class Textual(Field):
-    """A text: labels are compared with it letter by letter, and one of nearly the same letters is close."""
+    """Base of texts, which are compared by similarity."""
 
     close_from: ClassVar[float] = CLOSE_TEXT
 
@@ -40,7 +40,7 @@ class Textual(Field):
         return tuple(map(value_text, (*printed, *typed)))
 
     def similarity(self, expected: Any, value: Any, tolerance: Decimal) -> float:
-        return likeness(str(expected), str(value))
+        return text_similarity(str(expected), str(value))
 
     def arrow(self) -> "pa.DataType":
         import pyarrow as pa
@@ -49,7 +49,7 @@ class Textual(Field):
 
 
 class TextField(Textual):
-    """Words as printed: single blanks, line breaks kept. `pattern` is a regular expression for the whole value."""
+    """Single blanks; line breaks are kept. `pattern` is a regular expression for the whole value."""
 
     type_name: ClassVar[str] = "text"
 
@@ -80,8 +80,8 @@ class TextField(Textual):
         return Widget("long" if self.max_length > LONG_LINE else "line")
 
     def value_description(self) -> str:
-        said = f"text ({self.kind})" if self.kind else "text"
-        return f"{said} of the form {self.pattern}" if self.pattern else said
+        text = f"text ({self.kind})" if self.kind else "text"
+        return f"{text} of the form {self.pattern}" if self.pattern else text
 
     def answer_schema(self) -> dict[str, Any]:
         found: dict[str, Any] = {"type": ["string", "null"], "maxLength": self.max_length}
@@ -94,7 +94,7 @@ class TextField(Textual):
 
     def coerce(self, answer: Any) -> Coerced:
         if isinstance(answer, str) and answer.strip().casefold() not in ("", "null"):
-            return self.parse(answer)  # "None" and "-" can be what is printed
+            return self.parse(answer)  # "None" and "-" may be printed
         return super().coerce(answer)
 
     def parse(self, answer: Any) -> Coerced:
@@ -106,9 +106,9 @@ class TextField(Textual):
         if len(text) > self.max_length:
             return self.refused(text, f"is longer than {self.max_length} characters (max_length)")
         try:
-            if self.pattern and not bounded_regex.fits(self.pattern, text):
-                text = re.sub(r"\s", "", text)  # blanks inside an identifier are only how it is set
-                if not bounded_regex.fits(self.pattern, text):
+            if self.pattern and not bounded_regex.matches(self.pattern, text):
+                text = re.sub(r"\s", "", text)  # identifiers may be printed in groups
+                if not bounded_regex.matches(self.pattern, text):
                     return self.refused(answer, f"does not have the form {self.pattern}")
         except TimeoutError:
             limit = f"{bounded_regex.MATCH_S:g} s"
@@ -121,7 +121,7 @@ class TextField(Textual):
 
 
 def tidy(text: str) -> str:
-    """Single blanks, no empty lines, nothing that cannot be printed or stored."""
+    """Normalize to single blanks, without empty lines and unprintable characters."""
     lines = (
         re.sub(r"[^\S\n]+", " ", line).strip() for line in _UNPRINTED.sub("", text.replace("\r", "\n")).split("\n")
     )

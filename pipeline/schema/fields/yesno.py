@@ -1,4 +1,4 @@
-"""`yesno`: is it so, or not."""
+"""`yesno`: a boolean."""
 
 import unicodedata
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import Field as Key
 from pydantic import model_validator
 
-from pipeline.schema.fields.base import Coerced, Field, RuleType, Text, Widget
+from pipeline.schema.fields.base import Coerced, Field, RuleType, Widget
 from pipeline.schema.fields.checkmarks import ticked
+from pipeline.schema.fields.model import Text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -17,7 +18,7 @@ NO = ("no", "n", "false", "0", "nein", "non", "tidak", "否", "无", "不是", "
 
 
 class YesNoField(Field):
-    """`yes` and `no` name further words that are printed for it, such as 合格 and 不合格."""
+    """`yes` and `no` are additional printed words, such as 合格 and 不合格."""
 
     type_name: ClassVar[str] = "yes or no"
 
@@ -33,16 +34,16 @@ class YesNoField(Field):
     @model_validator(mode="after")
     def _apart(self) -> Self:
         if both := {_fold(word) for word in self.yes} & {_fold(word) for word in self.no}:
-            raise ValueError(f"{sorted(both)} stands under yes and under no")
+            raise ValueError(f"{sorted(both)} is listed under yes and under no")
         return self
 
     def value_description(self) -> str:
-        said = "true or false"
+        text = "true or false"
         if self.yes:
-            said += f"; true where it says {' or '.join(self.yes)}"
+            text += f"; true where it says {' or '.join(self.yes)}"
         if self.no:
-            said += f"; false where it says {' or '.join(self.no)}"
-        return said
+            text += f"; false where it says {' or '.join(self.no)}"
+        return text
 
     def answer_schema(self) -> dict[str, Any]:
         return {"type": ["boolean", "null"]}
@@ -57,8 +58,8 @@ class YesNoField(Field):
             return Coerced(answer)
         if not isinstance(answer, str):
             return self.wrong(answer)
-        if (said := self._word(answer)) is not None:
-            return Coerced(said)
+        if (value := self._word(answer)) is not None:
+            return Coerced(value)
         if (marked := ticked(answer)) is not None:
             meant = {self._word(word) if word else True for word in marked}
             if not marked and _fold(answer) in (_fold(mark) for mark in NO):

@@ -1,4 +1,4 @@
-"""Working a rule out on one document."""
+"""Evaluate a rule on one document."""
 
 import ast
 from collections.abc import Iterator, Mapping
@@ -8,13 +8,13 @@ from typing import Any
 
 from pipeline.core.types import Issue
 from pipeline.schema.fields import Field
-from pipeline.schema.rules.grammar import ARITHMETIC, Checker, Rule, RuleError, dotted, moment
+from pipeline.schema.rules.grammar import ARITHMETIC, Checker, Rule, RuleError, dotted_name, parse_moment
 
 
 def check(
     rule: Rule, fields: Mapping[str, Field], data: Mapping[str, Any], tolerance: Decimal, today: date
 ) -> list[Issue]:
-    """The issues of a rule without `faults` on one document, one a row where it speaks of rows; none where it holds."""
+    """The issues of a rule on one document: one for each row where it fails. The rule has no `faults`."""
     checker = Checker(fields)
     rows = checker.shape(rule.tree).rows
     count = len(_at(data, rows) or ()) if rows else 1
@@ -29,7 +29,7 @@ def check(
 
 
 class _Reader:
-    """Works a rule out on one document and one row. None stands for "not known"."""
+    """Evaluates a rule on one document and one row. None means "not known"."""
 
     def __init__(self, checker: Checker, data: Mapping[str, Any], tolerance: Decimal, today: date, row: int) -> None:
         self.checker, self.data, self.tolerance, self.today, self.row = checker, data, tolerance, today, row
@@ -37,7 +37,7 @@ class _Reader:
     def value(self, node: ast.expr) -> Any:
         match node:
             case ast.Constant(value=given):
-                return Decimal(repr(given)) if isinstance(given, int | float) and not isinstance(given, bool) else given
+                return _plain(given)
             case ast.Name() | ast.Attribute():
                 return self._read(node)
             case ast.UnaryOp(op=ast.Not(), operand=inner):
@@ -55,7 +55,7 @@ class _Reader:
         raise RuleError(ast.unparse(node))
 
     def _read(self, node: ast.expr) -> Any:
-        path = dotted(node)
+        path = dotted_name(node)
         if path == "today":
             return self.today
         rows = self.checker.shape(node).rows
@@ -73,7 +73,7 @@ class _Reader:
         if len(node.args) > 1:
             values = [self.value(each) for each in node.args]
         elif rows is None:
-            return Decimal(len(_at(self.data, dotted(first)) or ()))  # count of a choice of many
+            return Decimal(len(_at(self.data, dotted_name(first)) or ()))  # count of a choice of many
         else:
             reader = _Reader(self.checker, self.data, self.tolerance, self.today, 0)
             values = []
@@ -103,9 +103,9 @@ class _Reader:
         if left is None or right is None:
             return None
         if isinstance(right, str) and isinstance(left, date | time):
-            right = moment(right, "date" if isinstance(left, date) else "time")
+            right = parse_moment(right, "date" if isinstance(left, date) else "time")
         elif isinstance(left, str) and isinstance(right, date | time):
-            left = moment(left, "date" if isinstance(right, date) else "time")
+            left = parse_moment(left, "date" if isinstance(right, date) else "time")
         if isinstance(op, ast.Eq | ast.NotEq):
             same = abs(left - right) <= slack if isinstance(left, Decimal) else left == right
             return bool(same) is isinstance(op, ast.Eq)
@@ -114,17 +114,17 @@ class _Reader:
         return bool(left > right) is isinstance(op, ast.Gt)
 
     def sides(self, node: ast.expr) -> list[str]:
-        """What each side of a failed rule came to: "total is 120.00"."""
+        """The value of each side of a failed rule: "total is 120.00"."""
         parts = [node.left, *node.comparators] if isinstance(node, ast.Compare) else list(_named(node))
-        told: dict[str, str] = {}
+        values: dict[str, str] = {}
         for part in parts:
             if not isinstance(part, ast.Constant | ast.List | ast.Tuple | ast.Set):
-                told[ast.unparse(part)] = _spoken(self.value(part))
-        return [f"{name} is {value}" for name, value in told.items()]
+                values[ast.unparse(part)] = _display(self.value(part))
+        return [f"{name} is {value}" for name, value in values.items()]
 
 
 def _named(node: ast.expr) -> Iterator[ast.expr]:
-    """The fields in a rule in the order in which they are written, those inside sum(…) and its like left out."""
+    """The fields in a rule in order, without those inside sum(…) and other functions of columns."""
     if isinstance(node, ast.Name | ast.Attribute):
         yield node
     elif not (isinstance(node, ast.Call) and len(node.args) == 1 and ast.unparse(node.func) != "abs"):
@@ -134,8 +134,8 @@ def _named(node: ast.expr) -> Iterator[ast.expr]:
 
 
 def _leaf(tree: ast.expr, checker: Checker, row: int) -> str:
-    """The leaf that a clerk looks at first: the last one named, a cell of the row where the rule speaks of rows."""
-    named = [(dotted(node), checker.shape(node).rows) for node in _named(tree)]
+    """The leaf path for the issue: the last field in the rule; in a rule over rows, the last cell of the row."""
+    named = [(dotted_name(node), checker.shape(node).rows) for node in _named(tree)]
     named = [(path, rows) for path, rows in named if path != "today"]
     cells = [f"{rows}[{row}]{path[len(rows) :]}" for path, rows in named if rows]
     return cells[-1] if cells else named[-1][0] if named else ""
@@ -148,12 +148,12 @@ def _at(data: Any, path: str) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Numbers as exact decimals: 0.1 is one tenth."""
+    """Numbers as exact decimals."""
     return Decimal(repr(value)) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 def _either(values: list[bool | None], either: bool) -> bool | None:
-    """`or` (either) and `and`, with None for not known: a single deciding value is enough."""
+    """Three-valued `or` (either is True) and `and` (False); None means not known."""
     if either in values:
         return either
     return None if None in values else not either
@@ -181,7 +181,7 @@ def _calculated(sign: str, left: Any, right: Any) -> Any:
         return None
 
 
-def _spoken(value: Any) -> str:
+def _display(value: Any) -> str:
     if value is None:
         return "not known"
     if isinstance(value, Decimal):

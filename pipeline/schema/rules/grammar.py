@@ -1,4 +1,4 @@
-"""What a rule may say, and what each part of it is: found out when the job is read, before any document."""
+"""Parse rules and check them against the fields of a job, before any document is read."""
 
 import ast
 import re
@@ -12,7 +12,7 @@ from pipeline.schema.fields import ITEM, Field
 LIMIT_CHARS = 500
 FUNCTIONS = ("sum", "min", "max", "count", "abs")
 Kind = Literal["number", "date", "time", "text", "yesno", "texts", "rows"]
-_WORDS = {
+_NAMES = {
     "number": "a number",
     "date": "a date",
     "time": "a time",
@@ -26,24 +26,24 @@ _ORDER = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
 
 
 class RuleError(ValueError):
-    """What is wrong with a rule, for the person who wrote it."""
+    """What is wrong with a rule, for its author."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule as written, and its parsed form."""
+    """The text of a rule and its syntax tree."""
 
     text: str
     tree: ast.expr = field(compare=False, repr=False)
 
     @property
     def names(self) -> frozenset[str]:
-        """The first word of every name in it: supplier for supplier.name."""
+        """The top-level field of every name in it: supplier for supplier.name."""
         return frozenset(node.id for node in ast.walk(self.tree) if isinstance(node, ast.Name))
 
 
 class Shape(NamedTuple):
-    """What an expression is: its kind, the list of its rows, whether money is in it, the options of a choice."""
+    """The type of an expression: its kind, the list of its rows, whether it has money, the options of a choice."""
 
     kind: Kind
     rows: str | None = None
@@ -52,7 +52,7 @@ class Shape(NamedTuple):
 
 
 def parse(text: str) -> Rule:
-    """Raises RuleError (a ValueError) with a message for the person who wrote the rule."""
+    """Raises RuleError, a ValueError, where the text is not a Python expression."""
     line = text.strip()
     if len(line) > LIMIT_CHARS:
         raise RuleError(f"a rule has at most {LIMIT_CHARS} characters")
@@ -66,20 +66,20 @@ def parse(text: str) -> Rule:
 
 
 def faults(rule: Rule, fields: Mapping[str, Field], others: Iterable[str] = ()) -> Iterator[str]:
-    """What makes the rule meaningless for these fields: at most one sentence, with the rule's text.
+    """Why the rule is invalid for these fields: at most one sentence, with the rule's text.
 
-    `others` are fields of the job that cannot be checked: a word may have been meant for one of them.
+    `others` are invalid fields of the job, for suggestions of names.
     """
     try:
         shape = Checker(fields, others).shape(rule.tree)
         if shape.kind != "yesno":
-            raise RuleError(f"gives {_WORDS[shape.kind]}; a rule must hold or not, as in: … == …")
+            raise RuleError(f"gives {_NAMES[shape.kind]}; a rule must hold or not, as in: … == …")
     except RuleError as error:
         yield f"{rule.text}: {error}"
 
 
 class Checker:
-    """Finds the shape of every part of a rule, or raises RuleError."""
+    """Determines the shape of every part of a rule, or raises RuleError."""
 
     def __init__(self, fields: Mapping[str, Field], others: Iterable[str] = ()) -> None:
         self.fields, self.others = fields, tuple(others)
@@ -103,14 +103,14 @@ class Checker:
             case ast.Call():
                 return self._call(node)
         raise RuleError(
-            f"{ast.unparse(node)} cannot stand in a rule; there are fields, numbers, + - * /, comparisons, "
+            f"{ast.unparse(node)} is not allowed in a rule; there are fields, numbers, + - * /, comparisons, "
             f"and or not, {', '.join(FUNCTIONS)} and today"
         )
 
     def _of(self, node: ast.expr, kind: Kind) -> Shape:
         shape = self.shape(node)
         if shape.kind != kind:
-            raise RuleError(f"{ast.unparse(node)} is {_WORDS[shape.kind]}, not {_WORDS[kind]}")
+            raise RuleError(f"{ast.unparse(node)} is {_NAMES[shape.kind]}, not {_NAMES[kind]}")
         return shape
 
     def _joined(self, kind: Kind, shapes: list[Shape]) -> Shape:
@@ -120,7 +120,7 @@ class Checker:
         return Shape(kind, lists[0] if lists else None, any(shape.money for shape in shapes))
 
     def _field(self, node: ast.expr) -> Shape:
-        path = dotted(node)
+        path = dotted_name(node)
         if path == "today":
             return Shape("date")
         inside, rows, at = self.fields, None, ""
@@ -139,9 +139,9 @@ class Checker:
                 f"{path} is a group; name one of its fields: {', '.join(f'{path}.{name}' for name in inside)}"
             )
         leaf = found.children.get(ITEM, found)
-        if (told := leaf.rule_type) is None:
+        if (rule_type := leaf.rule_type) is None:
             raise RuleError(f"{path} is of type {leaf.type}, which rules cannot compare")
-        return Shape(told.kind, rows, told.money, told.options)
+        return Shape(rule_type.kind, rows, rule_type.money, rule_type.options)
 
     def _arithmetic(self, sign: str, left: Shape, right: Shape) -> Shape:
         match left.kind, sign, right.kind:
@@ -151,7 +151,7 @@ class Checker:
                 return self._joined("number", [left, right])
             case ("date", "+" | "-", "number") | ("number", "+", "date"):
                 return self._joined("date", [left, right])
-        raise RuleError(f"{_WORDS[left.kind]} {sign} {_WORDS[right.kind]} has no meaning")
+        raise RuleError(f"{_NAMES[left.kind]} {sign} {_NAMES[right.kind]} has no meaning")
 
     def _comparison(self, node: ast.Compare) -> Shape:
         shapes = [self.shape(node.left)]
@@ -172,9 +172,7 @@ class Checker:
         if isinstance(node, ast.List | ast.Tuple | ast.Set):
             for element in node.elts:
                 if not isinstance(element, ast.Constant):
-                    raise RuleError(
-                        f"{ast.unparse(element)}: only numbers and quoted words can stand in the list after in"
-                    )
+                    raise RuleError(f"{ast.unparse(element)}: the list after in may only have numbers and quoted words")
                 self._comparable(constant, left, ast.Eq(), element, self.shape(element))
             return Shape("texts")
         right = self.shape(node)
@@ -182,28 +180,28 @@ class Checker:
             raise RuleError(f'"{constant.value!s}" is not one of the options {", ".join(right.options)}')
         if right.kind != "texts" or left.kind != "text":
             raise RuleError(
-                f'after in stands a list, as in currency in ["EUR", "USD"]; {ast.unparse(node)} is {_WORDS[right.kind]}'
+                f'a list must follow in, as in currency in ["EUR", "USD"]; {ast.unparse(node)} is {_NAMES[right.kind]}'
             )
         return right
 
     def _comparable(self, before: ast.expr, left: Shape, op: ast.cmpop, after: ast.expr, right: Shape) -> None:
         for (node, one), other in (((before, left), right), ((after, right), left)):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and other.kind in ("date", "time"):
-                if moment(node.value, other.kind) is None:
+                if parse_moment(node.value, other.kind) is None:
                     form = '"2024-06-15"' if other.kind == "date" else '"14:05"'
-                    raise RuleError(f'"{node.value}" is not {_WORDS[other.kind]}; write it as {form}')
+                    raise RuleError(f'"{node.value}" is not {_NAMES[other.kind]}; write it as {form}')
                 return
             if isinstance(node, ast.Constant) and other.options and node.value not in other.options:
                 raise RuleError(f'"{node.value!s}" is not one of the options {", ".join(other.options)}')
             if one.kind in ("rows", "texts"):
-                raise RuleError(f"{ast.unparse(node)} is {_WORDS[one.kind]}; use count(…), sum(…) or in")
+                raise RuleError(f"{ast.unparse(node)} is {_NAMES[one.kind]}; use count(…), sum(…) or in")
         if left.kind != right.kind:
             raise RuleError(
-                f"compares {_WORDS[left.kind]} ({ast.unparse(before)}) with {_WORDS[right.kind]} ({ast.unparse(after)})"
+                f"compares {_NAMES[left.kind]} ({ast.unparse(before)}) with {_NAMES[right.kind]} ({ast.unparse(after)})"
             )
         if isinstance(op, _ORDER) and left.kind in ("text", "yesno"):
             raise RuleError(
-                f"{ast.unparse(before)} is {_WORDS[left.kind]}, which has no more and no less; use == or !="
+                f"{ast.unparse(before)} is {_NAMES[left.kind]}, which has no more and no less; use == or !="
             )
 
     def _call(self, node: ast.Call) -> Shape:
@@ -227,7 +225,7 @@ class Checker:
         if name == "count":
             return Shape("number")
         if first.kind != "number" and not (name != "sum" and first.kind in ("date", "time")):
-            raise RuleError(f"{name}({ast.unparse(node.args[0])}) needs numbers, not {_WORDS[first.kind]}")
+            raise RuleError(f"{name}({ast.unparse(node.args[0])}) needs numbers, not {_NAMES[first.kind]}")
         return Shape(first.kind, None, first.money)
 
     def _one(self, name: str, shapes: list[Shape]) -> None:
@@ -236,7 +234,7 @@ class Checker:
 
 
 def _kind_of(constant: object) -> Kind | None:
-    """None for what no rule can say, such as 1e99 or bytes."""
+    """The kind of a constant; None where rules do not allow it, such as 1e99 or bytes."""
     if isinstance(constant, bool):
         return "yesno"
     if isinstance(constant, str):
@@ -244,13 +242,13 @@ def _kind_of(constant: object) -> Kind | None:
     return "number" if isinstance(constant, int | float) and abs(constant) < 1e30 else None
 
 
-def dotted(node: ast.expr) -> str:
-    """supplier.name of its nodes; RuleError for anything that is not names with dots."""
+def dotted_name(node: ast.expr) -> str:
+    """The dotted name of an expression, such as supplier.name. Raises RuleError for any other expression."""
     match node:
         case ast.Name(id=name):
             return name
         case ast.Attribute(value=inner, attr=name):
-            return f"{dotted(inner)}.{name}"
+            return f"{dotted_name(inner)}.{name}"
     raise RuleError(f"{ast.unparse(node)} is not the name of a field")
 
 
@@ -261,7 +259,7 @@ def _nearest(name: str, inside: Iterable[str]) -> str:
     return f"did you mean {near[0]}?" if near else f"there are {', '.join(inside)}" if inside else "it has no parts"
 
 
-def moment(text: str, kind: str) -> date | time | None:
+def parse_moment(text: str, kind: str) -> date | time | None:
     try:
         return date.fromisoformat(text) if kind == "date" else time.fromisoformat(text)
     except ValueError:

@@ -19,7 +19,7 @@ from pipeline.evaluation.evaluate import evaluate
 from pipeline.evaluation.labels import Label, read_labels
 from pipeline.evaluation.scoring import Score, Tally, compare, write_html
 from pipeline.preprocessing.page_loader import PageLoader
-from pipeline.schema.fields.similarity import likeness
+from pipeline.schema.fields.similarity import text_similarity
 from pipeline.schema.job import Job, parse_job
 from pipeline.schema.settings import Limits
 from pipeline.system.process_pool import ProcessPool
@@ -271,9 +271,9 @@ def _longest_common(one: list[int], other: list[int]) -> int:
 
 @given(st.text(max_size=20), st.text(max_size=20))
 def test_likeness_is_even_handed_and_whole_only_for_equals(one: str, other: str) -> None:
-    assert likeness(one, one) == 1
-    assert likeness(one, other) == likeness(other, one)
-    assert 0 <= likeness(one, other) <= 1
+    assert text_similarity(one, one) == 1
+    assert text_similarity(one, other) == text_similarity(other, one)
+    assert 0 <= text_similarity(one, other) <= 1
 
 
 # --- the score

@@ -10,7 +10,7 @@ from PIL import Image
 
 from pipeline.inbox import grouping
 from pipeline.plugins import formats
-from pipeline.plugins.formats import FORMATS, explained, recognised
+from pipeline.plugins.formats import FORMATS, detect, explain_error
 from tests.support.packages import installed
 
 PROJECT = Path(__file__).parents[3]
@@ -29,12 +29,12 @@ BEGINNINGS = {
 
 @pytest.mark.parametrize(("head", "name"), BEGINNINGS.items(), ids=BEGINNINGS.values())
 def test_a_format_is_recognised_by_its_beginning(head: bytes, name: str) -> None:
-    assert recognised(head) is FORMATS.get(name)
-    assert recognised(head[1:] if name != "pdf" else head.replace(b"%PDF", b"%pdf")) is None
+    assert detect(head) is FORMATS.get(name)
+    assert detect(head[1:] if name != "pdf" else head.replace(b"%PDF", b"%pdf")) is None
 
 
 def test_a_picture_that_speaks_of_a_pdf_is_a_picture() -> None:
-    assert recognised(b"\xff\xd8\xff\xe1 made from %PDF-1.4") is FORMATS.get("jpeg")
+    assert detect(b"\xff\xd8\xff\xe1 made from %PDF-1.4") is FORMATS.get("jpeg")
 
 
 def test_no_suffix_and_no_magic_belongs_to_two_formats() -> None:
@@ -45,7 +45,7 @@ def test_no_suffix_and_no_magic_belongs_to_two_formats() -> None:
 
 def test_people_read_the_same_list_everywhere() -> None:
     titles = {kind.title for kind in FORMATS.all().values()}
-    assert explained("unsupported").cure == f"Save it as {formats.titles()} and drop it again."
+    assert explain_error("unsupported").cure == f"Save it as {formats.titles()} and drop it again."
     assert set(re.split(", | or ", formats.titles())) == titles
     (line,) = (
         line for line in (PROJECT / "README.md").read_text("utf-8").splitlines() if "data/inbox/invoices/  " in line

@@ -62,7 +62,7 @@ def test_a_clash_names_both_packages(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert fault(caught) == (
         "package acme-hammer 2.1: scanmill.tools: hammer: scanmill itself ("
         f"{__name__}:Hammer) and package "
-        "acme-hammer 2.1 (acme:Hammer) bring an engine of this name. Uninstall one of them."
+        "acme-hammer 2.1 (acme:Hammer) bring this engine. Uninstall one of them."
     )
 
 

@@ -66,7 +66,7 @@ def test_an_error_that_ends_a_run_is_a_line_too() -> None:
         raise ModelError("there are no weights")
     line = json.loads(out.getvalue())
     assert (line["event"], line["error"], line["text"]) == ("stopped", "ModelError", "there are no weights")
-    assert caught.value.told
+    assert caught.value.logged
 
 
 def test_the_metrics_count_what_the_account_counts(root: Path, tmp_path: Path) -> None:

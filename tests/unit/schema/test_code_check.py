@@ -77,7 +77,7 @@ def test_what_is_sound(language: str, text: str) -> None:
         ("python", "try:\n  f()\nfinally:\n  break", "line 4: 'break' outside loop"),
         ("python", "def f(a, a):\n  pass", "duplicate argument 'a'"),
         ("python", "def f():\n  yield\nawait f()", "line 3: 'await' outside function"),
-        ("python", "(" * 200 + ")" * 200, "more than 100 brackets"),
+        ("python", "(" * 200 + ")" * 200, "more than 100 nested brackets"),
         ("json", '{"a": 1,}', "line 1"),
         ("json", '{"a": NaN}', "NaN"),
         ("csv", "a,b\n1,2,3", "line 2 has 3 values, the first line has 2"),

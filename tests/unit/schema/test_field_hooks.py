@@ -206,9 +206,9 @@ def test_a_package_brings_its_type(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     [
         ("gone", "", "colour", "module 'paint_gone' has no attribute 'ColourField'"),
         ("hollow", COLOUR.replace("TextField", "Field"), "colour", "the field type colour (ColourField) lacks arrow, "),
-        ("other", "class ColourField: pass", "colour", "is not a subclass of pipeline.schema.fields.Field"),
+        ("other", "class ColourField: pass", "colour", "paint_other:ColourField must be a class that extends Field."),
         ("renamed", COLOUR, "shade", "its class has the type 'colour'"),
-        ("taken", COLOUR, "date", "there is a field type of that name already"),
+        ("taken", COLOUR, "date", "bring this field type. Uninstall one of them."),
         ("raises", "raise OSError('no paint')", "colour", "no paint"),
     ],
 )
@@ -220,8 +220,7 @@ def test_a_package_that_brings_none_is_named(
     found, (fault,) = installed(FIELD_TYPES)
     assert found == {}
     assert said in str(fault)
-    assert str(fault).startswith(f"package paint: {name}: ")
-    assert str(fault).endswith("; mend or uninstall the package")
+    assert str(fault).startswith(f"package paint 1.0: scanmill.fields: {name}: ")
 
 
 def test_a_package_that_brings_none_stops_a_run(tmp_path: Path) -> None:
@@ -235,7 +234,8 @@ def test_a_package_that_brings_none_stops_a_run(tmp_path: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "package paint: colour: no paint; mend or uninstall the package\n"
+    said = "paint_torn:ColourField cannot be imported (OSError: no paint). Repair or uninstall it."
+    assert done.stderr == f"package paint 1.0: scanmill.fields: colour: {said}\n"
 
 
 # --- one walk

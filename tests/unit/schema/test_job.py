@@ -209,7 +209,7 @@ def test_a_job_that_is_not_there_gets_the_nearest_name(tmp_path: Path) -> None:
 def test_no_folder_and_no_jobs(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is not a folder"):
         load_jobs(tmp_path / "none")
-    with pytest.raises(ConfigError, match="holds no job"):
+    with pytest.raises(ConfigError, match="has no job"):
         load_jobs(tmp_path)
 
 
@@ -261,10 +261,10 @@ UNKIND = [  # what people write, and the word or the reason that they should be 
     ("review_below: 50\nfields: {a: {type: text}}", "review_below: must be at most 1"),
     ("second_look: maybe\nfields: {a: {type: text}}", "second_look: must be true or false"),
     ("fields:\n  a: {type: text\n  b: {type: text}", "is not closed, or a comma is missing before this"),
-    ("fields:\n  a: {type: text}\n b: {type: text}", "does not stand as far to the right as the lines"),
+    ("fields:\n  a: {type: text}\n b: {type: text}", "is not indented as far as the lines"),
     (
         "fields:\n  a: {type: text, labels: [No, Order #]}\n  b: {type: text}",
-        "job.yaml:2: has a # after a blank, which begins a remark; put text with # in quotes",
+        "job.yaml:2: has a # after a blank, which begins a comment; put text with # in quotes",
     ),
     ("instructions: Read: the total\nfields: {a: {type: text}}", 'put text with ": " in quotes'),
     ("role: @you\nfields: {a: {type: text}}", "put the text in quotes"),
@@ -290,8 +290,8 @@ RULES = [
     ("a.upper() == 'X'", "is not known"),
     ("open('/etc/passwd') == a", "is not known"),
     ("(lambda: 1)() == 1", "is not known"),
-    ("[x for x in l] == 1", "cannot stand in a rule"),
-    ("n if y else n", "cannot stand in a rule"),
+    ("[x for x in l] == 1", "is not allowed in a rule"),
+    ("n if y else n", "is not allowed in a rule"),
     ("n = 1", "equal is written =="),
     ("n > 1 and", "is not a rule"),
     ("c == 'zz'", '"zz" is not one of the options x, z'),
@@ -344,8 +344,8 @@ def test_anchors_save_typing() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("name: a\nname: b\n", "job.yaml:2: name: stands twice, first in line 1"),
-        ("name: a\nfields:\n\ta: {type: text}\n", "job.yaml:3: has a tab where blanks belong; indent with blanks"),
+        ("name: a\nname: b\n", "job.yaml:2: name: is given twice, first in line 1"),
+        ("name: a\nfields:\n\ta: {type: text}\n", "job.yaml:3: has a tab in its indentation; indent with blanks"),
         ("name: [a\n", "job.yaml:2: "),
         (b"name: a\nrole: \xff\n", "job.yaml:2: is not UTF-8 text; save it as UTF-8"),
         (b"name: a\x00\n", "job.yaml:1: has a character that YAML does not allow"),
@@ -410,7 +410,7 @@ def test_the_starter_is_a_good_job(tmp_path: Path, name: str) -> None:
 def test_the_starter_overwrites_nothing(tmp_path: Path) -> None:
     job_template.write(tmp_path, "a")
     (tmp_path / "a.yaml").write_text("mine")
-    with pytest.raises(ConfigError, match="is there already"):
+    with pytest.raises(ConfigError, match="exists already"):
         job_template.write(tmp_path, "a")
     assert (tmp_path / "a.yaml").read_text() == "mine"
     with pytest.raises(ConfigError, match="only letters"):

@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 
 from pipeline.core.errors import DocumentError, ModelError
 from pipeline.system import ipc
-from pipeline.system.process_pool import ProcessPool, Task, WorkerDied, WorkerError, WorkerOutOfMemory, WorkerTooSlow
+from pipeline.system.pool_task import Task, WorkerDied, WorkerOutOfMemory, WorkerTooSlow
+from pipeline.system.process_pool import ProcessPool
+from pipeline.system.worker_process import WorkerError
 from tests.support import worker_tasks as tasks
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")

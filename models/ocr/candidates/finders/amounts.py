@@ -293,4 +293,4 @@ def _headed(scene: PageContext, wanted: Wanted, near: list[Near]) -> str:
     """The unit that stands behind the field's own label, or ""."""
     own = [one for one in near if wanted.owners.intersection(scene.index.owners[one.mark.label])]
     best = max(own, key=lambda one: one.strength, default=None)
-    return quantities.headed(best.mark.span.text[best.mark.end :]) if best else ""
+    return quantities.unit_in_heading(best.mark.span.text[best.mark.end :]) if best else ""
