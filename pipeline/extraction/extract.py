@@ -13,7 +13,7 @@ from pipeline.core.types import Document, Evidence, Issue, Page, Record
 from pipeline.engine import Reply
 from pipeline.extraction import box_mapping, reply_parser
 from pipeline.parsing.normalize import fold
-from pipeline.schema import box_fields, rules
+from pipeline.schema import box_fields, record_check
 from pipeline.schema.data_path import value_at
 from pipeline.schema.fields import (
     Field,
@@ -25,7 +25,6 @@ from pipeline.schema.fields import (
     leaf_values,
     leaves,
     lone_text,
-    missing,
     shown,
 )
 from pipeline.schema.job import Job
@@ -61,17 +60,10 @@ def extract(
     windows = [_window(reply) for reply in replies]
     merged = _Merged(windows)
     data = merged.object(job.fields)
-    issues = [*unread, *merged.issues]
-    known = {issue.path for issue in issues}
-    gaps = [path for path in missing(job.fields, data) if path not in known]
-    issues += [Issue("missing", path, "is required and was not found") for path in gaps]
     present = {path: value for path, _, value in leaf_values(job.fields, data) if not is_empty(value)}
     confidence = {path: sure for path, sure in merged.confidence.items() if path in present}
-    for path, sure in confidence.items():
-        if sure < job.review_below:
-            issues.append(Issue("doubtful", path, f"{shown(present[path])} is sure to {sure:.2f} only (review_below)"))
-    for rule in job.rules:
-        issues += rules.check(rule, job.fields, data, job.tolerance, today or date.today())
+    found = [*unread, *merged.issues]
+    issues = record_check.with_data_issues(job, data, confidence, found, today or date.today())
     return Record(
         document=document,
         job=job.name,
@@ -82,7 +74,7 @@ def extract(
         evidence={path: found for path, found in merged.evidence.items() if path in present}
         | _lines(windows, present)
         | {path: Evidence(number, box, "") for path, number, box in box_fields.source_boxes(job.fields, data)},
-        issues=tuple(dict.fromkeys(issues)),
+        issues=issues,
         error=None,
         provenance={"job_digest": job.digest, **(provenance or {}), **_seen(job, pages)},
     )

@@ -175,7 +175,7 @@ def test_a_box_that_a_person_drew_is_one_correction_and_stands_where_it_was_draw
     assert draft.record.evidence == {"stamp": Evidence(2, Box(10.5, 20, 30, 40), "")}
     written = pq.read_table(next((tmp_path / "results" / "invoice").iterdir())).to_pylist()[0]
     assert (written["stamp"], written["marks"][0]["box"]) == (DRAWN, None)
-    assert check(draft, {"stamp": ""}).record.issues == (Issue("missing", "stamp", "is required and has no value"),)
+    assert check(draft, {"stamp": ""}).record.issues == (Issue("missing", "stamp", "is required and was not found"),)
     assert "numbers" in check(draft, {"stamp": {"page": 1, "x": "a"}}).problems["stamp"]
     back = save(tmp_path, draft, {"stamp": was, "marks[0].box": was})
     assert back.record.corrections == ()
