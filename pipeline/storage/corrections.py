@@ -32,8 +32,9 @@ from pipeline.schema.fields import ITEM, Field, coerce_object, column, is_empty,
 from pipeline.schema.job import Job
 from pipeline.storage import attachments
 from pipeline.storage.job_table import JobTable
+from pipeline.storage.record_files import DamagedRecord, is_record_file, record_file
 from pipeline.storage.record_json import from_json, to_json
-from pipeline.storage.record_store import DamagedRecord, RecordStore, is_record_file, record_file
+from pipeline.storage.record_store import RecordStore
 from pipeline.system import filesystem
 from pipeline.system.locks import writing
 
@@ -215,7 +216,7 @@ def _mend(root: Path, job: Job, table: JobTable) -> None:
         for one in attachments.texts(job, record):
             if isinstance(one.content, bytes) and (name := attachments.name(record, one.suffix)) in record.files:
                 filesystem.write_whole(root, attachments.inside(root, name), one.content)
-        RecordStore(root).tidy(job.name, record.document.id)
+        RecordStore(root).remove_orphans(job.name, record.document.id)
         table.follow(record.document.id)
     _done(note)
 

@@ -18,7 +18,7 @@ def delete(root: Path, job: Job, document_id: str, into: Sequence[str] = sinks.D
     A run that still has its rows to write finds no record and writes none. Raises StorageError.
     """
     with writing(root, job.name):
-        RecordStore(root).remove(job, document_id)
+        RecordStore(root).delete(job, document_id)
         JobTable(root, job, sinks=into).follow(document_id)
 
 

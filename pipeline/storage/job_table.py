@@ -16,7 +16,8 @@ from pipeline.core.types import Record
 from pipeline.plugins.sinks import DEFAULT, SINKS, Key, Outdated, Row, Sink, Verdict
 from pipeline.schema import record_check
 from pipeline.storage.arrow_schema import rows, schema
-from pipeline.storage.record_store import DamagedRecord, RecordStore
+from pipeline.storage.record_files import DamagedRecord
+from pipeline.storage.record_store import RecordStore
 from pipeline.system import filesystem
 from pipeline.system.locks import writing
 

@@ -40,7 +40,7 @@ def night(root: Path) -> None:
         at_work.add(store.commit([record(number + 20)]))
         forgotten = record(number).document.id
         with writing(root, JOB.name):
-            store.remove(JOB, forgotten)
+            store.delete(JOB, forgotten)
             at_work.follow(forgotten)
         at_work.flush()
     at_work.rebuild()

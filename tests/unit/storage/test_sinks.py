@@ -23,7 +23,8 @@ from pipeline.storage import corrections
 from pipeline.storage.arrow_schema import schema
 from pipeline.storage.deletion import delete
 from pipeline.storage.job_table import JobTable
-from pipeline.storage.record_store import RecordStore, record_file
+from pipeline.storage.record_files import record_file
+from pipeline.storage.record_store import RecordStore
 from tests.support.sinking import NAMES, class_of, example, package, shown, table_of
 from tests.unit.storage.test_parquet_table import FIELDS, FULL, JOB, START, failed, record
 
@@ -145,7 +146,7 @@ def test_verify_finds_lost_extra_and_stale_rows_and_changes_nothing(place: Place
     store = RecordStore(place.root)
     place.put(record(1), record(2), pages(3, 2), record(4))
     store.commit([record(5)])  # never flushed
-    store.remove(JOB, record(1).document.id)
+    store.delete(JOB, record(1).document.id)
     store.commit([record(2, FULL | {"copies": 9})])
     before = [(path, path.read_bytes()) for path in place.files()]
     lost, extra, stale = (frozenset([record(number).document.id]) for number in (5, 1, 2))
