@@ -21,9 +21,10 @@ from pipeline.core.geometry import Box
 from pipeline.core.types import Document, Evidence, Issue, Record
 from pipeline.schema.job import Job, parse_job
 from pipeline.storage import attachments
-from pipeline.storage.corrections import Draft, EditConflict, check, open_draft, repair, save
+from pipeline.storage.corrections import Draft, EditConflict, check, open_draft, save
 from pipeline.storage.job_table import JobTable
 from pipeline.storage.record_store import RecordStore
+from pipeline.storage.save_marker import repair
 from pipeline.system.locks import writing
 
 FIELDS: dict[str, Any] = {
@@ -235,7 +236,7 @@ def test_what_no_longer_fits_the_job_is_kept(root: Path) -> None:
     save(root, open_draft(root, smaller, record().document.id, None), {"number": "R-5"})
     assert stored(root)["data"]["supplier"] == {"name": "Aurora"}
     assert (stored(root)["data"]["number"], row(root)["number"]) == ("R-5", "R-1")  # the next run makes the table again
-    JobTable(root, smaller).ensure()
+    JobTable(root, smaller).repair()
     assert row(root)["number"] == "R-5"
 
 
