@@ -358,7 +358,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from tests.unit.storage.test_corrections import opened, save
 from pipeline.storage.job_table import JobTable
-JobTable.follow = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+JobTable.update_rows = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 save(Path(sys.argv[1]), opened(Path(sys.argv[1])), {"number": "R-9"})
 """
 
