@@ -1,4 +1,8 @@
-"""Finding the answer in what an engine wrote: a JSON object, or a text; and telling what was wrong with it."""
+"""Parse the reply of an engine: a JSON object or plain text, with issues for what is wrong with it.
+
+Truncated JSON is cut after its last complete value. `pydantic_core.from_json(allow_partial=True)` cannot replace this:
+it keeps a truncated number (12 of 1234), loses decimals and duplicate keys, and rejects line breaks in strings.
+"""
 
 import json
 import re
@@ -12,28 +16,28 @@ from pipeline.engine import Reply
 
 _FENCE = re.compile(r"^\s*```[\w-]*\s*\n(.*?)\n?\s*```\s*$", re.DOTALL)
 _ROWS = re.compile(r"\[\s*[\[{]")
-_TRIES = 50  # opening braces to try in an answer that is mostly prose
-_LONGEST_INTEGER = 40  # digits; a longer run is no number that anyone printed
+_TRIES = 50  # opening braces to try in a reply that is mostly prose
+_LONGEST_INTEGER = 40  # digits; a longer one stays text
 
 
 class ParsedReply(NamedTuple):
-    """The object (empty where there is none) and what was wrong with it."""
+    """The JSON object (empty where there is none) and its issues."""
 
     values: dict[str, Any]
     issues: tuple[Issue, ...] = ()
 
 
 def plain(reply: Reply, name: str) -> ParsedReply:
-    """The whole reply as the one value of a job that is asked in free text. What was cut off is kept."""
+    """The whole reply as the single value of a free-text job. A truncated text is kept."""
     text: Any = reply.text
     inner = reply.text.strip()
     if inner.startswith("```") and inner.endswith("```"):
         inner = inner.removeprefix("```").removesuffix("```").removeprefix("json").strip()
-    if inner.startswith("{") and inner.endswith("}"):  # wrapped as other jobs are answered, though nobody asked so
+    if inner.startswith("{") and inner.endswith("}"):  # a JSON object, although the prompt did not ask for one
         with suppress(ValueError, RecursionError):
-            told = json.loads(inner, strict=False)
-            if list(told) == [name] and isinstance(told[name], str | None):
-                text = told[name]
+            values = json.loads(inner, strict=False)
+            if list(values) == [name] and isinstance(values[name], str | None):
+                text = values[name]
     if reply.finish != "length":
         return ParsedReply({name: text})
     return ParsedReply(
@@ -42,20 +46,20 @@ def plain(reply: Reply, name: str) -> ParsedReply:
 
 
 class Rows(NamedTuple):
-    """The only list of a job: its key, and the keys of its rows (none where it holds single values)."""
+    """The only list of a job: its key, and the keys of its rows (none for a list of single values)."""
 
     name: str
     keys: frozenset[str]
 
     def fit(self, values: list[Any]) -> bool:
-        """Whether a list that stands alone is this one."""
+        """Whether a top-level JSON list can be this list."""
         return not self.keys or all(isinstance(row, dict) and self.keys & row.keys() for row in values)
 
 
 def parse(reply: Reply, keys: Iterable[str], rows: Rows | None = None) -> ParsedReply:
-    """The object of a reply that has some of these keys. Numbers with a fraction come as Decimal.
+    """The object in a reply that has some of these keys. Numbers with a fraction are Decimal.
 
-    A reply that is nothing but a JSON list, as Qwen2.5-VL writes boxes, is taken for the job's only list, `rows`.
+    A reply that is only a JSON list, as Qwen2.5-VL writes boxes, is the job's only list, `rows`.
     """
     wanted = frozenset(keys)
     reader = _Reader()
@@ -64,7 +68,7 @@ def parse(reply: Reply, keys: Iterable[str], rows: Rows | None = None) -> Parsed
         text = fenced[1]
     values = reader.listed(text, rows) if rows else None
     broken = reader.salvage_list(text, rows) if rows and values is None else None
-    if values is None and broken is None:  # of a list that breaks off, one row is not the answer
+    if values is None and broken is None:  # one row of a truncated list is not the answer
         values = reader.find(text, wanted)
     issues = []
     if values is None:
@@ -84,7 +88,7 @@ def parse(reply: Reply, keys: Iterable[str], rows: Rows | None = None) -> Parsed
 
 
 class _Reader:
-    """A JSON decoder that keeps decimals exact and notices keys that are given twice."""
+    """A JSON decoder with exact decimals that records duplicate keys with different values."""
 
     def __init__(self) -> None:
         self.doubles: list[str] = []
@@ -93,7 +97,7 @@ class _Reader:
         )
 
     def find(self, text: str, wanted: frozenset[str]) -> dict[str, Any] | None:
-        """The first object with a wanted key; where none has one, the first object that is not inside another."""
+        """The first object with a wanted key; without one, the first object that is not inside another."""
         first: dict[str, Any] | None = None
         at = text.find("{")
         for _ in range(_TRIES):
@@ -105,7 +109,7 @@ class _Reader:
             except (ValueError, RecursionError):
                 end = at + 1
                 if first is None and at == text.find("{") and _begins_answer(text[at:], wanted):
-                    return None  # the answer itself is broken; an object inside it is not the answer
+                    return None  # the answer itself is invalid; an object inside it is not the answer
             else:
                 if wanted & values.keys() or (first is None and not values):
                     return dict(values)
@@ -114,14 +118,14 @@ class _Reader:
         return first
 
     def salvage(self, text: str, wanted: frozenset[str]) -> dict[str, Any] | None:
-        """All that is whole in an object that breaks off; a last value that may be half is left out."""
+        """The complete part of a truncated object, without a last value that may be incomplete."""
         values = self._whole_part(text, text.find("{"))
         if values is None:
             return None
         return dict(values) if wanted & values.keys() or _begins_answer(text[text.find("{") :], wanted) else None
 
     def listed(self, text: str, rows: Rows) -> dict[str, Any] | None:
-        """A list that stands in no object, under its key."""
+        """A top-level list, under its key."""
         start = _list_start(text)
         if start is None:
             return None
@@ -133,16 +137,16 @@ class _Reader:
         return {rows.name: values} if rows.fit(values) else None
 
     def salvage_list(self, text: str, rows: Rows) -> dict[str, Any] | None:
-        """The whole rows of a list that breaks off."""
+        """The complete rows of a truncated top-level list."""
         start = _list_start(text)
         values = None if start is None else self._whole_part(text, start, between="]")
         return {rows.name: values} if values and rows.fit(values) else None
 
     def _whole_part(self, text: str, start: int, between: str = "") -> Any:
-        """`between`: cut only where these closing brackets are all that is missing."""
+        """The longest parseable part. `between`: cut only where exactly these closing brackets are missing."""
         if start < 0:
             return None
-        for end, closers in reversed(_joints(text, start)):
+        for end, closers in reversed(_cuts(text, start)):
             if between and closers != between:
                 continue
             self.doubles.clear()
@@ -161,7 +165,7 @@ class _Reader:
 
 
 def _list_start(text: str) -> int | None:
-    """Where a list begins that stands in no object: it is all of the text, or its rows are the first objects in it."""
+    """The start of a top-level list: the text begins with it, or its rows are the first objects in the text."""
     if text.lstrip().startswith("["):
         return text.index("[")
     found = _ROWS.search(text)
@@ -173,8 +177,8 @@ def _begins_answer(text: str, wanted: frozenset[str]) -> bool:
     return bool(match and match[1] in wanted)
 
 
-def _joints(text: str, start: int) -> list[tuple[int, str]]:
-    """Where the text could be cut so that brackets alone would make it whole: (end, closing brackets), in order."""
+def _cuts(text: str, start: int) -> list[tuple[int, str]]:
+    """The last 200 places where closing brackets alone complete the JSON: (end, closing brackets), in order."""
     found: list[tuple[int, str]] = []
     open_brackets: list[str] = []
     inside = escaped = False

@@ -1,4 +1,4 @@
-"""What waits, what is in work, what ended, and how the last run went: read off the folders, changing nothing."""
+"""Count waiting, claimed and finished documents, and summarise the last run. Read-only."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from pipeline.system.locks import holder
 
 
 def status(root: Path, jobs: Sequence[Job]) -> dict[str, Any]:
-    """Plain JSON: boxes (inbox, jobs, waiting, in_work, done, failed, duplicate), holder, last_run, notes.
+    """JSON data: boxes (inbox, jobs, waiting, in_work, done, failed, duplicate), holder, last_run, notes.
 
     Raises ConfigError where there is no inbox, StorageError where it cannot be read.
     """
@@ -64,9 +64,9 @@ def status(root: Path, jobs: Sequence[Job]) -> dict[str, Any]:
 
 
 def _per_box(folder: Path, above: int = 0, below: int = 0, asking: Collection[str] = ()) -> dict[str, int]:
-    """How many documents lie below each <folder>/<box>, with `above` folders before the box.
+    """The number of documents below each <folder>/<box>, with `above` folder levels before the box.
 
-    In a box of questions a document is a folder; there are `below` folders between it and the box.
+    In an inbox with questions a document is a folder, `below` levels under the box.
     """
     counts: dict[str, int] = {}
     for place, folders, names in os.walk(folder):
@@ -83,7 +83,7 @@ def _per_box(folder: Path, above: int = 0, below: int = 0, asking: Collection[st
 
 
 def _last_run(runs: Path) -> dict[str, Any] | None:
-    """The newest account without its list of documents; one that cannot be read is passed over."""
+    """The newest readable run report, without its list of documents."""
     for path in sorted(runs.glob("*.json"), reverse=True) if runs.is_dir() else ():
         try:
             run_report = json.loads(filesystem.read_file(path))

@@ -1,6 +1,6 @@
 """Attachments: files of a record with code, Markdown or page pictures with boxes.
 
-Path: `<root>/files/<job>/<day>/login-3fa9c2d1e0b4.vue`. The name has the document's name, the first digits of its id, the
+Path: `<root>/files/<job>/<day>/login-3fa9c2d1e0b4.vue`. The name has the document's name, the start of its id, the
 page where a document has several, and the field where a job has several attachments.
 """
 
