@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pipeline.core.errors import DocumentError
 from pipeline.inbox.grouping import EARLIER, QUESTION, TEXT, is_text, lacks, named_picture, natural
-from pipeline.inbox.scanner import signature, tree
+from pipeline.inbox.scanner import signature, walk_files
 from pipeline.system import filesystem
 
 QUESTION_BYTES, EARLIER_BYTES = 64 * 1024, 1024 * 1024
@@ -41,7 +41,7 @@ class QuestionSet:
 
 def read(folder: Path) -> QuestionSet | None:
     """Reads a claimed folder; None while a file in it is still being written. Raises OSError."""
-    found = {name: seen for name, seen in tree(folder) if seen}
+    found = {name: seen for name, seen in walk_files(folder) if seen}
     names = sorted(found, key=natural)
     texts = [name for name in names if is_text(name)]
     asking = [name for name in texts if name.lower() == QUESTION] or texts

@@ -1,14 +1,14 @@
-"""The text layer of a PDF page: its words with their boxes, and whether they can be believed.
+"""The text layer of a PDF page: its words with boxes, and whether it is reliable.
 
-A layer is kept only when it can stand for the picture. All of these must hold, else the page is read from its picture:
-- at least `ENOUGH` letters or digits, and they are at least half of all that is printed (fonts without a character map
-  give punctuation and symbols instead of letters);
+A reliable layer can replace the picture. Otherwise the page is read from its picture. All of these must hold:
+- at least `ENOUGH` letters or digits, and at least half of all characters (fonts without a character map yield
+  punctuation and symbols);
 - at most 5% of the characters are from the private use area, control characters or U+FFFD, and at most 5% of the words
-  are glyph names such as `(cid:31)` or UTF-8 read as Latin-1 such as `Ã¼`;
-- pictures cover at most half of the page: over a scan the layer is somebody else's OCR, as good or bad as it was;
-- most of the text is drawn (an invisible layer is somebody else's OCR) and stands upright;
-- nothing but links and notes lies over the page: values of form fields, stamps and typed comments are drawn on the page
-  but do not stand in its text layer.
+  are glyph names such as `(cid:31)` or UTF-8 decoded as Latin-1 such as `Ã¼`;
+- pictures cover at most half of the page: on a scan the layer is OCR of unknown quality;
+- most of the text is visible (an invisible layer is OCR) and upright;
+- the page has no annotations but links and notes: values of form fields, stamps and typed comments are rendered on the
+  page but missing from its text layer.
 """
 
 import ctypes
@@ -26,11 +26,11 @@ ENOUGH = 10
 SPOILT = 0.05
 COVERED = 0.5
 DEEPEST = 4  # forms within forms
-GRID = 64  # cells a side on which the pictures of a page are counted, so that overlapping ones count once
+GRID = 64  # cells per side to measure the area of pictures, so that overlapping ones count once
 GLYPH_NAMES = re.compile(r"\(cid:\d+\)|/?\b(?:uni[0-9A-F]{4}|glyph\d+|g\d{2,4})\b|[ÃÂ][\x80-\xbf]|â€", re.IGNORECASE)
-UNSEEN = 0.1  # points: a letter less high than this has no shape (its font is broken), so that nobody sees it
-HYPHENS = (0x02, 0xAD, 0xFFFE)  # how PDFium marks a hyphen at the end of a line
-LEADING = 0.6  # a letter whose middle is further than this part of a line height from the line stands on another line
+UNSEEN = 0.1  # points: a letter of less height is invisible (its font is broken)
+HYPHENS = (0x02, 0xAD, 0xFFFE)  # PDFium's codes of a hyphen at the end of a line
+LEADING = 0.6  # of a line height: a letter with its centre further from the line is on another line
 
 
 def words(textpage: Any, to_pixels: Affine) -> tuple[Word, ...]:
@@ -41,7 +41,7 @@ def words(textpage: Any, to_pixels: Affine) -> tuple[Word, ...]:
     for index, (letter, (x0, y0, x1, y1)) in enumerate(zip(letters, boxes, strict=True)):
         if index == start:
             left, top, right, bottom = x0, y0, x1, y1
-        # PDFium leaves out some spaces between columns: what is a letter's height apart is another word.
+        # PDFium omits some spaces between columns: a gap of a letter's height starts another word.
         height = max(bottom - top, y1 - y0)
         off = abs(y0 + y1 - top - bottom) / 2
         if not letter or x0 - right > height or left - x1 > height or (off > LEADING * height and off > 3):
@@ -62,7 +62,7 @@ def _word(letters: list[str], left: float, top: float, right: float, bottom: flo
 
 
 def _letters(textpage: Any, to_pixels: Affine) -> tuple[list[str], list[list[float]]]:
-    """Every letter ("" for a space) with its left, top, right and bottom in pixels. Unseen letters are left out."""
+    """Every visible letter ("" for a space) with its left, top, right and bottom in pixels."""
     from pypdfium2 import raw
 
     sides = (ctypes.c_double * 4)()  # left, right, bottom, top in points
@@ -91,7 +91,7 @@ def _letters(textpage: Any, to_pixels: Affine) -> tuple[list[str], list[list[flo
 
 
 def reads_well(found: tuple[Word, ...]) -> bool:
-    """Whether the words look like language: see the rules at the head of this module."""
+    """Whether the words look like language; see the rules in the module docstring."""
     text = "".join(word.text for word in found)
     letters = sum(map(str.isalnum, text))
     if letters < ENOUGH or letters < 0.5 * len(text):
@@ -102,7 +102,7 @@ def reads_well(found: tuple[Word, ...]) -> bool:
 
 
 def covered(page: Any) -> float:
-    """The part (0..1) of an open PDFium page that pictures cover."""
+    """The fraction (0..1) of an open PDFium page that pictures cover."""
     from pypdfium2 import raw
 
     left, bottom, right, top = page.get_bbox()
@@ -117,7 +117,7 @@ def covered(page: Any) -> float:
 
 
 def _pictures(objects: Iterator[Any], to_page: Affine, depth: int = 0) -> Iterator[Box]:
-    """The boxes of all pictures in points, those inside forms too (whose objects are in the form's own coordinates)."""
+    """The boxes of all pictures in points, also those in forms (whose objects use the form's own coordinates)."""
     from pypdfium2 import raw
 
     sides = [ctypes.c_float() for _ in range(4)]
@@ -136,7 +136,7 @@ def _pictures(objects: Iterator[Any], to_page: Affine, depth: int = 0) -> Iterat
 
 
 def readable(textpage: Any, turn: int) -> bool:
-    """Whether most of 60 letters are drawn, and stand upright on the page turned clockwise by `turn` degrees."""
+    """Whether most of 60 sampled letters are visible, and upright on the page rotated clockwise by `turn` degrees."""
     from pypdfium2 import raw
 
     count = textpage.count_chars()
@@ -153,7 +153,7 @@ def readable(textpage: Any, turn: int) -> bool:
 
 
 def overlaid(page: Any) -> bool:
-    """Whether something with text of its own may lie over the page: form fields, stamps, typed comments."""
+    """Whether the page has annotations with their own text: form fields, stamps, typed comments."""
     from pypdfium2 import raw
 
     harmless = {raw.FPDF_ANNOT_LINK, raw.FPDF_ANNOT_POPUP, raw.FPDF_ANNOT_TEXT, raw.FPDF_ANNOT_HIGHLIGHT}
@@ -169,5 +169,5 @@ def overlaid(page: Any) -> bool:
 
 
 def sound(page: Any, textpage: Any, found: tuple[Word, ...], turn: int) -> bool:
-    """Whether the words can stand for the picture of the page. `turn`: the page's own rotation in degrees."""
+    """Whether the text layer is reliable. `turn`: the page's own rotation in degrees."""
     return reads_well(found) and readable(textpage, turn) and not overlaid(page) and covered(page) <= COVERED
