@@ -64,7 +64,7 @@ def locate(record: Record, job: Job, pages: Sequence[Page]) -> Record:
             page = spot.line.page
             found[path] = Evidence(page.number, page.source_box(spot.box), spot.text)
         elif isinstance(field.locator, PrintSearch) and field.locator.verbatim and all(page.words for page in readable):
-            issues.append(Issue("unseen", path, f"{shown(value)} does not stand in the text of the pages"))
+            issues.append(Issue("unseen", path, f"{shown(value)} does not occur in the text of the pages"))
     return replace(record, evidence=found, issues=tuple(issues))
 
 

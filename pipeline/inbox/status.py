@@ -22,7 +22,7 @@ def status(root: Path, jobs: Sequence[Job]) -> dict[str, Any]:
     with filesystem.storing(root / "inbox"):
         if not (root / "inbox").is_dir():
             raise ConfigError([Fault(str(root), None, "inbox", "there is no such folder; is --root right?")])
-        lying = sorted(os.scandir(root / "inbox"), key=lambda entry: entry.name)
+        entries = sorted(os.scandir(root / "inbox"), key=lambda entry: entry.name)
     known: dict[str, list[str]] = {}
     for job in jobs:
         known.setdefault(job.inbox, []).append(job.name)
@@ -34,7 +34,7 @@ def status(root: Path, jobs: Sequence[Job]) -> dict[str, Any]:
         for where in ("done", "failed", "duplicate")
     }
     boxes = []
-    there = [entry.name for entry in lying if os.path.isdir(entry)]  # as for a run, a box itself may be a link
+    there = [entry.name for entry in entries if os.path.isdir(entry)]  # as for a run, a box itself may be a link
     for box in dict.fromkeys([*known, *there]):
         waiting = looks.waiting([box])[box] if box in there else 0
         boxes.append(
@@ -48,11 +48,11 @@ def status(root: Path, jobs: Sequence[Job]) -> dict[str, Any]:
         )
     held, last = holder(root), _last_run(root / "runs")
     notes = [f"no job reads inbox/{box['inbox']} ({box['waiting']} files)" for box in boxes if not box["jobs"]]
-    loose = sum(1 for entry in lying if os.path.isfile(entry) and not entry.name.startswith("."))
+    loose = sum(1 for entry in entries if os.path.isfile(entry) and not entry.name.startswith("."))
     if loose:
-        notes.append(f"{loose} files lie in inbox/ itself; put them into the folder of the job that should read them")
+        notes.append(f"{loose} files are in inbox/ itself; move them into the folder of the job that should read them")
     notes.append(
-        f"run {held['run']} is at work since {held['since']} (process {held['pid']})" if held else "no run is at work"
+        f"run {held['run']} is active since {held['since']} (process {held['pid']})" if held else "no run is active"
     )
     if last:
         counts = last["counts"]

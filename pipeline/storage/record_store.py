@@ -6,7 +6,7 @@ The records of one document and job are committed together, page 1 last: when pa
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from itertools import groupby
@@ -240,13 +240,8 @@ class RecordStore:
         """
         by_day: dict[date, list[str]] = {}
         for entry in self._files_in(job):
-            try:
-                with filesystem.storing(entry.path):
-                    by_day.setdefault(record_files.read_day(Path(entry.path)), []).append(entry.name)
-            except DamagedRecord as error:
-                if damaged is None:
-                    raise
-                damaged(error)
+            with _reporting(damaged), filesystem.storing(entry.path):
+                by_day.setdefault(record_files.read_day(Path(entry.path)), []).append(entry.name)
         for day in sorted(by_day):
             yield day, self._records(sorted(by_day[day]), job, damaged)
 
@@ -255,12 +250,8 @@ class RecordStore:
     ) -> Iterator[Record]:
         folder = self.root / "records" / filesystem.child(job.name)
         for _, group in groupby(names, key=lambda name: name[:64]):
-            try:
+            with _reporting(damaged):
                 yield from latest_records([folder / name for name in group], job)
-            except DamagedRecord as error:
-                if damaged is None:
-                    raise
-                damaged(error)
 
     def _files_in(self, job: "Job") -> Iterator["os.DirEntry[str]"]:
         """The record files of a job that are not empty, in no order."""
@@ -271,6 +262,17 @@ class RecordStore:
                     yield from (
                         each for each in entries if record_files.is_file_name(each.name) and each.stat().st_size
                     )
+
+
+@contextmanager
+def _reporting(damaged: Callable[[DamagedRecord], None] | None) -> Iterator[None]:
+    """Passes a DamagedRecord to `damaged`; raises it if there is no callback."""
+    try:
+        yield
+    except DamagedRecord as error:
+        if damaged is None:
+            raise
+        damaged(error)
 
 
 def _check_one_document(records: Sequence[Record]) -> None:
