@@ -27,7 +27,7 @@ class ParsedReply(NamedTuple):
     issues: tuple[Issue, ...] = ()
 
 
-def plain(reply: Reply, name: str) -> ParsedReply:
+def parse_text(reply: Reply, name: str) -> ParsedReply:
     """The whole reply as the single value of a free-text job. A truncated text is kept."""
     text: Any = reply.text
     inner = reply.text.strip()
@@ -41,11 +41,11 @@ def plain(reply: Reply, name: str) -> ParsedReply:
     if reply.finish != "length":
         return ParsedReply({name: text})
     return ParsedReply(
-        {name: text}, (Issue("truncated", "", f"the answer ends in the middle: {_glimpse(reply.text[-50:])}"),)
+        {name: text}, (Issue("truncated", "", f"the answer ends in the middle: {_excerpt(reply.text[-50:])}"),)
     )
 
 
-class Rows(NamedTuple):
+class ListShape(NamedTuple):
     """The only list of a job: its key, and the keys of its rows (none for a list of single values)."""
 
     name: str
@@ -56,7 +56,7 @@ class Rows(NamedTuple):
         return not self.keys or all(isinstance(row, dict) and self.keys & row.keys() for row in values)
 
 
-def parse(reply: Reply, keys: Iterable[str], rows: Rows | None = None) -> ParsedReply:
+def parse(reply: Reply, keys: Iterable[str], rows: ListShape | None = None) -> ParsedReply:
     """The object in a reply that has some of these keys. Numbers with a fraction are Decimal.
 
     A reply that is only a JSON list, as Qwen2.5-VL writes boxes, is the job's only list, `rows`.
@@ -66,7 +66,7 @@ def parse(reply: Reply, keys: Iterable[str], rows: Rows | None = None) -> Parsed
     text = reply.text
     if fenced := _FENCE.match(text):
         text = fenced[1]
-    values = reader.listed(text, rows) if rows else None
+    values = reader.read_list(text, rows) if rows else None
     broken = reader.salvage_list(text, rows) if rows and values is None else None
     if values is None and broken is None:  # one row of a truncated list is not the answer
         values = reader.find(text, wanted)
@@ -74,15 +74,15 @@ def parse(reply: Reply, keys: Iterable[str], rows: Rows | None = None) -> Parsed
     if values is None:
         values = broken or reader.salvage(text, wanted)
         if values is None and reply.finish != "length":
-            return ParsedReply({}, (Issue("not_json", "", f"the answer holds no JSON object: {_glimpse(reply.text)}"),))
+            return ParsedReply({}, (Issue("not_json", "", f"the answer holds no JSON object: {_excerpt(reply.text)}"),))
         values = values or {}
-        issues.append(Issue("truncated", "", f"the answer ends in the middle: {_glimpse(text[-50:])}"))
+        issues.append(Issue("truncated", "", f"the answer ends in the middle: {_excerpt(text[-50:])}"))
     elif reply.finish == "length":
         issues.append(Issue("truncated", "", "the answer reached its longest allowed length (max_new_tokens)"))
     elif values and not wanted & values.keys():
-        what = f"the answer has none of the keys that were asked for: {_glimpse(reply.text)}"
+        what = f"the answer has none of the keys that were asked for: {_excerpt(reply.text)}"
         issues.append(Issue("not_json", "", what))
-    for name in dict.fromkeys(reader.doubles):
+    for name in dict.fromkeys(reader.duplicates):
         issues.append(Issue("conflict", "", f"the answer gives {name} twice, with different values; none was taken"))
     return ParsedReply(values, tuple(issues))
 
@@ -91,7 +91,7 @@ class _Reader:
     """A JSON decoder with exact decimals that records duplicate keys with different values."""
 
     def __init__(self) -> None:
-        self.doubles: list[str] = []
+        self.duplicates: list[str] = []
         self._decoder = json.JSONDecoder(
             object_pairs_hook=self._object, parse_float=Decimal, parse_int=_integer, parse_constant=str, strict=False
         )
@@ -103,7 +103,7 @@ class _Reader:
         for _ in range(_TRIES):
             if at < 0:
                 break
-            self.doubles.clear()
+            self.duplicates.clear()
             try:
                 values, end = self._decoder.raw_decode(text, at)
             except (ValueError, RecursionError):
@@ -119,37 +119,37 @@ class _Reader:
 
     def salvage(self, text: str, wanted: frozenset[str]) -> dict[str, Any] | None:
         """The complete part of a truncated object, without a last value that may be incomplete."""
-        values = self._whole_part(text, text.find("{"))
+        values = self._complete_part(text, text.find("{"))
         if values is None:
             return None
         return dict(values) if wanted & values.keys() or _begins_answer(text[text.find("{") :], wanted) else None
 
-    def listed(self, text: str, rows: Rows) -> dict[str, Any] | None:
+    def read_list(self, text: str, rows: ListShape) -> dict[str, Any] | None:
         """A top-level list, under its key."""
         start = _list_start(text)
         if start is None:
             return None
-        self.doubles.clear()
+        self.duplicates.clear()
         try:
             values, _ = self._decoder.raw_decode(text, start)
         except (ValueError, RecursionError):
             return None
         return {rows.name: values} if rows.fit(values) else None
 
-    def salvage_list(self, text: str, rows: Rows) -> dict[str, Any] | None:
+    def salvage_list(self, text: str, rows: ListShape) -> dict[str, Any] | None:
         """The complete rows of a truncated top-level list."""
         start = _list_start(text)
-        values = None if start is None else self._whole_part(text, start, between="]")
+        values = None if start is None else self._complete_part(text, start, between="]")
         return {rows.name: values} if values and rows.fit(values) else None
 
-    def _whole_part(self, text: str, start: int, between: str = "") -> Any:
+    def _complete_part(self, text: str, start: int, between: str = "") -> Any:
         """The longest parseable part. `between`: cut only where exactly these closing brackets are missing."""
         if start < 0:
             return None
         for end, closers in reversed(_cuts(text, start)):
             if between and closers != between:
                 continue
-            self.doubles.clear()
+            self.duplicates.clear()
             with suppress(ValueError, RecursionError):
                 return self._decoder.raw_decode(text[start:end] + closers)[0]
         return None
@@ -158,7 +158,7 @@ class _Reader:
         found: dict[str, Any] = {}
         for key, value in pairs:
             if key in found and found[key] != value:
-                self.doubles.append(key)
+                self.duplicates.append(key)
                 value = None
             found[key] = value
         return found
@@ -209,6 +209,6 @@ def _integer(digits: str) -> int | str:
     return int(digits) if len(digits) <= _LONGEST_INTEGER else digits
 
 
-def _glimpse(text: str) -> str:
+def _excerpt(text: str) -> str:
     short = re.sub(r"\s+", " ", text.strip()).encode("utf-8", "replace").decode()
     return f'"{short[:60]}…"' if len(short) > 60 else f'"{short}"' if short else "it is empty"

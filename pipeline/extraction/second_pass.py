@@ -7,7 +7,7 @@ from pipeline.core.types import Issue, Record
 from pipeline.schema.fields import column, is_empty, leaf_values
 from pipeline.schema.job import Job
 
-ASKED_AGAIN = frozenset(
+RETRY_CODES = frozenset(
     {"not_json", "truncated", "missing", "rule_failed", "wrong_type", "not_allowed", "bad_box", "bad_text"}
 )
 
@@ -18,14 +18,14 @@ WEIGHTS = {"not_json": 8, "unreadable": 8, "truncated": 4, "missing": 2, "rule_f
 LOST = 2  # a value that only the other answer has; as much as a rule, or omitting the total would satisfy every sum
 
 
-def doubts(job: Job, record: Record) -> tuple[Issue, ...]:
+def reasons(job: Job, record: Record) -> tuple[Issue, ...]:
     """The issues for a second pass; none where the job has no second pass, or where it could not help."""
     if not job.second_look or record.error is not None:
         return ()
-    return tuple(issue for issue in record.issues if issue.code in ASKED_AGAIN)
+    return tuple(issue for issue in record.issues if issue.code in RETRY_CODES)
 
 
-def concerning(part: Job, found: Sequence[Issue]) -> tuple[Issue, ...]:
+def for_part(part: Job, found: Sequence[Issue]) -> tuple[Issue, ...]:
     """The issues that concern a part of the job. A rule may use fields of every part."""
     return tuple(
         issue
@@ -34,7 +34,7 @@ def concerning(part: Job, found: Sequence[Issue]) -> tuple[Issue, ...]:
     )
 
 
-def better(job: Job, first: Record, second: Record) -> Record:
+def choose(job: Job, first: Record, second: Record) -> Record:
     """The better answer, with the other one in `other_look`. The first, unless the second has a lower penalty."""
     chosen, other, look = first, second, 1
     if second.error is None and _penalty(job, second, first) < _penalty(job, first, second):

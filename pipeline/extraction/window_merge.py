@@ -85,8 +85,8 @@ def _answer(reply: Reply, fields: Mapping[str, Field]) -> reply_parser.ParsedRep
     if pages and all(page.fault for page in pages):
         return reply_parser.ParsedReply({})  # the engine was not called
     if lone_text(fields):
-        return reply_parser.plain(reply, next(iter(fields)))
-    lists = [reply_parser.Rows(name, each.row_keys) for name, each in fields.items() if each.repeats]
+        return reply_parser.parse_text(reply, next(iter(fields)))
+    lists = [reply_parser.ListShape(name, each.row_keys) for name, each in fields.items() if each.repeats]
     return reply_parser.parse(reply, answer_keys(fields), lists[0] if len(lists) == 1 else None)
 
 

@@ -35,17 +35,17 @@ class BoxAnnotation(NamedTuple):
     label: str
 
 
-Place = tuple[str, int]  # a job's name and the number of a page
+PageKey = tuple[str, int]  # a job's name and the number of a page
 
 
 @dataclass(eq=False)
-class Drawing:
+class AnnotatedDocument:
     """The annotated pictures of one document. `faults` has the reason for each page that could not be drawn."""
 
     document: Document
-    awaited: int
-    pictures: dict[Place, Path] = field(default_factory=dict)
-    faults: dict[Place, str] = field(default_factory=dict)
+    pending: int
+    pictures: dict[PageKey, Path] = field(default_factory=dict)
+    faults: dict[PageKey, str] = field(default_factory=dict)
 
 
 class PageAnnotator:
@@ -63,46 +63,46 @@ class PageAnnotator:
         self._root, self._size, self._bounds, self._document_seconds = root, size, bounds, document_seconds
         self._limits = seconds, memory_mib
         self._pool: ProcessPool | None = None
-        self._tasks: dict[Task, tuple[Drawing, Place, Path]] = {}
+        self._tasks: dict[Task, tuple[AnnotatedDocument, PageKey, Path]] = {}
 
-    def begin(self, document: Document, marks: Mapping[Place, Sequence[BoxAnnotation]]) -> None:
+    def begin(self, document: Document, marks: Mapping[PageKey, Sequence[BoxAnnotation]]) -> None:
         """Starts to draw every page with marks. Does not block. Raises StorageError."""
         if self._pool is None:
             seconds, memory_mib = self._limits
             self._pool = ProcessPool(self._size, seconds=seconds, memory_mib=memory_mib, start=warm_up)
-        drawing, budget = Drawing(document, len(marks)), Budget(self._document_seconds)
-        for place, some in marks.items():
+        result, budget = AnnotatedDocument(document, len(marks)), Budget(self._document_seconds)
+        for key, some in marks.items():
             target = filesystem.scratch(self._root, "annotated.jpg")
-            task = self._pool.submit(draw, document.files, self._bounds, place[1], list(some), target, budget=budget)
-            self._tasks[task] = drawing, place, target
+            task = self._pool.submit(draw, document.files, self._bounds, key[1], list(some), target, budget=budget)
+            self._tasks[task] = result, key, target
 
     @property
     def busy(self) -> bool:
         """Whether pictures are being drawn."""
         return bool(self._pool and self._pool.in_flight)
 
-    def finished(self, timeout_s: float | None) -> list[Drawing]:
+    def finished(self, timeout_s: float | None) -> list[AnnotatedDocument]:
         """The completely drawn documents; waits for one up to `timeout_s` (None: without limit).
 
         Raises StorageError if a picture cannot be written, ModelError if a library cannot be loaded.
         """
-        done: list[Drawing] = []
+        done: list[AnnotatedDocument] = []
         while self._pool is not None and self._tasks and not done:
             finished = self._pool.wait(timeout_s)
             if not finished:
                 break
             for task in finished:
-                drawing, place, target = self._tasks[task]
+                result, key, target = self._tasks[task]
                 fault = _fault(task)
                 del self._tasks[task]  # not before: `close` removes the file of a task that raised
                 if fault:
                     target.unlink(missing_ok=True)
-                    drawing.faults[place] = fault
+                    result.faults[key] = fault
                 else:
-                    drawing.pictures[place] = target
-                drawing.awaited -= 1
-                if not drawing.awaited:
-                    done.append(drawing)
+                    result.pictures[key] = target
+                result.pending -= 1
+                if not result.pending:
+                    done.append(result)
         return done
 
     def close(self) -> None:
@@ -145,7 +145,7 @@ def draw(
 ) -> None:
     """Writes the page with its marks to `target`. Raises DocumentError, OSError."""
     with document_reader.opened_together(files, bounds) as document:
-        drawn = next(document_reader.pages(document, bounds, page, 1, _small))
+        drawn = next(document_reader.pages(document, bounds, page, 1, _limited_size))
     if drawn.image is None:
         raise DocumentError("broken", drawn.fault or "the page has no picture")
     image = annotated(drawn.image, drawn.to_source, marks)
@@ -157,7 +157,7 @@ def draw(
         os.fsync(file.fileno())
 
 
-def _small(width: int, height: int) -> tuple[int, int]:
+def _limited_size(width: int, height: int) -> tuple[int, int]:
     scale = min(1.0, LONGEST_PX / max(width, height))
     return max(1, round(width * scale)), max(1, round(height * scale))
 
@@ -166,7 +166,7 @@ def annotated(image: NDArray[np.uint8], to_source: Affine, marks: Sequence[BoxAn
     """A copy of the picture [height, width, 3] with every box, its number and its label; one colour per label."""
     import cv2
 
-    size = _small(image.shape[1], image.shape[0])
+    size = _limited_size(image.shape[1], image.shape[0])
     canvas = np.ascontiguousarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
     here = Affine(size[0] / image.shape[1], 0, 0, 0, size[1] / image.shape[0], 0).after(to_source.inverse())
     line, letters = max(2, round(max(size) / 700)), max(14, round(max(size) / 70))

@@ -16,7 +16,7 @@ from pipeline.core.types import Page
 from pipeline.plugins.formats import HEAD_BYTES, Format, Need, Opened, explained, recognised
 from pipeline.plugins.formats import Bounds as Bounds
 
-LIKELY = {  # common unsupported files, named in the error
+KNOWN_UNSUPPORTED = {  # common files that are not documents; the error names them
     b"PK\x03\x04": "it looks like a ZIP or an office file",
     b"\xd0\xcf\x11\xe0": "it looks like an old office file",
     b"<": "it looks like a web page or XML",
@@ -38,7 +38,9 @@ def sniff(path: Path) -> type[Format]:
         raise DocumentError("empty")
     if found := recognised(head):
         return found
-    raise DocumentError("unsupported", next((words for start, words in LIKELY.items() if head.startswith(start)), ""))
+    raise DocumentError(
+        "unsupported", next((words for start, words in KNOWN_UNSUPPORTED.items() if head.startswith(start)), "")
+    )
 
 
 @contextmanager

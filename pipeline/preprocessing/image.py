@@ -3,8 +3,8 @@
 - If the required size allows, a picture is scaled down by 2, 4 or 8 early: a JPEG while it is decoded (in libjpeg's
   transform), others before the conversion to RGB.
 - Only TIFF has pages. Of an animation, a HEIC or a JPEG with several pictures, the first one is read.
-- A truncated JPEG is read if at least `CAME` of its rows exist: the last rows of a page are margin. With less, values
-  could be missing unnoticed, so it is `broken`.
+- A truncated JPEG is read if at least `LEAST_ROWS` of its rows exist: the last rows of a page are margin. With less,
+  values could be missing unnoticed, so it is `broken`.
 - Grey of more than 8 bits is scaled from the smallest of 8, 10, 12, 14, 16, 24 or 32 bits that holds its brightest
   pixel: scanners store 10 or 12 bits in 16. Floats within 0..1 or 0..255 use that range; others are stretched.
 - Transparent parts become white.
@@ -29,7 +29,7 @@ from pipeline.core.geometry import Affine
 from pipeline.core.types import Page
 from pipeline.plugins.formats import Bounds, Format, Need
 
-CAME = 0.98
+LEAST_ROWS = 0.98  # of a truncated JPEG
 ORIENTATION, PHOTOMETRIC = 0x0112, 262  # tags of EXIF and TIFF
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -40,7 +40,7 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-SIDEWAYS = (5, 6, 7, 8)
+TRANSPOSED = (5, 6, 7, 8)
 HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 # What PIL and its plugins raise on damaged files.
 DAMAGE = (
@@ -50,7 +50,7 @@ DAMAGE = (
 
 
 @contextmanager
-def _our_limits() -> Iterator[None]:
+def _without_pil_limit() -> Iterator[None]:
     """Disables PIL's size limit, since ours is checked from the header first, and its warnings."""
     guard = Image.MAX_IMAGE_PIXELS
     Image.MAX_IMAGE_PIXELS = None
@@ -65,12 +65,12 @@ def _our_limits() -> Iterator[None]:
 class PictureFormat(Format):
     """An image format decoded by PIL; `title` is also PIL's name of it.
 
-    `plugin` is its module in PIL: only that one is loaded, not all forty. `turned`: the decoder applies the EXIF
+    `plugin` is its module in PIL: only that one is loaded, not all forty. `exif_applied`: the decoder applies the EXIF
     orientation itself. `many_pages`: each picture is a page; otherwise only the first is read.
     """
 
     plugin: ClassVar[str] = ""
-    turned: ClassVar[bool] = False
+    exif_applied: ClassVar[bool] = False
     many_pages: ClassVar[bool] = False
 
     @classmethod
@@ -78,7 +78,7 @@ class PictureFormat(Format):
     def open(cls, path: Path, bounds: Bounds) -> Iterator["Picture"]:
         """Opens the file and reads its header only. Raises DocumentError(broken)."""
         try:
-            with _our_limits():
+            with _without_pil_limit():
                 image = cls.header(path)
                 total = int(getattr(image, "n_frames", 1)) if cls.many_pages else 1
         except (FileNotFoundError, PermissionError):
@@ -98,9 +98,9 @@ class PictureFormat(Format):
     def decoded(cls, path: Path, image: Image.Image, need: Need, turn: int) -> tuple[Image.Image, tuple[int, int], int]:
         """The picture, its full size, and the divisor of its sides."""
         image.load()
-        full = image.size
-        image, part = _reduced(image, _part(full, need, turn))
-        return image, full, part
+        full_size = image.size
+        image, divisor = _scaled_down(image, _divisor(full_size, need, turn))
+        return image, full_size, divisor
 
 
 class Jpeg(PictureFormat):
@@ -112,16 +112,16 @@ class Jpeg(PictureFormat):
     @classmethod
     def decoded(cls, path: Path, image: Image.Image, need: Need, turn: int) -> tuple[Image.Image, tuple[int, int], int]:
         """Scales down while decoding; accepts a truncated file if enough of it exists."""
-        full = image.size
-        if (part := _part(full, need, turn)) > 1:
-            image.draft(None, (full[0] // part, full[1] // part))
+        full_size = image.size
+        if (divisor := _divisor(full_size, need, turn)) > 1:
+            image.draft(None, (full_size[0] // divisor, full_size[1] // divisor))
         try:
             image.load()
         except OSError as error:
             if "truncated" not in str(error):
                 raise
-            image = _what_came(path, image.size, part)
-        return image, full, part
+            image = _decode_truncated(path, image.size, divisor)
+        return image, full_size, divisor
 
 
 class Png(PictureFormat):
@@ -136,7 +136,7 @@ class Tiff(PictureFormat):
     suffixes = (".tif", ".tiff")
     magic = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
     plugin = "TiffImagePlugin"
-    turned = True
+    exif_applied = True
     many_pages = True
 
 
@@ -167,7 +167,7 @@ class Gif(PictureFormat):
 class Heic(PictureFormat):
     title = "HEIC"
     suffixes = (".heic", ".heif")
-    turned = True
+    exif_applied = True
 
     @classmethod
     def matches(cls, head: bytes) -> bool:
@@ -200,7 +200,7 @@ class Picture:
         Raises DocumentError(too_many_pixels), from the header alone, and DocumentError(broken).
         """
         try:
-            with _our_limits():
+            with _without_pil_limit():
                 if self.kind.many_pages:
                     self.image.seek(number - 1)
                 wide, high = self.image.size
@@ -212,32 +212,32 @@ class Picture:
             raise DocumentError("broken", f"page {number} cannot be decoded ({_reason(error)})") from None
 
     def _decoded(self, number: int, need: Need) -> Page:
-        turn = 1 if self.kind.turned else self.image.getexif().get(ORIENTATION, 1)
-        image, full, part = self.kind.decoded(self.path, self.image, need, turn)
+        turn = 1 if self.kind.exif_applied else self.image.getexif().get(ORIENTATION, 1)
+        image, full_size, divisor = self.kind.decoded(self.path, self.image, need, turn)
         upright = rgb(image)
-        if part > 1:  # both decoders round up: the last column and row are partly outside the picture
-            upright = upright.crop((0, 0, full[0] // part, full[1] // part))
+        if divisor > 1:  # both decoders round up: the last column and row are partly outside the picture
+            upright = upright.crop((0, 0, full_size[0] // divisor, full_size[1] // divisor))
         if turn in TURNS:
             upright = upright.transpose(TURNS[turn])
-        to_source = Affine(a=float(part), e=float(part))
+        to_source = Affine(a=float(divisor), e=float(divisor))
         return Page(number, upright.width, upright.height, to_source, np.asarray(upright))
 
 
-def _part(size: tuple[int, int], need: Need, turn: int) -> int:
+def _divisor(size: tuple[int, int], need: Need, turn: int) -> int:
     """The largest divisor (1, 2, 4 or 8) of the sides of a picture that leaves at least `need`."""
-    wide, high = need(*size[::-1])[::-1] if turn in SIDEWAYS else need(*size)
-    return next(part for part in (8, 4, 2, 1) if part == 1 or min(size[0] // wide, size[1] // high) >= part)
+    wide, high = need(*size[::-1])[::-1] if turn in TRANSPOSED else need(*size)
+    return next(divisor for divisor in (8, 4, 2, 1) if divisor == 1 or min(size[0] // wide, size[1] // high) >= divisor)
 
 
-def _reduced(image: Image.Image, part: int) -> tuple[Image.Image, int]:
+def _scaled_down(image: Image.Image, divisor: int) -> tuple[Image.Image, int]:
     """The picture scaled down before its conversion to RGB, and the divisor: 1 for modes that cannot be averaged."""
-    if part == 1 or image.mode not in ("1", "L", "RGB") or "transparency" in image.info:
+    if divisor == 1 or image.mode not in ("1", "L", "RGB") or "transparency" in image.info:
         return image, 1
-    return (image.convert("L") if image.mode == "1" else image).reduce(part), part
+    return (image.convert("L") if image.mode == "1" else image).reduce(divisor), divisor
 
 
-def _what_came(path: Path, size: tuple[int, int], shrink: int) -> Image.Image:
-    """The existing part of a truncated JPEG. Raises OSError if less than `CAME` of its rows exist."""
+def _decode_truncated(path: Path, size: tuple[int, int], shrink: int) -> Image.Image:
+    """The existing part of a truncated JPEG. Raises OSError if less than `LEAST_ROWS` of its rows exist."""
     strict = ImageFile.LOAD_TRUNCATED_IMAGES
     ImageFile.LOAD_TRUNCATED_IMAGES = True
     try:
@@ -249,9 +249,9 @@ def _what_came(path: Path, size: tuple[int, int], shrink: int) -> Image.Image:
                 raise OSError("it was cut off")
             rows = np.asarray(image).reshape(image.height, -1)
             filled = (rows == 128).all(axis=1) | (rows == 0).all(axis=1)  # fill values of libjpeg and PIL
-            came = (int(np.flatnonzero(~filled)[-1]) + 1) / image.height if not filled.all() else 0.0
-            if came < CAME:
-                raise OSError(f"it was cut off: {came:.0%} of it is there")
+            existing = (int(np.flatnonzero(~filled)[-1]) + 1) / image.height if not filled.all() else 0.0
+            if existing < LEAST_ROWS:
+                raise OSError(f"it was cut off: {existing:.0%} of it is there")
             return image.copy()
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = strict
@@ -268,7 +268,7 @@ def rgb(image: Image.Image) -> Image.Image:
         paper = Image.new("RGB", clear.size, "white")
         paper.paste(clear, mask=clear.getchannel("A"))
         return paper
-    return image.convert("RGB")  # 1, L, P, CMYK (PIL has turned Adobe's around), YCbCr, HSV, LAB
+    return image.convert("RGB")  # 1, L, P, CMYK (PIL has inverted Adobe's), YCbCr, HSV, LAB
 
 
 def _grey(image: Image.Image) -> NDArray[np.uint8]:

@@ -94,8 +94,8 @@ class Pdf:
             wide, high = need(width, height)
             shrink = min(1.0, (max_pixels / (wide * high)) ** 0.5)
             wide, high = max(1, int(wide * shrink)), max(1, int(high * shrink))
-            image = _drawn(self.document, page, wide, high)
-            if _of_one_colour(image) and (lost := _undecodable(page)):
+            image = _render(self.document, page, wide, high)
+            if _is_one_colour(image) and (lost := _undecodable(page)):
                 raise DocumentError("broken", f"page {number} would be blank: {lost} on it cannot be decoded")
             x, y = width / wide, height / high
             scaled = tuple(word.scaled(1 / x, 1 / y) for word in words)
@@ -129,12 +129,12 @@ def _words(page: Any, width: int, height: int) -> tuple[Word, ...]:
         return ()  # the page is read from its picture
     try:
         found = pdf_text.words(textpage, _to_pixels(page, width, height))
-        return found if pdf_text.sound(page, textpage, found, page.get_rotation()) else ()
+        return found if pdf_text.is_reliable(page, textpage, found, page.get_rotation()) else ()
     finally:
         textpage.close()
 
 
-def _of_one_colour(image: NDArray[np.uint8]) -> bool:
+def _is_one_colour(image: NDArray[np.uint8]) -> bool:
     first = image[0, 0]
     return bool((image[::16, ::16] == first).all() and (image == first).all())
 
@@ -153,7 +153,7 @@ def _undecodable(page: Any) -> str:
     return f"{count} pictures" if count > 1 else "a picture" if count else ""
 
 
-def _drawn(document: Any, page: Any, width: int, height: int) -> NDArray[np.uint8]:
+def _render(document: Any, page: Any, width: int, height: int) -> NDArray[np.uint8]:
     """The page on white with form fields and annotations, RGB. The raw call takes an exact size in pixels."""
     from pypdfium2 import PdfBitmap, raw
 

@@ -1,7 +1,7 @@
 """The text layer of a PDF page: its words with boxes, and whether it is reliable.
 
 A reliable layer can replace the picture. Otherwise the page is read from its picture. All of these must hold:
-- at least `ENOUGH` letters or digits, and at least half of all characters (fonts without a character map yield
+- at least `LEAST_LETTERS` letters or digits, and at least half of all characters (fonts without a character map yield
   punctuation and symbols);
 - at most 5% of the characters are from the private use area, control characters or U+FFFD, and at most 5% of the words
   are glyph names such as `(cid:31)` or UTF-8 decoded as Latin-1 such as `Ã¼`;
@@ -22,13 +22,13 @@ import numpy as np
 from pipeline.core.geometry import Affine, Box
 from pipeline.core.types import Word
 
-ENOUGH = 10
-SPOILT = 0.05
-COVERED = 0.5
-DEEPEST = 4  # forms within forms
+LEAST_LETTERS = 10
+MOST_SPOILT = 0.05
+MOST_COVERED = 0.5
+MAX_FORM_DEPTH = 4  # forms within forms
 GRID = 64  # cells per side to measure the area of pictures, so that overlapping ones count once
 GLYPH_NAMES = re.compile(r"\(cid:\d+\)|/?\b(?:uni[0-9A-F]{4}|glyph\d+|g\d{2,4})\b|[ÃÂ][\x80-\xbf]|â€", re.IGNORECASE)
-UNSEEN = 0.1  # points: a letter of less height is invisible (its font is broken)
+LEAST_HEIGHT = 0.1  # points: a letter of less height is invisible (its font is broken)
 HYPHENS = (0x02, 0xAD, 0xFFFE)  # PDFium's codes of a hyphen at the end of a line
 LEADING = 0.6  # of a line height: a letter with its centre further from the line is on another line
 
@@ -79,7 +79,7 @@ def _letters(textpage: Any, to_pixels: Affine) -> tuple[list[str], list[list[flo
         letter = "-" if code in HYPHENS else chr(code)
         if code == 0 or letter.isspace():
             letter = ""
-        elif not box_of(page, index, *refs) or (sides[3] - sides[2] < UNSEEN and letter.isalnum()):
+        elif not box_of(page, index, *refs) or (sides[3] - sides[2] < LEAST_HEIGHT and letter.isalnum()):
             continue
         letters.append(letter)
         points.append(sides[:])
@@ -94,11 +94,11 @@ def reads_well(found: tuple[Word, ...]) -> bool:
     """Whether the words look like language; see the rules in the module docstring."""
     text = "".join(word.text for word in found)
     letters = sum(map(str.isalnum, text))
-    if letters < ENOUGH or letters < 0.5 * len(text):
+    if letters < LEAST_LETTERS or letters < 0.5 * len(text):
         return False
     odd = sum(letter == "\ufffd" or unicodedata.category(letter) in ("Co", "Cc", "Cn") for letter in text)
     names = sum(GLYPH_NAMES.search(word.text) is not None for word in found)
-    return odd <= SPOILT * len(text) and names <= SPOILT * len(found)
+    return odd <= MOST_SPOILT * len(text) and names <= MOST_SPOILT * len(found)
 
 
 def covered(page: Any) -> float:
@@ -126,7 +126,7 @@ def _pictures(objects: Iterator[Any], to_page: Affine, depth: int = 0) -> Iterat
         if kind == raw.FPDF_PAGEOBJ_IMAGE and raw.FPDFPageObj_GetBounds(part, *sides):
             left, bottom, right, top = (side.value for side in sides)
             yield to_page.box(Box(left, bottom, right - left, top - bottom))
-        elif kind == raw.FPDF_PAGEOBJ_FORM and depth < DEEPEST:
+        elif kind == raw.FPDF_PAGEOBJ_FORM and depth < MAX_FORM_DEPTH:
             place = raw.FS_MATRIX()
             raw.FPDFPageObj_GetMatrix(part, place)
             within = to_page.after(Affine(place.a, place.c, place.e, place.b, place.d, place.f))
@@ -135,7 +135,7 @@ def _pictures(objects: Iterator[Any], to_page: Affine, depth: int = 0) -> Iterat
             yield from _pictures(inner, within, depth + 1)
 
 
-def readable(textpage: Any, turn: int) -> bool:
+def is_visible(textpage: Any, turn: int) -> bool:
     """Whether most of 60 sampled letters are visible, and upright on the page rotated clockwise by `turn` degrees."""
     from pypdfium2 import raw
 
@@ -152,7 +152,7 @@ def readable(textpage: Any, turn: int) -> bool:
     return fine * 2 > seen
 
 
-def overlaid(page: Any) -> bool:
+def has_annotations(page: Any) -> bool:
     """Whether the page has annotations with their own text: form fields, stamps, typed comments."""
     from pypdfium2 import raw
 
@@ -168,6 +168,8 @@ def overlaid(page: Any) -> bool:
     return False
 
 
-def sound(page: Any, textpage: Any, found: tuple[Word, ...], turn: int) -> bool:
+def is_reliable(page: Any, textpage: Any, found: tuple[Word, ...], turn: int) -> bool:
     """Whether the text layer is reliable. `turn`: the page's own rotation in degrees."""
-    return reads_well(found) and readable(textpage, turn) and not overlaid(page) and covered(page) <= COVERED
+    return (
+        reads_well(found) and is_visible(textpage, turn) and not has_annotations(page) and covered(page) <= MOST_COVERED
+    )

@@ -48,7 +48,7 @@ def prepare(page: Page, steps: Sequence[str], region: Region | None, page_spec: 
 
 def orient(page: Page) -> Page:
     """Rotated by a multiple of 90 degrees to upright text; unchanged if the model is not confident."""
-    if page.image is None or (degrees := orientation.turned(page.image)) == 0:
+    if page.image is None or (degrees := orientation.rotation(page.image)) == 0:
         return page
     return turn(page, degrees)
 
