@@ -246,7 +246,7 @@ def test_a_killed_run_leaves_whole_records_only(tmp_path: Path) -> None:
                     assert json.loads(path.read_text("utf-8"))["job"] == "invoice"
                     seen += 1
             process.stdin.write("go on\n")
-    assert seen > 100
+    assert seen > 20  # the kills met committed records
     store = store_at(tmp_path)
     for number in range(40):  # where page 1 is of a run, so are the others, or a later run began and did not end
         found = store.summary("invoice", document(number).id)
