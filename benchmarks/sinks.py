@@ -23,8 +23,8 @@ from pipeline.core.types import Document, Record
 from pipeline.schema.fields import MoneyField
 from pipeline.schema.job import load_jobs
 from pipeline.storage.job_table import JobTable
+from pipeline.storage.record_files import record_file
 from pipeline.storage.record_json import to_json
-from pipeline.storage.record_store import record_file
 from pipeline.system import filesystem
 
 A_DAY, FIRST = 1000, datetime(2026, 1, 1, tzinfo=UTC)

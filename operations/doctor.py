@@ -30,7 +30,7 @@ from pipeline.plugins.formats import FORMATS
 from pipeline.reporting.console import counted
 from pipeline.schema.job import Job, load_jobs
 from pipeline.schema.settings import Settings
-from pipeline.storage.job_table import ASIDE, JobTable, said
+from pipeline.storage.job_table import ASIDE, JobTable, describe
 from pipeline.system import filesystem
 from pipeline.system.locks import holder, on_share
 from pipeline.system.resource_shortage import ADDRESS_SPACE_CURE, address_space_fault
@@ -235,7 +235,7 @@ def tables(settings: Settings, jobs: Sequence[Job]) -> Iterator[CheckResult]:
         name, found = verdict
         if not found.sound:
             cure = f"The next run makes it right from the records; to do it now: run_batch.py table {job.name}"
-            yield CheckResult("tables", "warning", f"{job.name}: {said(name, found)}", cure)
+            yield CheckResult("tables", "warning", f"{job.name}: {describe(name, found)}", cure)
         if found.foreign:
             names = ", ".join(filesystem.printable(path.name) for path in found.foreign)
             cure = f"The next run moves them to {ASIDE}/: pandas would stumble over them."

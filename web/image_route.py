@@ -22,7 +22,7 @@ def answer(request: "Request") -> "Response":
     from starlette.responses import PlainTextResponse, Response
 
     from pipeline.plugins.formats import explain_error
-    from pipeline.storage.record_store import record_file
+    from pipeline.storage.record_files import record_file
     from web.context import current_context
     from web.data.conversations import private
 

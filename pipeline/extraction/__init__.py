@@ -1,1 +1,1 @@
-"""From a prompt over the reply to a checked record with evidence."""
+"""Prompts, reply parsing and checked records with evidence."""

@@ -1,4 +1,4 @@
-"""Boxes that an engine gave, from the pixels of the pictures that it saw to source pixels."""
+"""Map boxes from the pixels of the engine's input to source pixels."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,16 +8,16 @@ from pipeline.core.types import Page
 from pipeline.schema.box_fields import _boxes
 from pipeline.schema.fields import Field, Problem
 
-LEAST_PX = 1.0  # what sticks out of the picture by all but this is outside
+LEAST_PX = 1.0  # a box with less than this inside the picture is outside
 
 
 def to_source(
     fields: Mapping[str, Field], data: dict[str, Any], pages: Sequence[Page], shrunk: bool = False
 ) -> list[tuple[str, Problem]]:
-    """Brings every box in `data` to source pixels and to its page, in place; what cannot be brought is None.
+    """Maps every box in `data` to its page and to source pixels, in place; a bad box becomes None.
 
-    `pages` are those that the engine saw. `shrunk`: it saw them smaller than the prompt said, so that no box can be
-    trusted. Returns the leaf paths of bad boxes, each with what is wrong.
+    `pages` are the engine's input. `shrunk`: they were smaller than the prompt says, so that no box can be mapped.
+    Returns the leaf path and problem of every bad box.
     """
     seen = {page.number: page for page in pages if page.fault is None}
     problems = []

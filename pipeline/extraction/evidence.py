@@ -1,4 +1,4 @@
-"""Where the values of a record stand, for engines that do not say so themselves: a look into the pages' text layer."""
+"""Find the values of a record in the text layer of the pages, for engines that give no evidence."""
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -13,14 +13,14 @@ from pipeline.schema.job import Job
 
 
 class PrintedLine(NamedTuple):
-    """Words that stand side by side on one page, from left to right, with single blanks between them."""
+    """The words of one line on a page, from left to right, joined by single blanks."""
 
     page: Page
     text: str
     words: tuple[Word, ...]
 
     def box(self, start: int, end: int) -> Box:
-        """Around the words that hold the characters from `start` to `end`."""
+        """The box around the words with the characters from `start` to `end`."""
         at, corners = 0, []
         for word in self.words:
             if at < end and at + len(word.text) > start:
@@ -30,7 +30,7 @@ class PrintedLine(NamedTuple):
 
 
 class Spot(NamedTuple):
-    """A place where a value stands, in page pixels."""
+    """An occurrence of a value, in page pixels."""
 
     line: PrintedLine
     box: Box
@@ -38,9 +38,9 @@ class Spot(NamedTuple):
 
 
 def locate(record: Record, job: Job, pages: Sequence[Page]) -> Record:
-    """The record with evidence for every value that stands in the text layer and has none yet.
+    """Adds evidence for every value without evidence that occurs in the text layer.
 
-    A text that does not stand there, though every page has a text layer, is `unseen`: the engine may have made it up.
+    If every page has a text layer, a text that does not occur in it gets the issue `unseen`: it may be invented.
     """
     readable = [page for page in pages if page.fault is None]
     wanted = [
@@ -53,7 +53,7 @@ def locate(record: Record, job: Job, pages: Sequence[Page]) -> Record:
     places = _Places([lines_of(page) for page in readable])
     found: dict[str, Evidence] = dict(record.evidence)
     issues = list(record.issues)
-    anchors: dict[str, Spot] = {}  # the first value found in each row: its others stand beside it
+    anchors: dict[str, Spot] = {}  # the first value found in each row; its other values are near it
     for path, field, value in wanted:
         row = path.rpartition("]")[0]
         spots = list(places.spots(field, value))
@@ -64,12 +64,12 @@ def locate(record: Record, job: Job, pages: Sequence[Page]) -> Record:
             page = spot.line.page
             found[path] = Evidence(page.number, page.source_box(spot.box), spot.text)
         elif isinstance(field.locator, PrintSearch) and field.locator.verbatim and all(page.words for page in readable):
-            issues.append(Issue("unseen", path, f"{shown(value)} does not stand in the text of the pages"))
+            issues.append(Issue("unseen", path, f"{shown(value)} does not occur in the text of the pages"))
     return replace(record, evidence=found, issues=tuple(issues))
 
 
 def lines_of(page: Page) -> list[PrintedLine]:
-    """The page's words as lines, from top to bottom. Words on a line have middles within half a height."""
+    """The page's words as lines, from top to bottom. Centres of words on one line differ by at most half a height."""
     rows: list[list[Word]] = []
     for word in sorted(page.words, key=lambda each: each.box.y + each.box.height / 2):
         last = rows[-1][-1] if rows else None
@@ -85,7 +85,7 @@ def lines_of(page: Page) -> list[PrintedLine]:
 
 
 class _Places:
-    """All that the pages print, each line read once in each type that is asked for."""
+    """The lines of all pages; each line is parsed once per value type."""
 
     def __init__(self, sheets: Sequence[Sequence[PrintedLine]]) -> None:
         self._lines = [line for sheet in sheets for line in sheet]
@@ -93,7 +93,7 @@ class _Places:
         self._read: dict[LineReader, dict[Any, list[tuple[PrintedLine, int, int]]]] = {}
 
     def spots(self, field: Field, value: Any) -> Iterator[Spot]:
-        """Where the value stands, in reading order."""
+        """The occurrences of a value, in reading order."""
         if isinstance(field.locator, PrintSearch) and isinstance(value, str):
             for page in self._prints:
                 yield from page.spots(value)
@@ -102,7 +102,7 @@ class _Places:
                 yield Spot(line, line.box(start, end), line.text[start:end])
 
     def _values(self, reader: LineReader) -> Mapping[Any, list[tuple[PrintedLine, int, int]]]:
-        """Every value that the reader finds, with its places."""
+        """All values that the reader finds, with their lines and character ranges."""
         if reader not in self._read:
             places = self._read.setdefault(reader, {})
             for line in self._lines:
@@ -112,7 +112,7 @@ class _Places:
 
 
 class _Print:
-    """The letters and digits of a page in reading order, with the word of each, and where a value may begin or end."""
+    """The letters and digits of a page in reading order, the word of each, and where a value may begin or end."""
 
     def __init__(self, lines: Sequence[PrintedLine]) -> None:
         self.words = [(line, word) for line in lines for word in line.words]
@@ -126,7 +126,7 @@ class _Print:
                 if not plain:
                     between += char
                 for letter in plain:
-                    # 12 does not stand in 1,234.50: a sign between two digits holds them together
+                    # 12 does not occur in 1,234.50: a sign between two digits joins them
                     held = letter.isdigit() and letters[-1:] and letters[-1].isdigit() and between in (".", ",", "'")
                     self.borders.append(bool(between and not held) or is_cjk(letter))
                     letters.append(letter)
@@ -136,7 +136,7 @@ class _Print:
         self.text = "".join(letters)
 
     def spots(self, value: str) -> Iterator[Spot]:
-        """A text may run over several lines; blanks, case and punctuation do not count."""
+        """Occurrences of a text, also across lines; blanks, case and punctuation are ignored."""
         wanted = squash(value)
         at = self.text.find(wanted) if wanted else -1
         while at >= 0:
@@ -150,7 +150,7 @@ class _Print:
 
 
 def _distance(spot: Spot, field: Field, anchor: Spot | None) -> tuple[bool, float]:
-    """In a row: how far from the row's first value. Elsewhere: a line with the field's label comes first."""
+    """In a row: the distance from the row's first value. Elsewhere: lines with the field's label come first."""
     if anchor:
         other_page = spot.line.page.number != anchor.line.page.number
         return other_page, abs(spot.box.y + spot.box.height / 2 - anchor.box.y - anchor.box.height / 2)

@@ -1,4 +1,4 @@
-"""A job and some pages become a question. The same job and pages always give the same words."""
+"""Build the request for some pages of a document. The same job and pages give the same prompt."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,10 +10,10 @@ from pipeline.schema.box_fields import has_boxes
 from pipeline.schema.fields import Field, fold, leaves, lone_text, object_schema, object_tokens, prompt_lines
 from pipeline.schema.job import Job
 
-# The same words for every job: so all questions about the same pages share all that a model reads before them.
+# The same for every job, so that requests about the same pages share their prefix in the KV cache.
 SYSTEM = "You look at pictures and answer what is asked about them."
 _MOST_TOKENS, _MOST_TEXT_TOKENS = 4096, 8192
-_DOUBTS_TOLD = 10  # a table in which every row fails needs no more words
+_MOST_DOUBTS = 10  # issues named in the prompt of a second pass
 
 _NULL = "- Give null where a value is not printed or cannot be read. Null is better than a guess."
 _NULL_SEEN = "- Give null where something is not there or cannot be made out. Null is better than a guess."
@@ -34,10 +34,10 @@ def ask(
     parts: int = 1,
     doubts: Sequence[Issue] = (),
 ) -> Request:
-    """The question about these pages. Pages with a fault stay in the request, so that the record can name them.
+    """The request for these pages. Pages with a fault stay in it, so that the record can name them.
 
-    `job` is one of `Job.parts`. `doubts`, what was wrong with the first answer, make it a second look. An answer that
-    was cut off then gets twice the room.
+    `job` is one of `Job.parts`. `doubts` are the issues of the first answer and make it a second pass; a truncated
+    answer then gets twice as many tokens.
     """
     words = question(job, pages, window, windows, document.question)
     most = job.max_new_tokens or tokens_of(job.fields)
@@ -59,8 +59,8 @@ def ask(
 
 
 def question(job: Job, pages: Sequence[Page], window: int = 0, windows: int = 1, asked: str | None = None) -> str:
-    """What the model reads after the pictures. `asked` is the question that came with them."""
-    parts = [said for said in (job.role.strip(), job.instructions.strip()) if said]
+    """The prompt after the pictures. `asked` is the question that came with the document."""
+    parts = [text for text in (job.role.strip(), job.instructions.strip()) if text]
     if windows > 1:
         parts.append(
             f"You see {span([page.number for page in pages])} of a longer document (part {window + 1} of {windows}). "
@@ -87,31 +87,31 @@ def question(job: Job, pages: Sequence[Page], window: int = 0, windows: int = 1,
 
 
 def _how(fields: Mapping[str, Field]) -> list[str]:
-    """The rules for answers of a job with these fields: not all that is looked for is printed."""
+    """The rules for answering. Some fields are not printed on the page but described or written by the model."""
     unread = {path: leaf for path, leaf in leaves(fields) if not leaf.readable}
     written = [path for path, leaf in unread.items() if leaf.long_text]
-    said = [_NULL_SEEN, _COPY_PRINT] if unread else [_NULL, _COPY]
+    rules = [_NULL_SEEN, _COPY_PRINT] if unread else [_NULL, _COPY]
     if written:
-        said.insert(1, f"- You write {', '.join(written)} yourself.")
+        rules.insert(1, f"- You write {', '.join(written)} yourself.")
     lists = {name: field for name, field in fields.items() if field.repeats}
     if lists:
-        said.append(_ROWS if all(leaf.readable for _, leaf in leaves(lists)) else _FINDS)
-    return said
+        rules.append(_ROWS if all(leaf.readable for _, leaf in leaves(lists)) else _FINDS)
+    return rules
 
 
 def _sizes(pages: Sequence[Page]) -> str:
-    """How large the pictures are: the pixels that boxes count in."""
+    """The sizes of the pictures, in the pixels that boxes use."""
     seen = [page for page in pages if page.fault is None and page.width]
     if not seen:
         return ""
-    told = [f"picture {n} is page {page.number}, {page.width} x {page.height}" for n, page in enumerate(seen, 1)]
-    return "Boxes count pixels from the left and upper edge of their picture: " + "; ".join(told) + " pixels."
+    sizes = [f"picture {n} is page {page.number}, {page.width} x {page.height}" for n, page in enumerate(seen, 1)]
+    return "Boxes count pixels from the left and upper edge of their picture: " + "; ".join(sizes) + " pixels."
 
 
 def again(doubts: Sequence[Issue]) -> str:
-    """What a second look is told about the first."""
-    told = [f"{issue.path}: {issue.message}" if issue.path else issue.message for issue in doubts[:_DOUBTS_TOLD]]
-    listed = "\n".join(f"- {each}" for each in told)
+    """The part of a second-pass prompt about the first answer."""
+    named = [f"{issue.path}: {issue.message}" if issue.path else issue.message for issue in doubts[:_MOST_DOUBTS]]
+    listed = "\n".join(f"- {each}" for each in named)
     return (
         f"You have answered this before, and something was wrong with that answer:\n{listed}\n"
         "Look again at the page, closely, and read every value anew. Answer what is printed, even where it does not "
@@ -120,12 +120,12 @@ def again(doubts: Sequence[Issue]) -> str:
 
 
 def shape(fields: Mapping[str, Field]) -> Any:
-    """An answer with every key and no value; a list shows one row, a plain list null."""
+    """The JSON shape of an answer, without values; a list has one row, a list of single values null."""
     return fold(fields, lambda leaf: leaf.nothing().value, dict, lambda row: [row if isinstance(row, dict) else None])
 
 
 def tokens_of(fields: Mapping[str, Field]) -> int:
-    """An upper estimate of an answer's length in tokens, generous enough that ordinary answers are not cut off."""
+    """An upper estimate of the answer length in tokens, so that ordinary answers are not truncated."""
     if text := lone_text(fields):
         return min(_MOST_TEXT_TOKENS, 64 + text.answer_tokens())
     return min(_MOST_TOKENS, 64 + object_tokens(fields))

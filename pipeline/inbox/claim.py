@@ -1,4 +1,4 @@
-"""What a claim finds: the file or set that was moved, as a Document with its id, or the reason why it is none."""
+"""Turn a claimed file or set into a Document with its id, or an error."""
 
 import hashlib
 import os
@@ -17,9 +17,9 @@ from pipeline.system import filesystem
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A document that now belongs to `run`. `error` says why it cannot even be opened: it is to be finished as failed.
+    """A document claimed by `run`. With `error` it cannot be opened and must be finished as failed.
 
-    The id of such a document is made from its box and name, since there are no bytes to make it from.
+    The id is then derived from inbox and name instead of the content.
     """
 
     document: Document
@@ -28,12 +28,12 @@ class Claim:
 
 
 def claim_file(path: Path, box: str, name: str, run: str) -> Claim | None:
-    """The claim with its document's id; None where the file is still being written."""
+    """The claim of a single file; None while the file is still being written."""
     digest = hashlib.sha256(os.fsencode(f"{box}\0{name}")).hexdigest()
     size, received, error = 0, datetime.now(UTC), None
     try:
         found = os.lstat(path)
-        with suppress(ValueError, OverflowError, OSError):  # a time beyond the calendar
+        with suppress(ValueError, OverflowError, OSError):  # a time outside the calendar
             received = min(received, datetime.fromtimestamp(found.st_mtime, UTC))
         if not stat.S_ISREG(found.st_mode):
             raise DocumentError("not_a_file", filesystem.kind(found.st_mode))
@@ -52,7 +52,7 @@ def claim_file(path: Path, box: str, name: str, run: str) -> Claim | None:
 
 
 def claim_set(path: Path, box: str, run: str) -> Claim | None:
-    """As `opened`, for a set."""
+    """The claim of a set; None while a file in it is still being written."""
     found, error = None, DocumentError("vanished")
     try:
         found = question_files.read(path)

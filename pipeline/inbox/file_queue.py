@@ -1,8 +1,8 @@
-"""Files on their way: dropped in inbox/, claimed into working/<run>/, ended in done/, failed/ or duplicate/.
+"""The file queue: inbox/ → working/<run>/ (claimed) → done/, failed/ or duplicate/ (finished).
 
-Where a file lies is all that is known about it, so a killed run leaves nothing to repair: `recover` shows what it had
-claimed. Nothing is ever overwritten and no link is ever followed. On a folder shared by several machines the claiming
-rename lets exactly one of them win.
+The location of a file is its only state, so a killed run needs no repair: `recover` returns what it had claimed.
+Nothing is overwritten and no link is followed. If several machines share the folder, the claiming rename succeeds for
+one only.
 """
 
 import errno
@@ -27,11 +27,11 @@ from pipeline.plugins.formats import explain_error
 from pipeline.system import filesystem
 
 Where = Literal["done", "failed", "duplicate"]
-SETS = ".sets"  # working/<run>/<box>.sets/ holds sets: no box has a point in its name
+SETS = ".sets"  # working/<run>/<box>.sets/ holds sets; inbox names contain no point
 
 
 class Inbox:
-    """The files of one root, as one run moves them. `boxes` looks, the methods move."""
+    """The files of one root, moved by one run. `boxes` scans, the methods move."""
 
     def __init__(
         self,
@@ -43,32 +43,32 @@ class Inbox:
         asking: Collection[str] = (),
         check: Callable[[], None] = lambda: None,
     ) -> None:
-        """`asking`: the boxes in which a question comes with each document.
+        """`asking`: the inboxes in which each document comes with a question.
 
-        `check` is asked before every move and raises StorageError where the root is not what it was.
+        `check` is called before every move and raises StorageError if the root has changed.
         """
         self.root, self.run, self._check = root, filesystem.child(run), check
         self.boxes = InboxScanner(root, settle_s, now, clock, asking)
         self._now = now
-        self._numbers: dict[Path, int] = {}  # the next " (n)" to try, so that the 10,000th scan.pdf is quick too
+        self._numbers: dict[Path, int] = {}  # the next " (n)" to try, so that the 10,000th scan.pdf is fast
         self._recovered: list[str] = []
 
     def make(self, boxes: Iterable[str]) -> None:
-        """Makes the folder of each box where it is missing; the root must be there. Raises StorageError."""
+        """Creates missing inbox folders; the root must exist. Raises StorageError."""
         for box in boxes:
             filesystem.folder(self.root, "inbox", box)
 
     # ---- claiming
     def claims(self, boxes: Iterable[str]) -> Iterator[Claim]:
-        """One scan, each entry claimed when it is asked for."""
+        """Scans once and claims each entry lazily."""
         for dropped in self.boxes.scan(boxes):
             if claim := self.claim(dropped):
                 yield claim
 
     def claim(self, dropped: InboxItem) -> Claim | None:
-        """Moves it into working/<run>/, or None: somebody else took it, or it is being written again.
+        """Moves an entry into working/<run>/; None if another process took it or it is being written again.
 
-        Raises StorageError where the root cannot be written; what only this file refuses is noted in `boxes.stuck`.
+        Raises StorageError if the root is not writable; an error of this file only is put into `boxes.stuck`.
         """
         in_set = dropped.box in self.boxes.asking
         self._check()
@@ -82,7 +82,7 @@ class Inbox:
             alone = error.errno in (errno.EACCES, errno.EPERM, errno.EXDEV, errno.ENAMETOOLONG, errno.EBUSY)
             if not alone or not os.access(self.root / "working" / self.run, os.W_OK):
                 raise filesystem.storage_error(error, self.root / "working") from error
-            self.boxes.stick(dropped.path, error)
+            self.boxes.mark_stuck(dropped.path, error)
             return None
         claim = (
             claim_set(target, dropped.box, self.run)
@@ -101,10 +101,10 @@ class Inbox:
         return target
 
     def _take_set(self, dropped: InboxItem) -> Path:
-        """A folder by one rename; loose files one by one into a fresh folder, the text first.
+        """Claims a folder by one rename; loose files one by one into a new folder, the text first.
 
-        A text alone in the box could be a question of its own, a picture alone waits: so what another machine sees
-        meanwhile is never taken. After a kill in between, `_completed` brings the rest.
+        A lone text would be a question of its own, a lone picture waits: so no other machine claims the rest meanwhile.
+        After a kill in between, `_complete_set` moves the remaining files.
         """
         place = filesystem.folder(self.root, "working", self.run, dropped.box + SETS)
         if not dropped.members:
@@ -128,8 +128,8 @@ class Inbox:
             raise
         return place / free
 
-    def _completed(self, folder: Path, box: str) -> None:
-        """After a kill while loose files were claimed: the rest still lies in the box. Raises StorageError."""
+    def _complete_set(self, folder: Path, box: str) -> None:
+        """After a kill while loose files were claimed: moves the rest from the inbox. Raises StorageError."""
         top = self.root / "inbox" / box
         with filesystem.storing(folder):
             names = os.listdir(folder)
@@ -144,7 +144,7 @@ class Inbox:
                         os.rename(top / name, folder / name)
 
     def recover(self, alive: Callable[[str], bool]) -> Iterator[Claim]:
-        """What dead runs had claimed: each is to be finished or given back, before the first scan."""
+        """Claims of dead runs: each must be finished or given back before the first scan."""
         with filesystem.storing(self.root / "working"):
             runs = sorted(os.listdir(self.root / "working")) if (self.root / "working").is_dir() else []
         for run in runs:
@@ -154,7 +154,7 @@ class Inbox:
             top = self.root / "working" / run
             for path in _sets_in(top):
                 box = path.parent.name.removesuffix(SETS)
-                self._completed(path, box)
+                self._complete_set(path, box)
                 if claim := claim_set(path, box, run):
                     yield claim
             for path in sorted(_files(top)):
@@ -165,9 +165,9 @@ class Inbox:
                     yield claim
 
     def _moved(self, path: Path, box: str) -> bool:
-        """Whether a crash inside `disk.move` left the file at its end too; then only its old name goes.
+        """Whether a crash inside `filesystem.move` left the file at its target too; then deletes only the old name.
 
-        It stays where that move put it: what is decided about it today may be something else.
+        The file stays at the target, even if the document would end elsewhere today.
         """
         with filesystem.storing(path):
             found = os.lstat(path)
@@ -179,9 +179,9 @@ class Inbox:
 
     # ---- ending
     def finish(self, document: Document, where: Where, error: DocumentError | None = None) -> Path:
-        """Moves a claimed document to its end and returns its new place. `error` goes with failed, and only there.
+        """Moves a claimed document to done/, failed/ or duplicate/ and returns its path. `error` is for failed only.
 
-        A document that somebody took out of working/ meanwhile is finished all the same. Raises StorageError.
+        A document that was removed from working/ meanwhile is finished without a file. Raises StorageError.
         """
         if (where == "failed") != (error is not None):
             raise ValueError("failed documents have an error, and no others have")
@@ -195,11 +195,11 @@ class Inbox:
         return self._move(document.path, place, name, json_text(note).encode())
 
     def give_back(self, document: Document) -> Path:
-        """Moves a claimed document back into its box: nothing was decided about it. Raises StorageError."""
+        """Moves a claimed document back into its inbox, undecided. Raises StorageError."""
         return self._put_back(document.path, document.inbox, _home(document))
 
     def retry(self, boxes: Iterable[str] | None = None) -> list[str]:
-        """Moves what failed back into its box and drops the notes; returns "box/name" of each. None: every box."""
+        """Moves failed documents back to their inboxes (None: all), deletes notes, returns "box/name" of each."""
         top = self.root / "failed"
         with filesystem.storing(top):
             found = sorted(os.listdir(top)) if top.is_dir() else []
@@ -216,18 +216,18 @@ class Inbox:
         return moved
 
     def close(self) -> None:
-        """Removes the empty folders of this run and of those that it recovered."""
+        """Removes the empty folders of this run and of recovered runs."""
         for run in (self.run, *self._recovered):
             _prune(self.root / "working" / run)
 
     def _put_back(self, path: Path, box: str, name: str) -> Path:
         *inner, last = name.split("/")
         self._check()
-        inbox = self.root / "inbox"  # never made here: where a share went away, nothing may look like an empty one
+        inbox = self.root / "inbox"  # never created here: an unmounted share must not look like an empty one
         return self._move(path, filesystem.folder(inbox, box, *inner), last)
 
     def _move(self, source: Path, place: Path, name: str, note: bytes | None = None) -> Path:
-        """Under the first free name. The note is written first: nothing lies in failed/ without a reason."""
+        """Moves to the first free name. The note is written first: every file in failed/ has a reason."""
         start = self._numbers.get(place / name, 1)
         for number, free in filesystem.free_names(name, start, len(ERROR_SUFFIX) if note else 0):
             target = place / free
@@ -242,7 +242,7 @@ class Inbox:
                 except FileNotFoundError:
                     if os.path.lexists(source):
                         raise
-                    self._check()  # the document went away, or all did
+                    self._check()  # the document is gone, or the whole root
             if number > 1:
                 self._numbers[place / name] = number + 1
             return target
@@ -263,12 +263,12 @@ class Inbox:
 
 
 def _home(document: Document) -> str:
-    """Its path below a box: a set is a folder, whatever the document in it is called."""
+    """The path of a document below its inbox; for a set, the name of the folder."""
     return document.path.name if document.path.parent.name.endswith(SETS) else document.name
 
 
 def _sets_in(top: Path) -> Iterator[Path]:
-    """The sets that a run had claimed. Raises StorageError."""
+    """The sets claimed by a run. Raises StorageError."""
     with filesystem.storing(top):
         for place in sorted(top.glob(f"*{SETS}/*/")):
             if any(place.iterdir()):
@@ -276,7 +276,7 @@ def _sets_in(top: Path) -> Iterator[Path]:
 
 
 def _noted_folders(top: Path) -> Iterator[Path]:
-    """Folders with a note beside them: sets that failed."""
+    """Folders with an error note: failed sets."""
     for place, folders, names in os.walk(top):
         sets_here = [name for name in folders if name + ERROR_SUFFIX in names]
         yield from (Path(place, name) for name in sets_here)
@@ -284,14 +284,14 @@ def _noted_folders(top: Path) -> Iterator[Path]:
 
 
 def _files(top: Path) -> Iterator[Path]:
-    """Everything below that is not a folder; links are not followed."""
+    """Everything below `top` except folders; links are not followed."""
     for place, folders, names in os.walk(top):
         links = [name for name in folders if os.path.islink(os.path.join(place, name))]
         yield from (Path(place, name) for name in (*names, *links))
 
 
 def _holds(top: Path, wanted: os.stat_result) -> bool:
-    """Whether a name somewhere below stands for that very file."""
+    """Whether a file below `top` is the same file."""
     folders = [os.fspath(top)]
     while folders:
         with suppress(FileNotFoundError), os.scandir(folders.pop()) as entries:
@@ -304,7 +304,7 @@ def _holds(top: Path, wanted: os.stat_result) -> bool:
 
 
 def _prune(top: Path) -> None:
-    """Removes the folders that are empty, from the inside out, `top` among them."""
+    """Removes empty folders bottom-up, including `top`."""
     for place, _, _ in os.walk(top, topdown=False):
         with suppress(OSError):
             os.rmdir(place)

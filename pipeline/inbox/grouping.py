@@ -1,8 +1,8 @@
-"""Which loose files of a box belong together, where a question comes with each document.
+"""Group the loose files of an inbox in which each document comes with a question.
 
-A set is `photo.jpg` with `photo.jpg.txt` (or `photo.txt`) beside it, a text alone, or a folder with its texts in it. A
-program that puts a whole folder there with one rename may say so with an empty `.complete` in it: it is taken at once,
-and the account of the run repeats neither question nor answer.
+A set is `photo.jpg` with `photo.jpg.txt` (or `photo.txt`), a text alone, or a folder with texts. A program that adds a
+whole folder by one rename may put an empty `.complete` in it: the folder is then claimed at once, and the run report
+contains neither question nor answer.
 """
 
 import os
@@ -20,9 +20,9 @@ def is_text(name: str) -> bool:
 
 
 def grouped(names: Iterable[str]) -> list[tuple[str, ...]]:
-    """Loose files by what belongs together: (text, picture), (text,) or (picture,).
+    """Groups loose files: (text, picture), (text,) or (picture,).
 
-    `photo.txt` belongs to `photo.jpg` where no other file is called photo, and has no text of its full name.
+    `photo.txt` belongs to `photo.jpg` if no other file has the stem photo and there is no `photo.jpg.txt`.
     """
     texts: list[str] = []
     free: dict[str, None] = {}
@@ -48,7 +48,7 @@ def grouped(names: Iterable[str]) -> list[tuple[str, ...]]:
 
 
 def lacks(names: Iterable[str]) -> str:
-    """What these files, together a set, still wait for: "question", "picture", or "" where they are whole."""
+    """What a set of files still lacks: "question", "picture", or "" if it is complete."""
     texts: list[str] = []
     others: list[str] = []
     for name in names:
@@ -61,11 +61,11 @@ def lacks(names: Iterable[str]) -> str:
 
 
 def named_picture(text: str) -> str:
-    """The picture that a text names: photo.jpg for photo.jpg.txt, "" for question.txt."""
+    """The picture named by a text file: photo.jpg for photo.jpg.txt, "" for question.txt."""
     picture = text[: -len(TEXT)]
     return picture if picture.lower().endswith(picture_suffixes()) else ""
 
 
 def natural(name: str) -> tuple[list[str | int], str]:
-    """For sorting: numbers inside names count as numbers."""
+    """A sort key that compares numbers inside names by value."""
     return [int(part) if i % 2 else part.casefold() for i, part in enumerate(_DIGITS.split(name))], name

@@ -1,9 +1,8 @@
-"""Where the original of a record lies now: done, failed, working or inbox."""
+"""Find the original file of a record in done/, failed/, duplicate/, inbox/ or working/."""
 
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pipeline.core.types import Document
 from pipeline.inbox import question_files
@@ -11,12 +10,9 @@ from pipeline.inbox.file_queue import SETS
 from pipeline.inbox.scanner import ERROR_SUFFIX
 from pipeline.system import filesystem
 
-if TYPE_CHECKING:
-    pass
-
 
 def original(root: Path, document: Document) -> Path | None:
-    """Where the file of a record lies now, known by its bytes; None where it is gone."""
+    """The original of a record, identified by its content; None if it is gone."""
     for place in _places(root, document):
         try:
             if place.stat().st_size == document.size_bytes and _same(place, document.id):
@@ -27,8 +23,9 @@ def original(root: Path, document: Document) -> Path | None:
 
 
 def pictures(root: Path, document: Document) -> list[Path] | None:
-    """The files that a record's pages come from, in order: its original, or the pictures of the set that was asked
-    about, none where a question came alone. None where they are gone.
+    """The files of a record's pages, in order: its original, or the pictures of its set (none for a lone question).
+
+    None if they are gone.
     """
     if found := original(root, document):
         return [found]
@@ -48,7 +45,7 @@ def _same(place: Path, document_id: str) -> bool:
 
 
 def _places(root: Path, document: Document) -> Iterator[Path]:
-    """Where a file of this name may lie, the likeliest first; " (2)" stands where the name was taken."""
+    """Possible paths of the document, the most likely first. A taken name has got a suffix such as " (2)"."""
     *inner, name = document.name.split("/")
     if ".." in inner or "" in inner:
         return
@@ -63,7 +60,7 @@ def _places(root: Path, document: Document) -> Iterator[Path]:
 
 
 def _folders(root: Path, box: str, claimed: str = "") -> list[Path]:
-    """Where what was dropped into a box may lie; `claimed` is the ending of the box's name in working/."""
+    """Folders with documents of an inbox; `claimed` is the suffix of its folder in working/."""
     folders = sorted((root / "done" / box).glob("*/"), reverse=True)
     folders += [root / end / box for end in ("failed", "duplicate", "inbox")]
     return folders + sorted((root / "working").glob(f"*/{box}{claimed}"))

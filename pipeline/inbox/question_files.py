@@ -1,7 +1,7 @@
-"""What a claimed set asks: the folder's one text, or the one called `question.txt`, is the question.
+"""Read a claimed set: question, earlier turns and pictures.
 
-`earlier.json` holds the turns of the conversation before it; every other file is a picture. Pictures are in natural
-order of their names: 2 before 10.
+The question is the only text file, or `question.txt`. `earlier.json` holds the earlier turns of the conversation. All
+other files are pictures, in natural order of their names (2 before 10).
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pipeline.core.errors import DocumentError
 from pipeline.inbox.grouping import EARLIER, QUESTION, TEXT, is_text, lacks, named_picture, natural
-from pipeline.inbox.scanner import signature, tree
+from pipeline.inbox.scanner import signature, walk_files
 from pipeline.system import filesystem
 
 QUESTION_BYTES, EARLIER_BYTES = 64 * 1024, 1024 * 1024
@@ -24,9 +24,9 @@ _NOT_TEXT = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f]")
 
 @dataclass(frozen=True, slots=True)
 class QuestionSet:
-    """What a claimed folder asks. `error` says why it cannot be asked; the id is made from what there is.
+    """A claimed folder. With `error` it cannot be processed; the id covers the files that exist.
 
-    `name` is what a person dropped: the picture (or the lone text) that the folder was made for, or the folder.
+    `name` is the name of the dropped picture or lone text, else of the folder.
     """
 
     id: str
@@ -40,8 +40,8 @@ class QuestionSet:
 
 
 def read(folder: Path) -> QuestionSet | None:
-    """What a claimed folder asks; None where a file in it is still being written. Raises OSError."""
-    found = {name: seen for name, seen in tree(folder) if seen}
+    """Reads a claimed folder; None while a file in it is still being written. Raises OSError."""
+    found = {name: seen for name, seen in walk_files(folder) if seen}
     names = sorted(found, key=natural)
     texts = [name for name in names if is_text(name)]
     asking = [name for name in texts if name.lower() == QUESTION] or texts
@@ -52,8 +52,8 @@ def read(folder: Path) -> QuestionSet | None:
         question, earlier = _question(folder, names, asking)
     except DocumentError as fault:
         error = fault
-    spoken = {asking[0], EARLIER} if len(asking) == 1 else {EARLIER}
-    parts = [name for name in names if name not in spoken]
+    texts_used = {asking[0], EARLIER} if len(asking) == 1 else {EARLIER}
+    parts = [name for name in names if name not in texts_used]
     for name in names:
         read_as = _digest(folder / name)
         if read_as is None or signature(os.lstat(folder / name)) != signature(found[name]):
@@ -102,8 +102,8 @@ def attachment(picture: Path) -> str:
 
 
 def text_of(raw: bytes, name: str) -> str:
-    """UTF-8, UTF-16 with its mark, or GB18030, without blanks around it. Raises DocumentError(no_question)."""
-    for encoding in [told for mark, told in _BOMS if raw.startswith(mark)] or ["utf-8", "gb18030"]:
+    """Decodes UTF-8, UTF-16 with BOM, or GB18030, and strips blanks. Raises DocumentError(no_question)."""
+    for encoding in [codec for bom, codec in _BOMS if raw.startswith(bom)] or ["utf-8", "gb18030"]:
         try:
             text = raw.decode(encoding)
         except UnicodeDecodeError:
@@ -117,16 +117,16 @@ def text_of(raw: bytes, name: str) -> str:
 def turns_of(raw: bytes) -> tuple[tuple[str, str], ...]:
     """`[{"question": …, "answer": …}, …]`, the oldest first. Raises DocumentError(no_question)."""
     try:
-        return tuple((_said(turn["question"]), _said(turn["answer"])) for turn in json.loads(raw))
+        return tuple((_turn_text(turn["question"]), _turn_text(turn["answer"])) for turn in json.loads(raw))
     except (ValueError, TypeError, KeyError, RecursionError):
         form = '[{"question": "…", "answer": "…"}]'
         raise DocumentError("no_question", f"{EARLIER} is not a list of turns: {form}") from None
 
 
-def _said(words: object) -> str:
+def _turn_text(words: object) -> str:
     if not isinstance(words, str):
         raise TypeError("a turn is text")
-    words.encode()  # half a surrogate pair is a ValueError
+    words.encode()  # a lone surrogate raises ValueError
     return words.strip()
 
 
@@ -135,7 +135,7 @@ def _opened(path: Path) -> int:
 
 
 def _bytes(path: Path, most: int) -> bytes:
-    """Raises DocumentError(no_question) for what is no readable file, or larger than a question may be."""
+    """Raises DocumentError(no_question) for anything but a readable file of at most `most` bytes."""
     try:
         with open(_opened(path), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -149,7 +149,7 @@ def _bytes(path: Path, most: int) -> bytes:
 
 
 def _digest(path: Path) -> bytes | None:
-    """SHA-256 of the bytes, or of what keeps them from being read; None where the file went away."""
+    """SHA-256 of the content, or of the reason why it cannot be read; None if the file is gone."""
     try:
         with open(_opened(path), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):

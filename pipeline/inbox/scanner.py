@@ -1,4 +1,4 @@
-"""What lies in the boxes of the inbox, and what of it has settled."""
+"""Scan the inboxes for files and sets that are no longer being written (settled)."""
 
 import os
 import time
@@ -12,16 +12,16 @@ from pipeline.system import filesystem
 
 ERROR_SUFFIX = ".error.json"
 _UNFINISHED = (".tmp", ".part", ".partial", ".crdownload", ".filepart", ".swp", ERROR_SUFFIX)
-_LITTER = ("thumbs.db", "desktop.ini", "@eadir")  # what file managers and network disks put beside other people's files
-Signature = tuple[int, int]  # size and time of change: what must stand still (not every share has lasting inodes)
-GRACE = 15  # so many times `settle_s` a picture waits for its question: 30 s
+_LITTER = ("thumbs.db", "desktop.ini", "@eadir")  # files of file managers and network disks
+Signature = tuple[int, int]  # size and mtime; inodes are not stable on every network share
+GRACE = 15  # a picture waits this many times `settle_s` for its question: 30 s
 
 
 @dataclass(frozen=True, slots=True)
 class InboxItem:
-    """A settled entry of a box: a file, or something else that will fail as `not_a_file`.
+    """A settled entry of an inbox: a file, or something else that will fail as `not_a_file`.
 
-    In a box of questions it is a set: a folder, or the loose files `members`, in the order in which they are claimed.
+    In an inbox with questions it is a set: a folder, or the loose files `members`, in claiming order.
     """
 
     box: str
@@ -32,7 +32,7 @@ class InboxItem:
 
 
 class _Seen(NamedTuple):
-    """An entry at one look. It settles after `patience` times the usual time."""
+    """An entry in one scan. It settles after `patience` times the usual time."""
 
     name: str
     path: str
@@ -44,7 +44,7 @@ class _Seen(NamedTuple):
 
 
 def ignored(name: str) -> bool:
-    """Whether the name says "not mine yet" or "never mine": half-copied, hidden, an editor's, a file manager's."""
+    """Whether the name is that of an incomplete, hidden, editor or file manager file."""
     low = name.lower()
     return low.startswith((".", "~$")) or low.endswith(_UNFINISHED) or low in _LITTER
 
@@ -53,16 +53,16 @@ def signature(found: os.stat_result) -> Signature:
     return found.st_size, found.st_mtime_ns
 
 
-def together(found: Iterable[tuple[str, os.stat_result]]) -> Signature:
-    """What must stand still of several files, by name."""
+def combined_signature(found: Iterable[tuple[str, os.stat_result]]) -> Signature:
+    """The combined signature of several files, by name."""
     seen = sorted((name, signature(each)) for name, each in found)
     return sum(size for _, (size, _) in seen), hash(tuple(seen))
 
 
-def tree(top: str | Path) -> Iterator[tuple[str, os.stat_result | None]]:
-    """Every entry below that is no folder, as (its path from `top`, what it is); links are not followed.
+def walk_files(top: str | Path) -> Iterator[tuple[str, os.stat_result | None]]:
+    """Every entry below `top` except folders, as (relative path, stat result); links are not followed.
 
-    What is ignored, folders among it, comes with None. Raises OSError.
+    Ignored files and folders have None as stat result. Raises OSError.
     """
     folders = [""]
     while folders:
@@ -79,22 +79,21 @@ def tree(top: str | Path) -> Iterator[tuple[str, os.stat_result | None]]:
 
 
 def unchanged(dropped: InboxItem, in_set: bool) -> bool:
-    """Whether it still is what was seen. Raises OSError."""
+    """Whether the entry is unchanged since the scan. Raises OSError."""
     if not in_set:
         now = signature(os.lstat(dropped.path))
     elif dropped.members:
-        now = together((path, os.lstat(path)) for path in dropped.members)
+        now = combined_signature((path, os.lstat(path)) for path in dropped.members)
     else:
-        now = together((name, found) for name, found in tree(dropped.path) if found)
+        now = combined_signature((name, found) for name, found in walk_files(dropped.path) if found)
     return now == dropped.signature
 
 
 class InboxScanner:
-    """The boxes of one root, looked at again and again by one process. In those of `asking` a question comes with each
-    document: what belongs together is one entry.
+    """Repeated scans of the inboxes of one root by one process.
 
-    Of the last scan, `settling` counts the entries that are still too young, and `stuck` says for each path that could
-    not be listed, or that `Inbox.claim` could not take, why.
+    `asking`: inboxes in which each document comes with a question; a set is one entry there. After a scan, `settling`
+    is the number of entries not settled yet; `stuck` has the reason for each path that could not be listed or claimed.
     """
 
     def __init__(
@@ -109,18 +108,18 @@ class InboxScanner:
         self.settling = 0
         self.stuck: dict[str, str] = {}
         self._now, self._clock = now, clock
-        self._looks: dict[str, tuple[Signature, float]] = {}  # what each entry was, and since when
+        self._looks: dict[str, tuple[Signature, float]] = {}  # signature of each entry, and since when
 
     def waiting(self, boxes: Iterable[str]) -> dict[str, int]:
-        """How many documents wait in each box, settled or not."""
+        """The number of waiting documents per inbox, settled or not."""
         return {box: sum(1 for _ in (self._sets(box) if box in self.asking else self._entries(box))) for box in boxes}
 
     def scan(self, boxes: Iterable[str]) -> Iterator[InboxItem]:
-        """What has settled, the longest unchanged first.
+        """The settled entries, the longest unchanged first.
 
-        Settled is what had the same size and time of change at two looks at least `settle_s` apart, or, so that a run
-        may begin at once, what both its times say was last touched that long ago. A time of change in the future (a
-        camera's, another machine's) says nothing.
+        An entry is settled if its size and mtime are equal in two scans at least `settle_s` apart, or, so that a run
+        can start at once, if mtime and ctime are at least that old. An mtime in the future (set by a camera or another
+        machine) is ignored.
         """
         self.stuck.clear()
         looks: dict[str, tuple[Signature, float]] = {}
@@ -155,17 +154,17 @@ class InboxScanner:
         except FileNotFoundError:
             return None
         except OSError as error:
-            self.stick(entry.path, error)
+            self.mark_stuck(entry.path, error)
             return None
 
     def _sets(self, box: str) -> Iterator[_Seen]:
-        """The questions of a box, each with its pictures. Raises StorageError."""
+        """The sets of an inbox: each question with its pictures. Raises StorageError."""
         top = os.path.join(self.root, "inbox", filesystem.child(box))
         loose: dict[str, os.stat_result] = {}
         unfinished: list[str] = []
         with filesystem.storing(top), os.scandir(top) as entries:
-            lying = list(entries)
-        for entry in lying:
+            found_entries = list(entries)
+        for entry in found_entries:
             if ignored(entry.name):
                 unfinished.append(entry.name)
             elif entry.is_dir(follow_symlinks=False):
@@ -183,21 +182,21 @@ class InboxScanner:
             yield self._seen(names[-1], paths[0], files, patience, paths)
 
     def _folder(self, name: str, path: str) -> _Seen | None:
-        """None where nothing lies in it yet."""
+        """The entry of a folder; None while it is empty."""
         try:
-            lying = list(tree(path))
+            contents = list(walk_files(path))
         except FileNotFoundError:
             return None
         except OSError as error:
-            self.stick(path, error)
+            self.mark_stuck(path, error)
             return None
-        files = {inner: found for inner, found in lying if found}
+        files = {inner: found for inner, found in contents if found}
         if not files:
             return None
         patience = GRACE if grouping.lacks(files) else 1.0
-        if any(inner.lower().endswith(_UNFINISHED) for inner, found in lying if not found):
+        if any(inner.lower().endswith(_UNFINISHED) for inner, found in contents if not found):
             patience = float("inf")
-        if (grouping.COMPLETE, None) in lying:  # it came by one rename, and says so
+        if (grouping.COMPLETE, None) in contents:  # added by one rename
             patience = 0.0
         return self._seen(name, path, files, patience)
 
@@ -206,10 +205,10 @@ class InboxScanner:
     ) -> _Seen:
         changed = max(found.st_mtime_ns for found in files.values())
         touched = max(self._touched(found) for found in files.values())
-        return _Seen(name, path, together(files.items()), changed, touched, patience, members)
+        return _Seen(name, path, combined_signature(files.items()), changed, touched, patience, members)
 
     def _entries(self, box: str) -> Iterator["os.DirEntry[str]"]:
-        """Every entry of the box and its folders that is neither a folder nor ignored. Raises StorageError."""
+        """Every entry of the inbox and its folders that is neither a folder nor ignored. Raises StorageError."""
         top = os.path.join(self.root, "inbox", filesystem.child(box))
         folders = [top]
         while folders:
@@ -227,7 +226,7 @@ class InboxScanner:
                 if place == top:
                     raise filesystem.storage_error(error, place) from error
                 if not isinstance(error, FileNotFoundError):
-                    self.stick(place, error)
+                    self.mark_stuck(place, error)
 
-    def stick(self, path: str, error: OSError) -> None:
+    def mark_stuck(self, path: str, error: OSError) -> None:
         self.stuck[path] = str(filesystem.storage_error(error, path))

@@ -1,4 +1,4 @@
-"""What waits, what is in work, what ended, and how the last run went: read off the folders, changing nothing."""
+"""Count waiting, claimed and finished documents, and summarise the last run. Read-only."""
 
 import json
 import os
@@ -15,14 +15,14 @@ from pipeline.system.locks import holder
 
 
 def status(root: Path, jobs: Sequence[Job]) -> dict[str, Any]:
-    """Plain JSON: boxes (inbox, jobs, waiting, in_work, done, failed, duplicate), holder, last_run, notes.
+    """JSON data: boxes (inbox, jobs, waiting, in_work, done, failed, duplicate), holder, last_run, notes.
 
     Raises ConfigError where there is no inbox, StorageError where it cannot be read.
     """
     with filesystem.storing(root / "inbox"):
         if not (root / "inbox").is_dir():
             raise ConfigError([Fault(str(root), None, "inbox", "there is no such folder; is --root right?")])
-        lying = sorted(os.scandir(root / "inbox"), key=lambda entry: entry.name)
+        entries = sorted(os.scandir(root / "inbox"), key=lambda entry: entry.name)
     known: dict[str, list[str]] = {}
     for job in jobs:
         known.setdefault(job.inbox, []).append(job.name)
@@ -34,7 +34,7 @@ def status(root: Path, jobs: Sequence[Job]) -> dict[str, Any]:
         for where in ("done", "failed", "duplicate")
     }
     boxes = []
-    there = [entry.name for entry in lying if os.path.isdir(entry)]  # as for a run, a box itself may be a link
+    there = [entry.name for entry in entries if os.path.isdir(entry)]  # as for a run, a box itself may be a link
     for box in dict.fromkeys([*known, *there]):
         waiting = looks.waiting([box])[box] if box in there else 0
         boxes.append(
@@ -48,11 +48,11 @@ def status(root: Path, jobs: Sequence[Job]) -> dict[str, Any]:
         )
     held, last = holder(root), _last_run(root / "runs")
     notes = [f"no job reads inbox/{box['inbox']} ({box['waiting']} files)" for box in boxes if not box["jobs"]]
-    loose = sum(1 for entry in lying if os.path.isfile(entry) and not entry.name.startswith("."))
+    loose = sum(1 for entry in entries if os.path.isfile(entry) and not entry.name.startswith("."))
     if loose:
-        notes.append(f"{loose} files lie in inbox/ itself; put them into the folder of the job that should read them")
+        notes.append(f"{loose} files are in inbox/ itself; move them into the folder of the job that should read them")
     notes.append(
-        f"run {held['run']} is at work since {held['since']} (process {held['pid']})" if held else "no run is at work"
+        f"run {held['run']} is active since {held['since']} (process {held['pid']})" if held else "no run is active"
     )
     if last:
         counts = last["counts"]
@@ -64,9 +64,9 @@ def status(root: Path, jobs: Sequence[Job]) -> dict[str, Any]:
 
 
 def _per_box(folder: Path, above: int = 0, below: int = 0, asking: Collection[str] = ()) -> dict[str, int]:
-    """How many documents lie below each <folder>/<box>, with `above` folders before the box.
+    """The number of documents below each <folder>/<box>, with `above` folder levels before the box.
 
-    In a box of questions a document is a folder; there are `below` folders between it and the box.
+    In an inbox with questions a document is a folder, `below` levels under the box.
     """
     counts: dict[str, int] = {}
     for place, folders, names in os.walk(folder):
@@ -83,7 +83,7 @@ def _per_box(folder: Path, above: int = 0, below: int = 0, asking: Collection[st
 
 
 def _last_run(runs: Path) -> dict[str, Any] | None:
-    """The newest account without its list of documents; one that cannot be read is passed over."""
+    """The newest readable run report, without its list of documents."""
     for path in sorted(runs.glob("*.json"), reverse=True) if runs.is_dir() else ():
         try:
             run_report = json.loads(filesystem.read_file(path))

@@ -1,1 +1,1 @@
-"""From a file to upright, deskewed, fitted pages, in guarded worker processes."""
+"""Read documents into upright, deskewed, scaled pages, in guarded worker processes."""

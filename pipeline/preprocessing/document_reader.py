@@ -1,6 +1,6 @@
-"""From a file to its pages: what it is by its content, how many pages it has, and each page as a `Page`.
+"""Read a file: detect its format by content, count its pages, and decode each into a `Page`.
 
-Meant to run in a guarded worker: decoders are the part of the program that meets hostile bytes.
+Runs in a guarded worker, because decoders process hostile bytes.
 """
 
 import stat
@@ -16,7 +16,7 @@ from pipeline.core.types import Page
 from pipeline.plugins.formats import HEAD_BYTES, Format, Need, Opened, detect, explain_error
 from pipeline.plugins.formats import Bounds as Bounds
 
-LIKELY = {  # what people drop that is not a document, named so that the reason is clear
+KNOWN_UNSUPPORTED = {  # common files that are not documents; the error names them
     b"PK\x03\x04": "it looks like a ZIP or an office file",
     b"\xd0\xcf\x11\xe0": "it looks like an old office file",
     b"<": "it looks like a web page or XML",
@@ -25,7 +25,7 @@ LIKELY = {  # what people drop that is not a document, named so that the reason 
 
 
 def sniff(path: Path) -> type[Format]:
-    """What the file is, by its content and never by its name.
+    """The format of the file, by its content, never by its name.
 
     Raises DocumentError(empty | unsupported | not_a_file | not_readable | vanished).
     """
@@ -38,7 +38,9 @@ def sniff(path: Path) -> type[Format]:
         raise DocumentError("empty")
     if found := detect(head):
         return found
-    raise DocumentError("unsupported", next((words for start, words in LIKELY.items() if head.startswith(start)), ""))
+    raise DocumentError(
+        "unsupported", next((words for start, words in KNOWN_UNSUPPORTED.items() if head.startswith(start)), "")
+    )
 
 
 @contextmanager
@@ -53,7 +55,7 @@ def _file_faults() -> Iterator[None]:
 
 @contextmanager
 def opened(path: Path, bounds: Bounds) -> Iterator[Opened]:
-    """The file, open, with its number of pages known and within bounds.
+    """The opened file; its size and number of pages are within bounds.
 
     Raises DocumentError(empty | unsupported | broken | encrypted | no_pages | too_large | too_many_pages | not_a_file |
     not_readable | vanished).
@@ -68,17 +70,17 @@ def opened(path: Path, bounds: Bounds) -> Iterator[Opened]:
             yield document
 
 
-class Together:
-    """Several files as one document: page numbers run through all of them. One file is open at a time.
+class CombinedDocument:
+    """Several files as one document with continuous page numbers. One file is open at a time.
 
-    A file that cannot be opened counts as one page, which cannot be read; `deadly` are those that must not be tried.
+    A file that cannot be opened counts as one unreadable page; files in `fatal` are not opened.
     """
 
     def __init__(
-        self, paths: Sequence[Path], bounds: Bounds, stack: ExitStack, deadly: Mapping[Path, DocumentError]
+        self, paths: Sequence[Path], bounds: Bounds, stack: ExitStack, fatal: Mapping[Path, DocumentError]
     ) -> None:
         """Raises DocumentError(too_large | too_many_pages) for their sum."""
-        self._bounds, self._stack, self._deadly = bounds, stack, deadly
+        self._bounds, self._stack, self._fatal = bounds, stack, fatal
         self._pages: list[tuple[Path, int]] = []  # each page's file, and its number there
         self._open: tuple[Path, Opened] | None = None
         size = sum(path.lstat().st_size for path in paths)
@@ -105,8 +107,8 @@ class Together:
             raise DocumentError(error.code, f"{path.name}: {why}") from None
 
     def _of(self, path: Path) -> Opened:
-        if path in self._deadly:
-            raise self._deadly[path]
+        if path in self._fatal:
+            raise self._fatal[path]
         if self._open is None or self._open[0] != path:
             self._open = None
             self._stack.close()
@@ -115,19 +117,19 @@ class Together:
 
 
 @contextmanager
-def together(
-    paths: Sequence[Path], bounds: Bounds, deadly: Mapping[Path, DocumentError] = MappingProxyType({})
+def opened_together(
+    paths: Sequence[Path], bounds: Bounds, fatal: Mapping[Path, DocumentError] = MappingProxyType({})
 ) -> Iterator[Opened]:
-    """The files of a document, open. Raises DocumentError as `opened` does; one of several files raises it later.
+    """The opened files of a document. Raises DocumentError as `opened` does; for several files, only when read.
 
-    `deadly`: files, out of several, that ended a process before, each with what became of it.
+    `fatal`: files that killed a worker before, each with its error.
     """
     with ExitStack() as stack:
         if len(paths) == 1:
             yield stack.enter_context(opened(paths[0], bounds))
         else:
             with _file_faults():
-                document = Together(paths, bounds, stack, deadly)
+                document = CombinedDocument(paths, bounds, stack, fatal)
             yield document
 
 
@@ -149,11 +151,11 @@ def pages(
     need: Need = lambda width, height: (width, height),
     text_only: bool = False,
 ) -> Iterator[Page]:
-    """The pages `first` … `first + count - 1` (all that follow, where count is None) as far as the file has them.
+    """The pages `first` … `first + count - 1` that exist (to the end, if count is None).
 
-    `need(width, height)`, both in source pixels, says how large the picture should be: decoders save work where it is
-    smaller than the file's, and give no less. `text_only`: pages with a sound text layer come without picture. A page
-    that cannot be read has a `fault`; where that is every page of the document, its first DocumentError is raised.
+    `need(width, height)`, in source pixels, returns the least size of the decoded picture: it saves decoders work.
+    `text_only`: pages with a reliable text layer have no picture. An unreadable page has a `fault`; if all pages of the
+    document are unreadable, raises the first DocumentError.
     """
     last = document.total if count is None else min(document.total, first + count - 1)
     errors = []

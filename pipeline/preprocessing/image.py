@@ -1,14 +1,13 @@
-"""Pictures: JPEG, PNG, TIFF, WEBP, BMP, GIF and HEIC, each turned upright as its EXIF says, and made RGB.
+"""Image formats: JPEG, PNG, TIFF, WEBP, BMP, GIF and HEIC, rotated as EXIF says and converted to RGB.
 
-- Where the wanted size allows, a picture is divided by 2, 4 or 8 as early as can be: a JPEG while it is decoded (in
-  libjpeg's transform), others before they become RGB.
-- An animation is one picture: its first frame. So are a HEIC with several pictures and a multi-picture JPEG. Only TIFF
-  has pages.
-- A JPEG that was cut off is read when at least `CAME` of its rows are there: the last rows of a page are its margin.
-  With less, values could be missing with nobody told, so it is broken, and the detail says how much came.
-- Grey of more than 8 bits is divided by the range of the fewest of 8, 10, 12, 14, 16, 24 or 32 bits that hold its
-  brightest point: scanners store 10 or 12 bits in 16. Floats are taken as 0..1 or 0..255 where they fit, or stretched.
-- Transparent parts show white paper.
+- If the required size allows, a picture is scaled down by 2, 4 or 8 early: a JPEG while it is decoded (in libjpeg's
+  transform), others before the conversion to RGB.
+- Only TIFF has pages. Of an animation, a HEIC or a JPEG with several pictures, the first one is read.
+- A truncated JPEG is read if at least `LEAST_ROWS` of its rows exist: the last rows of a page are margin. With less,
+  values could be missing unnoticed, so it is `broken`.
+- Grey of more than 8 bits is scaled from the smallest of 8, 10, 12, 14, 16, 24 or 32 bits that holds its brightest
+  pixel: scanners store 10 or 12 bits in 16. Floats within 0..1 or 0..255 use that range; others are stretched.
+- Transparent parts become white.
 """
 
 import importlib
@@ -30,7 +29,7 @@ from pipeline.core.geometry import Affine
 from pipeline.core.types import Page
 from pipeline.plugins.formats import Bounds, Format, Need
 
-CAME = 0.98
+LEAST_ROWS = 0.98  # of a truncated JPEG
 ORIENTATION, PHOTOMETRIC = 0x0112, 262  # tags of EXIF and TIFF
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -41,9 +40,9 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-SIDEWAYS = (5, 6, 7, 8)
+TRANSPOSED = (5, 6, 7, 8)
 HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
-# What PIL and its plugins raise on bytes that are not what they say, collected on damaged files.
+# What PIL and its plugins raise on damaged files.
 DAMAGE = (
     *(ArithmeticError, AttributeError, EOFError, LookupError, OSError, RuntimeError, SyntaxError, TypeError),
     *(ValueError, struct.error, zlib.error),
@@ -51,8 +50,8 @@ DAMAGE = (
 
 
 @contextmanager
-def _our_limits() -> Iterator[None]:
-    """Without PIL's guard against huge pictures: ours comes first, from the header. Its warnings help nobody here."""
+def _without_pil_limit() -> Iterator[None]:
+    """Disables PIL's size limit, since ours is checked from the header first, and its warnings."""
     guard = Image.MAX_IMAGE_PIXELS
     Image.MAX_IMAGE_PIXELS = None
     try:
@@ -64,22 +63,22 @@ def _our_limits() -> Iterator[None]:
 
 
 class PictureFormat(Format):
-    """A kind of picture that PIL decodes; `title` is its name there too.
+    """An image format decoded by PIL; `title` is also PIL's name of it.
 
-    `plugin` is its module in PIL: one is loaded, not all forty. `turned`: the decoder turns it upright itself, as its
-    EXIF says. `many_pages`: each of its pictures is a page; of other kinds the first counts.
+    `plugin` is its module in PIL: only that one is loaded, not all forty. `exif_applied`: the decoder applies the EXIF
+    orientation itself. `many_pages`: each picture is a page; otherwise only the first is read.
     """
 
     plugin: ClassVar[str] = ""
-    turned: ClassVar[bool] = False
+    exif_applied: ClassVar[bool] = False
     many_pages: ClassVar[bool] = False
 
     @classmethod
     @contextmanager
     def open(cls, path: Path, bounds: Bounds) -> Iterator["Picture"]:
-        """The open file; only its header is read so far. Raises DocumentError(broken)."""
+        """Opens the file and reads its header only. Raises DocumentError(broken)."""
         try:
-            with _our_limits():
+            with _without_pil_limit():
                 image = cls.header(path)
                 total = int(getattr(image, "n_frames", 1)) if cls.many_pages else 1
         except (FileNotFoundError, PermissionError):
@@ -97,11 +96,11 @@ class PictureFormat(Format):
 
     @classmethod
     def decoded(cls, path: Path, image: Image.Image, need: Need, turn: int) -> tuple[Image.Image, tuple[int, int], int]:
-        """The picture, its size before it was divided, and by what its sides were divided."""
+        """The picture, its full size, and the divisor of its sides."""
         image.load()
-        full = image.size
-        image, part = _reduced(image, _part(full, need, turn))
-        return image, full, part
+        full_size = image.size
+        image, divisor = _scaled_down(image, _divisor(full_size, need, turn))
+        return image, full_size, divisor
 
 
 class Jpeg(PictureFormat):
@@ -112,17 +111,17 @@ class Jpeg(PictureFormat):
 
     @classmethod
     def decoded(cls, path: Path, image: Image.Image, need: Need, turn: int) -> tuple[Image.Image, tuple[int, int], int]:
-        """Divided by libjpeg while it is decoded; one that was cut off as far as it goes, where that is far enough."""
-        full = image.size
-        if (part := _part(full, need, turn)) > 1:
-            image.draft(None, (full[0] // part, full[1] // part))
+        """Scales down while decoding; accepts a truncated file if enough of it exists."""
+        full_size = image.size
+        if (divisor := _divisor(full_size, need, turn)) > 1:
+            image.draft(None, (full_size[0] // divisor, full_size[1] // divisor))
         try:
             image.load()
         except OSError as error:
             if "truncated" not in str(error):
                 raise
-            image = _what_came(path, image.size, part)
-        return image, full, part
+            image = _decode_truncated(path, image.size, divisor)
+        return image, full_size, divisor
 
 
 class Png(PictureFormat):
@@ -137,7 +136,7 @@ class Tiff(PictureFormat):
     suffixes = (".tif", ".tiff")
     magic = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
     plugin = "TiffImagePlugin"
-    turned = True
+    exif_applied = True
     many_pages = True
 
 
@@ -168,7 +167,7 @@ class Gif(PictureFormat):
 class Heic(PictureFormat):
     title = "HEIC"
     suffixes = (".heic", ".heif")
-    turned = True
+    exif_applied = True
 
     @classmethod
     def matches(cls, head: bytes) -> bool:
@@ -180,7 +179,7 @@ class Heic(PictureFormat):
 
     @classmethod
     def header(cls, path: Path) -> Image.Image:
-        from pillow_heif.as_plugin import HeifImageFile  # used as it is: nothing is registered with PIL
+        from pillow_heif.as_plugin import HeifImageFile  # used directly, without registration in PIL
 
         picture: Image.Image = HeifImageFile(path)
         return picture
@@ -196,12 +195,12 @@ class Picture:
     total: int
 
     def page(self, number: int, need: Need, text_only: bool, max_pixels: int) -> Page:
-        """Page `number` (from 1), no smaller than `need(width, height)` asks where the file has as much.
+        """Page `number` (from 1), at least of the size `need(width, height)` if the file is as large.
 
         Raises DocumentError(too_many_pixels), from the header alone, and DocumentError(broken).
         """
         try:
-            with _our_limits():
+            with _without_pil_limit():
                 if self.kind.many_pages:
                     self.image.seek(number - 1)
                 wide, high = self.image.size
@@ -213,32 +212,32 @@ class Picture:
             raise DocumentError("broken", f"page {number} cannot be decoded ({_reason(error)})") from None
 
     def _decoded(self, number: int, need: Need) -> Page:
-        turn = 1 if self.kind.turned else self.image.getexif().get(ORIENTATION, 1)
-        image, full, part = self.kind.decoded(self.path, self.image, need, turn)
+        turn = 1 if self.kind.exif_applied else self.image.getexif().get(ORIENTATION, 1)
+        image, full_size, divisor = self.kind.decoded(self.path, self.image, need, turn)
         upright = rgb(image)
-        if part > 1:  # both ways round up: the last column and row lie partly beside the picture
-            upright = upright.crop((0, 0, full[0] // part, full[1] // part))
+        if divisor > 1:  # both decoders round up: the last column and row are partly outside the picture
+            upright = upright.crop((0, 0, full_size[0] // divisor, full_size[1] // divisor))
         if turn in TURNS:
             upright = upright.transpose(TURNS[turn])
-        to_source = Affine(a=float(part), e=float(part))
+        to_source = Affine(a=float(divisor), e=float(divisor))
         return Page(number, upright.width, upright.height, to_source, np.asarray(upright))
 
 
-def _part(size: tuple[int, int], need: Need, turn: int) -> int:
-    """By what the sides of a picture can be divided at once, with no less than `need` left: 1, 2, 4 or 8."""
-    wide, high = need(*size[::-1])[::-1] if turn in SIDEWAYS else need(*size)
-    return next(part for part in (8, 4, 2, 1) if part == 1 or min(size[0] // wide, size[1] // high) >= part)
+def _divisor(size: tuple[int, int], need: Need, turn: int) -> int:
+    """The largest divisor (1, 2, 4 or 8) of the sides of a picture that leaves at least `need`."""
+    wide, high = need(*size[::-1])[::-1] if turn in TRANSPOSED else need(*size)
+    return next(divisor for divisor in (8, 4, 2, 1) if divisor == 1 or min(size[0] // wide, size[1] // high) >= divisor)
 
 
-def _reduced(image: Image.Image, part: int) -> tuple[Image.Image, int]:
-    """The picture divided before it takes three bytes a pixel, and the divisor: 1 for modes that cannot be averaged."""
-    if part == 1 or image.mode not in ("1", "L", "RGB") or "transparency" in image.info:
+def _scaled_down(image: Image.Image, divisor: int) -> tuple[Image.Image, int]:
+    """The picture scaled down before its conversion to RGB, and the divisor: 1 for modes that cannot be averaged."""
+    if divisor == 1 or image.mode not in ("1", "L", "RGB") or "transparency" in image.info:
         return image, 1
-    return (image.convert("L") if image.mode == "1" else image).reduce(part), part
+    return (image.convert("L") if image.mode == "1" else image).reduce(divisor), divisor
 
 
-def _what_came(path: Path, size: tuple[int, int], shrink: int) -> Image.Image:
-    """A cut-off JPEG as far as it goes. Raises OSError where less than `CAME` of its rows are there."""
+def _decode_truncated(path: Path, size: tuple[int, int], shrink: int) -> Image.Image:
+    """The existing part of a truncated JPEG. Raises OSError if less than `LEAST_ROWS` of its rows exist."""
     strict = ImageFile.LOAD_TRUNCATED_IMAGES
     ImageFile.LOAD_TRUNCATED_IMAGES = True
     try:
@@ -246,20 +245,20 @@ def _what_came(path: Path, size: tuple[int, int], shrink: int) -> Image.Image:
             if shrink > 1:
                 image.draft(None, size)
             image.load()
-            if "progressive" in image.info:  # all rows are there, but nobody knows how well
+            if "progressive" in image.info:  # all rows exist, but of unknown quality
                 raise OSError("it was cut off")
             rows = np.asarray(image).reshape(image.height, -1)
-            filled = (rows == 128).all(axis=1) | (rows == 0).all(axis=1)  # what libjpeg and PIL put where nothing came
-            came = (int(np.flatnonzero(~filled)[-1]) + 1) / image.height if not filled.all() else 0.0
-            if came < CAME:
-                raise OSError(f"it was cut off: {came:.0%} of it is there")
+            filled = (rows == 128).all(axis=1) | (rows == 0).all(axis=1)  # fill values of libjpeg and PIL
+            existing = (int(np.flatnonzero(~filled)[-1]) + 1) / image.height if not filled.all() else 0.0
+            if existing < LEAST_ROWS:
+                raise OSError(f"it was cut off: {existing:.0%} of it is there")
             return image.copy()
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = strict
 
 
 def rgb(image: Image.Image) -> Image.Image:
-    """The picture as 8-bit RGB on white paper, from any mode of PIL."""
+    """The picture as 8-bit RGB on white, from any mode of PIL."""
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode == "F" or image.mode.startswith("I"):
@@ -269,11 +268,11 @@ def rgb(image: Image.Image) -> Image.Image:
         paper = Image.new("RGB", clear.size, "white")
         paper.paste(clear, mask=clear.getchannel("A"))
         return paper
-    return image.convert("RGB")  # 1, L, P, CMYK (PIL has turned Adobe's around), YCbCr, HSV, LAB
+    return image.convert("RGB")  # 1, L, P, CMYK (PIL has inverted Adobe's), YCbCr, HSV, LAB
 
 
 def _grey(image: Image.Image) -> NDArray[np.uint8]:
-    """16-bit, 32-bit and float grey as 8 bits: see the head of this module."""
+    """16-bit, 32-bit and float grey as 8 bits; see the module docstring."""
     values = np.asarray(image)
     tags = getattr(image, "tag_v2", {})
     if image.mode == "F":
@@ -291,10 +290,10 @@ def _grey(image: Image.Image) -> NDArray[np.uint8]:
         bits = next(bits for bits in (8, 10, 12, 14, 16, 24, 32) if most < 1 << bits)
         scaled = values.astype(np.float64) * (255 / ((1 << bits) - 1))
     grey = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
-    return 255 - grey if tags.get(PHOTOMETRIC) == 0 else grey  # 0: white is zero; PIL turns only 8 bits around
+    return 255 - grey if tags.get(PHOTOMETRIC) == 0 else grey  # 0: white is zero; PIL inverts only 8 bits
 
 
 def _reason(error: BaseException) -> str:
-    if isinstance(error, UnidentifiedImageError):  # PIL's own words name the path, and nothing else
+    if isinstance(error, UnidentifiedImageError):  # PIL's message has only the path
         return "its header is damaged, or of a kind that is not read"
     return str(error).splitlines()[0][:200] if str(error) else type(error).__name__

@@ -1,7 +1,7 @@
-"""Pages of documents, decoded and prepared in guarded workers, a bounded number of windows at a time.
+"""Decode and prepare pages of documents in guarded workers, a bounded number of windows at a time.
 
-One task of a worker opens a file, decodes a window of its pages and prepares each; so only finished pages travel, and a
-file that makes its decoder crash, hang or swallow memory costs one task.
+One task opens a file, decodes a window of its pages and prepares each. Only finished pages are sent back, and a file on
+which a decoder crashes, hangs or exhausts memory costs one task.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,11 +22,11 @@ from pipeline.system.pool_task import Task, WorkerOutOfMemory, WorkerOverBudget,
 from pipeline.system.process_pool import ProcessPool
 from pipeline.system.worker_process import WorkerError
 
-WINDOWS_PER_WORKER = 2  # one at work, one that waits or is done
+WINDOWS_PER_WORKER = 2  # one in work, one waiting or finished
 
 
 class DecodeLimits(Protocol):
-    """What `settings.Limits` says of documents; the limits of one task's time and memory are the pool's."""
+    """The limits of `settings.Limits` for documents; the pool has the time and memory limits of a task."""
 
     @property
     def file_mib(self) -> float: ...
@@ -40,7 +40,7 @@ class DecodeLimits(Protocol):
 
 @dataclass(frozen=True)
 class PagePreparation:
-    """How to prepare pages. `steps` out of "orient" and "deskew"; `region` in fractions of the upright page."""
+    """How to prepare pages. `steps`: any of "orient", "deskew"; `region`: in fractions of the upright page."""
 
     steps: tuple[str, ...]
     region: Region | None
@@ -49,7 +49,7 @@ class PagePreparation:
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """Some pages in a row, out of the document's `total_pages`. Empty where they begin behind the last one."""
+    """Consecutive pages of a document with `total_pages`. Empty if they begin after the last one."""
 
     total_pages: int
     pages: tuple[Page, ...]
@@ -57,7 +57,7 @@ class Window:
 
 @dataclass(eq=False)
 class PageTask:
-    """One window that was asked for. `opens`: nothing of its document is known before."""
+    """One requested window. `opens`: the first one of its document."""
 
     document: Document
     plan: PagePreparation
@@ -66,31 +66,31 @@ class PageTask:
     opens: bool
     budget: Budget | None
     task: Task = field(repr=False)
-    alone: dict[Task, Path] = field(default_factory=dict, repr=False)  # its files, each tried by itself
+    alone: dict[Task, Path] = field(default_factory=dict, repr=False)  # each of its files, tried separately
 
     def result(self) -> Window:
-        """The window, once `Pages.ready` has returned this ticket. Raises as `decoded`."""
+        """The window, after `PageLoader.ready` has returned this task. Raises as `decoded`."""
         total, pages = decoded(self.task)
         return Window(total, tuple(pages))
 
 
 class PageLoader:
-    """Asks a pool for windows of pages. The pool serves nobody else, and `warm_up` is a good `start` for it."""
+    """Requests windows of pages from a pool that serves nothing else. Use `warm_up` as the pool's `start`."""
 
     def __init__(self, pool: ProcessPool, limits: DecodeLimits, passwords: Sequence[str] = ()) -> None:
         self._pool = pool
         self._bounds = document_reader.Bounds(limits.file_mib, limits.pages, limits.megapixels, tuple(passwords))
         self._document_seconds = limits.document_seconds
-        self._asked: dict[Task, PageTask] = {}
-        self._deadly: dict[str, dict[Path, DocumentError]] = {}  # of documents with several files, by id
+        self._requested: dict[Task, PageTask] = {}
+        self._fatal: dict[str, dict[Path, DocumentError]] = {}  # fatal files of documents with several files, by id
 
     @property
     def room(self) -> int:
-        """How many more windows may be asked for now, so that the pages in memory stay bounded."""
-        return max(0, WINDOWS_PER_WORKER * self._pool.size - len(set(self._asked.values())))
+        """How many more windows may be requested now, so that memory stays bounded."""
+        return max(0, WINDOWS_PER_WORKER * self._pool.size - len(set(self._requested.values())))
 
     def budget(self) -> Budget:
-        """The time that one document may cost, for all that is asked about it."""
+        """The time budget of one document, for all of its jobs."""
         return Budget(self._document_seconds)
 
     def ask(
@@ -102,58 +102,65 @@ class PageLoader:
         opens: bool = False,
         budget: Budget | None = None,
     ) -> PageTask:
-        """Begins to read the pages `first` … `first + count - 1`. Never waits.
+        """Starts to read the pages `first` … `first + count - 1`. Does not block.
 
-        `opens`: nothing is known of the document yet. Where it has several files, and one of them ends the process
-        that reads it, that one counts as a page that cannot be read; once pages are numbered, the window is lost.
+        `opens`: the first request for the document. If one of its several files kills the worker then, that file counts
+        as one unreadable page; in later requests, when pages are numbered, the window fails.
         """
         task = self._submitted(document, plan, first, count, budget)
-        self._asked[task] = ticket = PageTask(document, plan, first, count, opens, budget, task)
-        return ticket
+        self._requested[task] = page_task = PageTask(document, plan, first, count, opens, budget, task)
+        return page_task
 
     def drop(self) -> None:
-        """Forget all windows that were asked for and are not ready."""
+        """Drops all requested windows that are not ready."""
         self._pool.drop_tasks()
-        self._asked.clear()
+        self._requested.clear()
 
     def _submitted(
         self, document: Document, plan: PagePreparation, first: int, count: int, budget: Budget | None
     ) -> Task:
-        deadly = self._deadly.get(document.id, {})
-        return self._pool.submit(read, document.files, self._bounds, plan, first, count, deadly, budget=budget)
+        fatal = self._fatal.get(document.id, {})
+        return self._pool.submit(read, document.files, self._bounds, plan, first, count, fatal, budget=budget)
 
     def ready(self, timeout_s: float) -> list[PageTask]:
-        """The windows that are finished, well or not. Waits for one up to `timeout_s`; empty where there is none."""
+        """The finished windows, including failed ones. Waits up to `timeout_s` for one."""
         done = []
         for task in self._pool.wait(timeout_s):
-            ticket = self._asked.pop(task)
-            if not self._tried_alone(ticket, task):
-                done.append(ticket)
+            page_task = self._requested.pop(task)
+            if not self._try_files_separately(page_task, task):
+                done.append(page_task)
         return done
 
-    def _tried_alone(self, ticket: PageTask, task: Task) -> bool:
-        """Whether the ticket is to wait: its process died, and its files are tried one by one to learn of which."""
-        if ticket.alone:
-            path, error = ticket.alone.pop(task), _death(task)
+    def _try_files_separately(self, page_task: PageTask, task: Task) -> bool:
+        """Whether the task must wait: its worker died, and its files are tried one by one to find the cause."""
+        if page_task.alone:
+            path, error = page_task.alone.pop(task), _fatal_error(task)
             if error:
-                self._deadly.setdefault(ticket.document.id, {})[path] = error
-            if not ticket.alone and ticket.document.id in self._deadly:
-                ticket.task = self._submitted(ticket.document, ticket.plan, ticket.first, ticket.count, ticket.budget)
-                self._asked[ticket.task] = ticket
+                self._fatal.setdefault(page_task.document.id, {})[path] = error
+            if not page_task.alone and page_task.document.id in self._fatal:
+                page_task.task = self._submitted(
+                    page_task.document, page_task.plan, page_task.first, page_task.count, page_task.budget
+                )
+                self._requested[page_task.task] = page_task
                 return True
-            return bool(ticket.alone)
-        if not ticket.opens or len(ticket.document.files) < 2 or not _death(task):
+            return bool(page_task.alone)
+        if not page_task.opens or len(page_task.document.files) < 2 or not _fatal_error(task):
             return False
-        ticket.opens = False
-        for path in ticket.document.files:
-            single = self._pool.submit(read, (path,), self._bounds, ticket.plan, 1, ticket.count, budget=ticket.budget)
-            ticket.alone[single], self._asked[single] = path, ticket
+        page_task.opens = False
+        for path in page_task.document.files:
+            single = self._pool.submit(
+                read, (path,), self._bounds, page_task.plan, 1, page_task.count, budget=page_task.budget
+            )
+            page_task.alone[single], self._requested[single] = path, page_task
         return True
 
 
 def decoded(task: Task) -> Any:
-    """What a finished task gave. Raises ModelError where no worker can start or a library cannot be loaded;
-    DocumentError whatever else went wrong: it is the file's fault."""
+    """The result of a finished task.
+
+    Raises ModelError if no worker can start or a library cannot be loaded; DocumentError for every other error: the
+    file caused it.
+    """
     try:
         return task.result()
     except (DocumentError, ModelError):
@@ -170,11 +177,11 @@ def decoded(task: Task) -> Any:
         raise DocumentError("broken", f"{type(error).__name__}: {error}") from error
 
 
-def _death(task: Task) -> DocumentError | None:
-    """What ended the process of a task, if anything did."""
+def _fatal_error(task: Task) -> DocumentError | None:
+    """The error that killed the worker of a task, if any."""
     try:
         decoded(task)
-    except ModelError:  # its ticket tells
+    except ModelError:  # reported by its page task
         return None
     except DocumentError as error:
         return error if error.code in ("too_slow", "too_much_memory", "crashed") else None
@@ -182,7 +189,7 @@ def _death(task: Task) -> DocumentError | None:
 
 
 def warm_up() -> None:
-    """For `Pool(start=...)`: imports what every page needs before the first one comes, and keeps to one core."""
+    """For `ProcessPool(start=...)`: imports the decoders before the first page, and uses one core."""
     import cv2
     import numpy as np  # noqa: F401
     import PIL.JpegImagePlugin  # noqa: F401
@@ -197,16 +204,16 @@ def read(
     plan: PagePreparation,
     first: int,
     count: int,
-    deadly: Mapping[Path, DocumentError] = MappingProxyType({}),
+    fatal: Mapping[Path, DocumentError] = MappingProxyType({}),
 ) -> tuple[int, list[Page]]:
-    """One task of a worker: the number of pages in all, and the pages that were asked for. Raises DocumentError.
+    """The task of a worker: the total number of pages, and the requested pages. Raises DocumentError.
 
-    A question without pictures has no files, and no pages.
+    A question without pictures has no files and no pages.
     """
     if not files:
         return 0, []
     steps, region, page_spec = plan.steps, plan.region, plan.page_spec
     need = partial(preprocess.need, region, page_spec)
-    with document_reader.together(files, bounds, deadly) as document:
+    with document_reader.opened_together(files, bounds, fatal) as document:
         pages = document_reader.pages(document, bounds, first, count, need, page_spec.text_layer)
         return document.total, [preprocess.prepare(page, steps, region, page_spec) for page in pages]

@@ -1,4 +1,4 @@
-"""PDF pages by PDFium: drawn at the size that is wanted, with their text layer where it is sound."""
+"""The PDF format: render pages with PDFium at the required size, with the text layer where it is reliable."""
 
 import ctypes
 import logging
@@ -18,7 +18,7 @@ from pipeline.plugins.formats import Bounds, Format, Need, Opened
 from pipeline.preprocessing import pdf_text
 
 POINTS = 72  # a point is 1/72 inch
-PROBE = 1_000_000  # PDFium maps points to whole pixels only: asked at this size, the rounding does not count
+PROBE = 1_000_000  # PDFium maps points to whole pixels only; at this size rounding is negligible
 
 
 class PdfFormat(Format):
@@ -30,7 +30,7 @@ class PdfFormat(Format):
 
     @classmethod
     def matches(cls, head: bytes) -> bool:
-        """There may be junk before the header."""
+        """Allows junk before the header."""
         return any(magic in head for magic in cls.magic)
 
     @classmethod
@@ -40,10 +40,12 @@ class PdfFormat(Format):
 
 @contextmanager
 def opened(path: Path, passwords: Sequence[str] = ()) -> Iterator["Pdf"]:
-    """The open document. Tries no password, then each of `passwords`. Raises DocumentError(encrypted | broken)."""
+    """The open document. Tries no password first, then `passwords`. Raises DocumentError(encrypted | broken)."""
     import pypdfium2
 
-    logging.getLogger("pypdfium2").setLevel(logging.ERROR)  # it warns of XFA forms, which are drawn as far as they go
+    logging.getLogger("pypdfium2").setLevel(
+        logging.ERROR
+    )  # it warns of XFA forms, which are rendered as far as possible
     for password in (None, *passwords):
         try:
             document = pypdfium2.PdfDocument(path, password=password)
@@ -72,8 +74,8 @@ class Pdf:
     def page(self, number: int, need: Need, text_only: bool, max_pixels: int) -> Page:
         """Page `number` (from 1). Raises DocumentError(broken).
 
-        `need(width, height)` in source pixels gives the size that the picture should have; it is drawn no larger than
-        that, and never above `max_pixels`. With `text_only` a page whose text layer is sound is not drawn at all.
+        `need(width, height)`, in source pixels, gives the size of the picture, which has at most `max_pixels`. With
+        `text_only`, a page with a reliable text layer is not rendered.
         """
         import pypdfium2
 
@@ -92,8 +94,8 @@ class Pdf:
             wide, high = need(width, height)
             shrink = min(1.0, (max_pixels / (wide * high)) ** 0.5)
             wide, high = max(1, int(wide * shrink)), max(1, int(high * shrink))
-            image = _drawn(self.document, page, wide, high)
-            if _of_one_colour(image) and (lost := _undecodable(page)):
+            image = _render(self.document, page, wide, high)
+            if _is_one_colour(image) and (lost := _undecodable(page)):
                 raise DocumentError("broken", f"page {number} would be blank: {lost} on it cannot be decoded")
             x, y = width / wide, height / high
             scaled = tuple(word.scaled(1 / x, 1 / y) for word in words)
@@ -118,28 +120,27 @@ def _to_pixels(page: Any, width: int, height: int) -> Affine:
 
 
 def _words(page: Any, width: int, height: int) -> tuple[Word, ...]:
-    """The words in source pixels, or none where the layer is not sound."""
+    """The words in source pixels; none if the text layer is not reliable."""
     import pypdfium2
 
     try:
         textpage = page.get_textpage()
     except pypdfium2.PdfiumError:
-        return ()  # the picture tells
+        return ()  # the page is read from its picture
     try:
         found = pdf_text.words(textpage, _to_pixels(page, width, height))
-        return found if pdf_text.sound(page, textpage, found, page.get_rotation()) else ()
+        return found if pdf_text.is_reliable(page, textpage, found, page.get_rotation()) else ()
     finally:
         textpage.close()
 
 
-def _of_one_colour(image: NDArray[np.uint8]) -> bool:
+def _is_one_colour(image: NDArray[np.uint8]) -> bool:
     first = image[0, 0]
     return bool((image[::16, ::16] == first).all() and (image == first).all())
 
 
 def _undecodable(page: Any) -> str:
-    """How many pictures of the page PDFium cannot decode, in words; "" for none. It leaves their place blank, and says
-    nothing."""
+    """The number of pictures that PDFium cannot decode, in words; "" for none. PDFium leaves them blank silently."""
     from pypdfium2 import raw
 
     count = 0
@@ -152,8 +153,8 @@ def _undecodable(page: Any) -> str:
     return f"{count} pictures" if count > 1 else "a picture" if count else ""
 
 
-def _drawn(document: Any, page: Any, width: int, height: int) -> NDArray[np.uint8]:
-    """The page on white with form fields and notes, RGB. The raw call takes the size in pixels exactly."""
+def _render(document: Any, page: Any, width: int, height: int) -> NDArray[np.uint8]:
+    """The page on white with form fields and annotations, RGB. The raw call takes an exact size in pixels."""
     from pypdfium2 import PdfBitmap, raw
 
     bitmap = PdfBitmap.new_native(width, height, raw.FPDFBitmap_BGR, rev_byteorder=True)

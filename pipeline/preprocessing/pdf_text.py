@@ -1,14 +1,14 @@
-"""The text layer of a PDF page: its words with their boxes, and whether they can be believed.
+"""The text layer of a PDF page: its words with boxes, and whether it is reliable.
 
-A layer is kept only when it can stand for the picture. All of these must hold, else the page is read from its picture:
-- at least `ENOUGH` letters or digits, and they are at least half of all that is printed (fonts without a character map
-  give punctuation and symbols instead of letters);
+A reliable layer can replace the picture. Otherwise the page is read from its picture. All of these must hold:
+- at least `LEAST_LETTERS` letters or digits, and at least half of all characters (fonts without a character map yield
+  punctuation and symbols);
 - at most 5% of the characters are from the private use area, control characters or U+FFFD, and at most 5% of the words
-  are glyph names such as `(cid:31)` or UTF-8 read as Latin-1 such as `Ã¼`;
-- pictures cover at most half of the page: over a scan the layer is somebody else's OCR, as good or bad as it was;
-- most of the text is drawn (an invisible layer is somebody else's OCR) and stands upright;
-- nothing but links and notes lies over the page: values of form fields, stamps and typed comments are drawn on the page
-  but do not stand in its text layer.
+  are glyph names such as `(cid:31)` or UTF-8 decoded as Latin-1 such as `Ã¼`;
+- pictures cover at most half of the page: on a scan the layer is OCR of unknown quality;
+- most of the text is visible (an invisible layer is OCR) and upright;
+- the page has no annotations but links and notes: values of form fields, stamps and typed comments are rendered on the
+  page but missing from its text layer.
 """
 
 import ctypes
@@ -22,15 +22,15 @@ import numpy as np
 from pipeline.core.geometry import Affine, Box
 from pipeline.core.types import Word
 
-ENOUGH = 10
-SPOILT = 0.05
-COVERED = 0.5
-DEEPEST = 4  # forms within forms
-GRID = 64  # cells a side on which the pictures of a page are counted, so that overlapping ones count once
+LEAST_LETTERS = 10
+MOST_SPOILT = 0.05
+MOST_COVERED = 0.5
+MAX_FORM_DEPTH = 4  # forms within forms
+GRID = 64  # cells per side to measure the area of pictures, so that overlapping ones count once
 GLYPH_NAMES = re.compile(r"\(cid:\d+\)|/?\b(?:uni[0-9A-F]{4}|glyph\d+|g\d{2,4})\b|[ÃÂ][\x80-\xbf]|â€", re.IGNORECASE)
-UNSEEN = 0.1  # points: a letter less high than this has no shape (its font is broken), so that nobody sees it
-HYPHENS = (0x02, 0xAD, 0xFFFE)  # how PDFium marks a hyphen at the end of a line
-LEADING = 0.6  # a letter whose middle is further than this part of a line height from the line stands on another line
+LEAST_HEIGHT = 0.1  # points: a letter of less height is invisible (its font is broken)
+HYPHENS = (0x02, 0xAD, 0xFFFE)  # PDFium's codes of a hyphen at the end of a line
+LEADING = 0.6  # of a line height: a letter with its centre further from the line is on another line
 
 
 def words(textpage: Any, to_pixels: Affine) -> tuple[Word, ...]:
@@ -41,7 +41,7 @@ def words(textpage: Any, to_pixels: Affine) -> tuple[Word, ...]:
     for index, (letter, (x0, y0, x1, y1)) in enumerate(zip(letters, boxes, strict=True)):
         if index == start:
             left, top, right, bottom = x0, y0, x1, y1
-        # PDFium leaves out some spaces between columns: what is a letter's height apart is another word.
+        # PDFium omits some spaces between columns: a gap of a letter's height starts another word.
         height = max(bottom - top, y1 - y0)
         off = abs(y0 + y1 - top - bottom) / 2
         if not letter or x0 - right > height or left - x1 > height or (off > LEADING * height and off > 3):
@@ -62,7 +62,7 @@ def _word(letters: list[str], left: float, top: float, right: float, bottom: flo
 
 
 def _letters(textpage: Any, to_pixels: Affine) -> tuple[list[str], list[list[float]]]:
-    """Every letter ("" for a space) with its left, top, right and bottom in pixels. Unseen letters are left out."""
+    """Every visible letter ("" for a space) with its left, top, right and bottom in pixels."""
     from pypdfium2 import raw
 
     sides = (ctypes.c_double * 4)()  # left, right, bottom, top in points
@@ -79,7 +79,7 @@ def _letters(textpage: Any, to_pixels: Affine) -> tuple[list[str], list[list[flo
         letter = "-" if code in HYPHENS else chr(code)
         if code == 0 or letter.isspace():
             letter = ""
-        elif not box_of(page, index, *refs) or (sides[3] - sides[2] < UNSEEN and letter.isalnum()):
+        elif not box_of(page, index, *refs) or (sides[3] - sides[2] < LEAST_HEIGHT and letter.isalnum()):
             continue
         letters.append(letter)
         points.append(sides[:])
@@ -91,18 +91,18 @@ def _letters(textpage: Any, to_pixels: Affine) -> tuple[list[str], list[list[flo
 
 
 def reads_well(found: tuple[Word, ...]) -> bool:
-    """Whether the words look like language: see the rules at the head of this module."""
+    """Whether the words look like language; see the rules in the module docstring."""
     text = "".join(word.text for word in found)
     letters = sum(map(str.isalnum, text))
-    if letters < ENOUGH or letters < 0.5 * len(text):
+    if letters < LEAST_LETTERS or letters < 0.5 * len(text):
         return False
     odd = sum(letter == "\ufffd" or unicodedata.category(letter) in ("Co", "Cc", "Cn") for letter in text)
     names = sum(GLYPH_NAMES.search(word.text) is not None for word in found)
-    return odd <= SPOILT * len(text) and names <= SPOILT * len(found)
+    return odd <= MOST_SPOILT * len(text) and names <= MOST_SPOILT * len(found)
 
 
 def covered(page: Any) -> float:
-    """The part (0..1) of an open PDFium page that pictures cover."""
+    """The fraction (0..1) of an open PDFium page that pictures cover."""
     from pypdfium2 import raw
 
     left, bottom, right, top = page.get_bbox()
@@ -117,7 +117,7 @@ def covered(page: Any) -> float:
 
 
 def _pictures(objects: Iterator[Any], to_page: Affine, depth: int = 0) -> Iterator[Box]:
-    """The boxes of all pictures in points, those inside forms too (whose objects are in the form's own coordinates)."""
+    """The boxes of all pictures in points, also those in forms (whose objects use the form's own coordinates)."""
     from pypdfium2 import raw
 
     sides = [ctypes.c_float() for _ in range(4)]
@@ -126,7 +126,7 @@ def _pictures(objects: Iterator[Any], to_page: Affine, depth: int = 0) -> Iterat
         if kind == raw.FPDF_PAGEOBJ_IMAGE and raw.FPDFPageObj_GetBounds(part, *sides):
             left, bottom, right, top = (side.value for side in sides)
             yield to_page.box(Box(left, bottom, right - left, top - bottom))
-        elif kind == raw.FPDF_PAGEOBJ_FORM and depth < DEEPEST:
+        elif kind == raw.FPDF_PAGEOBJ_FORM and depth < MAX_FORM_DEPTH:
             place = raw.FS_MATRIX()
             raw.FPDFPageObj_GetMatrix(part, place)
             within = to_page.after(Affine(place.a, place.c, place.e, place.b, place.d, place.f))
@@ -135,8 +135,8 @@ def _pictures(objects: Iterator[Any], to_page: Affine, depth: int = 0) -> Iterat
             yield from _pictures(inner, within, depth + 1)
 
 
-def readable(textpage: Any, turn: int) -> bool:
-    """Whether most of 60 letters are drawn, and stand upright on the page turned clockwise by `turn` degrees."""
+def is_visible(textpage: Any, turn: int) -> bool:
+    """Whether most of 60 sampled letters are visible, and upright on the page rotated clockwise by `turn` degrees."""
     from pypdfium2 import raw
 
     count = textpage.count_chars()
@@ -152,8 +152,8 @@ def readable(textpage: Any, turn: int) -> bool:
     return fine * 2 > seen
 
 
-def overlaid(page: Any) -> bool:
-    """Whether something with text of its own may lie over the page: form fields, stamps, typed comments."""
+def has_annotations(page: Any) -> bool:
+    """Whether the page has annotations with their own text: form fields, stamps, typed comments."""
     from pypdfium2 import raw
 
     harmless = {raw.FPDF_ANNOT_LINK, raw.FPDF_ANNOT_POPUP, raw.FPDF_ANNOT_TEXT, raw.FPDF_ANNOT_HIGHLIGHT}
@@ -168,6 +168,8 @@ def overlaid(page: Any) -> bool:
     return False
 
 
-def sound(page: Any, textpage: Any, found: tuple[Word, ...], turn: int) -> bool:
-    """Whether the words can stand for the picture of the page. `turn`: the page's own rotation in degrees."""
-    return reads_well(found) and readable(textpage, turn) and not overlaid(page) and covered(page) <= COVERED
+def is_reliable(page: Any, textpage: Any, found: tuple[Word, ...], turn: int) -> bool:
+    """Whether the text layer is reliable. `turn`: the page's own rotation in degrees."""
+    return (
+        reads_well(found) and is_visible(textpage, turn) and not has_annotations(page) and covered(page) <= MOST_COVERED
+    )

@@ -1,8 +1,8 @@
-"""From the page as it is in the file to the page as the engine sees it: orient, deskew, crop, fit.
+"""Prepare a decoded page for the engine: orient, deskew, crop, fit.
 
-Each step takes a `Page` and gives a new one, and puts its own map in front of `to_source`. Points are between pixels:
-(0, 0) is the outer corner of the first pixel, so that turning, cropping and scaling map corners onto corners. Pages
-without picture (a sound text layer) are cropped and fitted too; they stand upright already.
+Each step returns a new `Page` and composes its transform with `to_source`. Coordinates are between pixels: (0, 0) is
+the outer corner of the first pixel, so that rotation, cropping and scaling map corners onto corners. Pages without a
+picture (with a reliable text layer) are upright already; they are only cropped and fitted.
 """
 
 import math
@@ -17,11 +17,11 @@ from pipeline.core.types import Page, Word
 from pipeline.engine import PageSpec
 from pipeline.preprocessing import orientation
 
-WIDEST_PX = 20_000  # OpenCV turns pictures of at most 32,767 pixels a side, and the new page is larger than the old
+WIDEST_PX = 20_000  # OpenCV rotates at most 32,767 pixels a side, and the rotated page is larger
 
 
 def need(region: Region | None, page_spec: PageSpec, width: int, height: int) -> tuple[int, int]:
-    """How large a page of (width, height) source pixels must be decoded, so that nothing the engine wants is lost."""
+    """The least size at which to decode a page of (width, height) source pixels without loss for the engine."""
     if region is None:
         return page_spec.fit(width, height)
     part = max(1, round(width * region.width)), max(1, round(height * region.height))
@@ -31,7 +31,7 @@ def need(region: Region | None, page_spec: PageSpec, width: int, height: int) ->
 
 
 def prepare(page: Page, steps: Sequence[str], region: Region | None, page_spec: PageSpec) -> Page:
-    """The page as the engine wants it. A page with a fault stays as it is."""
+    """The page as `page_spec` requires. A page with a fault is unchanged."""
     if page.fault is not None:
         return page
     whole = page.to_source.box(Box(0, 0, page.width, page.height))
@@ -47,18 +47,18 @@ def prepare(page: Page, steps: Sequence[str], region: Region | None, page_spec: 
 
 
 def orient(page: Page) -> Page:
-    """Turned by quarters so that the text stands upright; unchanged where the model is not sure."""
-    if page.image is None or (degrees := orientation.turned(page.image)) == 0:
+    """Rotated by a multiple of 90 degrees to upright text; unchanged if the model is not confident."""
+    if page.image is None or (degrees := orientation.rotation(page.image)) == 0:
         return page
     return turn(page, degrees)
 
 
 def turn(page: Page, degrees: int) -> Page:
-    """Turned counter-clockwise by 90, 180 or 270 degrees."""
+    """Rotated counter-clockwise by 90, 180 or 270 degrees."""
     assert page.image is not None
     wide, high = page.width, page.height
     image = np.rot90(page.image, degrees // 90)
-    back = {  # from the turned page to the page before
+    back = {  # from the rotated page to the original
         90: Affine(0, -1, wide, 1, 0, 0),
         180: Affine(-1, 0, wide, 0, -1, high),
         270: Affine(0, 1, 0, -1, 0, high),
@@ -67,10 +67,9 @@ def turn(page: Page, degrees: int) -> Page:
 
 
 def deskew(page: Page) -> tuple[Page, Box | None]:
-    """Turned by a small angle so that the lines of text lie level, on a page just large enough that no corner is lost.
+    """Rotated by a small angle to level text lines, on a canvas just large enough for all corners.
 
-    The box is where a page of the old size lies in the middle of the new one: regions are counted from there. None
-    where nothing was turned.
+    The box is the centred frame of the old size on the new page: regions are relative to it. None if not rotated.
     """
     if (
         page.image is None
@@ -82,7 +81,7 @@ def deskew(page: Page) -> tuple[Page, Box | None]:
 
 
 def level(page: Page, degrees: float) -> tuple[Page, Box]:
-    """Turned counter-clockwise by `degrees` around the middle; the new corners are white."""
+    """Rotated counter-clockwise by `degrees` around the centre, with white corners; see `deskew` for the box."""
     import cv2
 
     assert page.image is not None
@@ -97,7 +96,7 @@ def level(page: Page, degrees: float) -> tuple[Page, Box]:
     )
     centres = (
         Affine(c=-0.5, f=-0.5).after(back).after(Affine(c=0.5, f=0.5))
-    )  # OpenCV counts from the middle of the first pixel
+    )  # OpenCV counts from the centre of the first pixel
     matrix = np.array([[centres.a, centres.b, centres.c], [centres.d, centres.e, centres.f]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     image = cv2.warpAffine(page.image, matrix, (wide, high), flags=flags, borderValue=(255, 255, 255))
@@ -106,7 +105,7 @@ def level(page: Page, degrees: float) -> tuple[Page, Box]:
 
 
 def crop(page: Page, region: Region, frame: Box | None = None) -> Page:
-    """The region of the page (of its part `frame`), widened to whole pixels. Keeps words whose middle lies in it."""
+    """The region of the page (relative to `frame`), widened to whole pixels. Keeps words with their centre in it."""
     frame = frame or Box(0, 0, page.width, page.height)
     left = min(max(0, math.floor(frame.x + region.left * frame.width)), page.width - 1)
     top = min(max(0, math.floor(frame.y + region.top * frame.height)), page.height - 1)
@@ -123,7 +122,7 @@ def crop(page: Page, region: Region, frame: Box | None = None) -> Page:
 
 
 def fit(page: Page, page_spec: PageSpec) -> Page:
-    """At the size that `wants.fit` gives. The picture is contiguous."""
+    """Scaled to the size from `page_spec.fit`. The picture is contiguous."""
     size = page_spec.fit(page.width, page.height)
     image = page.image
     if size == (page.width, page.height):
@@ -132,14 +131,14 @@ def fit(page: Page, page_spec: PageSpec) -> Page:
     if image is not None:
         import cv2
 
-        # Averaging areas is the one filter that neither rings nor drops thin strokes when a page gets smaller.
+        # Area averaging is the only downscaling filter without ringing or loss of thin strokes.
         smooth = cv2.INTER_AREA if x * y < 1 else cv2.INTER_CUBIC
         image = cv2.resize(np.ascontiguousarray(image), size, interpolation=smooth)
     return _moved(page, image, Affine(a=1 / x, e=1 / y), size)
 
 
 def _moved(page: Page, image: NDArray[np.uint8] | None, back: Affine, size: tuple[int, int] | None = None) -> Page:
-    """The page after a step. `back` leads from the pixels after it to those before it."""
+    """The page after a step. `back` maps pixels after the step to pixels before it."""
     if size is None:
         assert image is not None
         size = image.shape[1], image.shape[0]

@@ -21,7 +21,7 @@ from pipeline.runs.commit import NOTHING, Committer
 from pipeline.runs.scheduler import GRACE_S, Answering, Assignment, DocumentFinished, Idle, Scheduler
 from pipeline.schema import box_fields
 from pipeline.schema.job import Job
-from pipeline.storage.record_store import record_file
+from pipeline.storage.record_files import record_file
 from pipeline.system.resource_shortage import raising_shortage
 
 DRAWN_AHEAD = 64  # documents that wait for their pictures at most: all that is kept of them are records

@@ -83,7 +83,7 @@ class Committer:
         for claim in self._inbox.recover(alive):
             document, jobs = claim.document, boxes.get(claim.document.inbox, ())
             for job in jobs:
-                self._store.tidy(job.name, document.id)
+                self._store.remove_orphans(job.name, document.id)
             written = [record for job in jobs for record in self._store.written_by(claim.run, job, document.id)]
             for job in jobs:  # also where others are missing: what is answered is not asked again
                 self._tables[job.name].add([record for record in written if record.job == job.name])

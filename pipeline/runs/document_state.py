@@ -139,10 +139,10 @@ class DocumentState:
 
         Every window is asked again, but only the parts of the job that can do something about what is wrong.
         """
-        high_resolution, found = self.page_spec.high_resolution(), second_pass.doubts(answer.job, record)
+        high_resolution, found = self.page_spec.high_resolution(), second_pass.reasons(answer.job, record)
         if high_resolution is None or answer.first is not None or not found:
             return False
-        parts = [SubJob(answer.job, n, second_pass.concerning(part, found)) for n, part in enumerate(answer.job.parts)]
+        parts = [SubJob(answer.job, n, second_pass.for_part(part, found)) for n, part in enumerate(answer.job.parts)]
         parts = [part for part in parts if part.doubts]
         answer.page_plans = self._reels(parts, high_resolution)
         if answer.page is not None:

@@ -253,7 +253,7 @@ class Scheduler:
         record = extract.extract(job, entry.state.document, answer.page, replies, self._provenance)
         record = evidence.locate(record, job, [page for reply in replies for page in reply.request.pages])
         if answer.first is not None:
-            self._keep(entry, answer, second_pass.better(job, answer.first, record))
+            self._keep(entry, answer, second_pass.choose(job, answer.first, record))
         elif self._stop() or not entry.state.look_again(answer, record):
             self._keep(entry, answer, record)
 

@@ -26,9 +26,9 @@ from pipeline.runs.batch import BatchRun, RunContext, jobs_by_inbox, waiting_lin
 from pipeline.runs.commit import Committer
 from pipeline.schema.job import Job
 from pipeline.schema.settings import Settings
-from pipeline.storage.corrections import repair
 from pipeline.storage.job_table import JobTable
 from pipeline.storage.record_store import RecordStore
+from pipeline.storage.save_marker import repair
 from pipeline.system import filesystem
 from pipeline.system.gpu_monitor import GpuMonitor
 from pipeline.system.locks import RootLock, run_name
@@ -109,7 +109,7 @@ class Session:
         self._tables = {job.name: JobTable(root, job, len(self._jobs), sinks=sinks) for job in self._jobs}
         for table in self._tables.values():
             repair(root, table.job, sinks)
-            self._repaired += table.ensure()
+            self._repaired += table.repair()
         boxes: dict[str, list[Job]] = {}
         for job in self._jobs:
             boxes.setdefault(job.inbox, []).append(job)
@@ -130,7 +130,7 @@ class Session:
         """
         for table in self._tables.values():
             for _ in range(TRIES):
-                if not table.ensure():
+                if not table.repair():
                     break
 
     def _left(self) -> list[str]:

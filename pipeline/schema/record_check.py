@@ -38,13 +38,29 @@ def with_all_groups(fields: Mapping[str, Field], data: Mapping[str, Any]) -> dic
 def missing(fields: Mapping[str, Field], data: Mapping[str, Any]) -> Iterable[Issue]:
     """An issue for every missing required value. `data` is from `with_all_groups`."""
     for path in missing_paths(fields, data):
-        yield Issue("missing", path, "is required and has no value")
+        yield Issue("missing", path, "is required and was not found")
 
 
 def broken(job: "Job", data: Mapping[str, Any], today: date) -> Iterable[Issue]:
     """An issue for every rule that does not hold."""
     for rule in job.rules:
         yield from rules.check(rule, job.fields, data, job.tolerance, today)
+
+
+def with_data_issues(
+    job: "Job", data: Mapping[str, Any], confidence: Mapping[str, float], found: Iterable[Issue], today: date
+) -> tuple[Issue, ...]:
+    """`found`, then missing values, doubtful values and broken rules, without duplicates. `data` is `with_all_groups`.
+
+    A path that already has an issue in `found` is not reported as missing as well.
+    """
+    issues = list(found)
+    known = {issue.path for issue in issues}
+    issues += [issue for issue in missing(job.fields, data) if issue.path not in known]
+    for path, sure in confidence.items():
+        if sure < job.review_below and not is_empty(value := value_at(data, path)):
+            issues.append(Issue("doubtful", path, f"{shown(value)} is sure to {sure:.2f} only (review_below)"))
+    return tuple(dict.fromkeys([*issues, *broken(job, data, today)]))
 
 
 def is_older(record: Record, job: "Job") -> bool:
@@ -63,13 +79,10 @@ def recheck(record: Record, job: "Job", stored: Mapping[str, Any]) -> Record:
     data = with_all_groups(job.fields, record.data)
     found = [issue for issue in record.issues if issue.code not in _RECHECKED and _known(issue.path, job.fields)]
     found += _misfits(job.fields, data, stored)
-    reported = {issue.path for issue in found}
-    before = {issue.path: issue for issue in record.issues if issue.code == "missing"}
-    found += [before.get(each.path, each) for each in missing(job.fields, data) if each.path not in reported]
-    found += _doubtful(record, job)
-    found += broken(job, data, record.processed_at.date() if record.processed_at else date.today())
-    fresh = {(issue.code, issue.path) for issue in found} - {(issue.code, issue.path) for issue in record.issues}
-    return replace(record, issues=tuple(dict.fromkeys(found)), approved=None if fresh else record.approved)
+    today = record.processed_at.date() if record.processed_at else date.today()
+    issues = with_data_issues(job, data, record.confidence, found, today)
+    fresh = {(issue.code, issue.path) for issue in issues} - {(issue.code, issue.path) for issue in record.issues}
+    return replace(record, issues=issues, approved=None if fresh else record.approved)
 
 
 def _known(path: str, fields: Mapping[str, Field]) -> bool:
@@ -106,9 +119,3 @@ def _values(tree: Any, steps: list[str], path: str = "") -> Iterable[tuple[str, 
         yield path, tree
         if isinstance(tree, list | tuple):
             yield from ((f"{path}[{index}]", each) for index, each in enumerate(tree))
-
-
-def _doubtful(record: Record, job: "Job") -> Iterable[Issue]:
-    for path, sure in record.confidence.items():
-        if sure < job.review_below and not is_empty(value := value_at(record.data, path)):
-            yield Issue("doubtful", path, f"{shown(value)} is sure to {sure:.2f} only (review_below)")

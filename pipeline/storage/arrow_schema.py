@@ -1,8 +1,8 @@
-"""The table's columns: their types, and a record as one row of exactly those types.
+"""The Arrow schema of a job's table, and the conversion of a record to one row.
 
-Bookkeeping first, then the job's fields, then `confidence` and `evidence` in the shape of the fields (a number and a
-place a leaf), issues, error and provenance. A value that a column cannot hold, because the job changed since it was
-read, is null in the table; the record keeps it.
+Column order: document and page, status and times, the job's fields, `confidence` and `evidence` in the shape of the
+fields, issues, error and provenance. A value that does not fit its column, because the job changed, is null in the
+table; the record keeps it.
 """
 
 import functools
@@ -28,9 +28,9 @@ _BITS = {"int8": 7, "int16": 15, "int32": 31, "int64": 63}
 
 
 def schema(job: "Job") -> "pa.Schema":
-    """The columns of a job's table. Their metadata have the job's name, and a digest that changes with the job.
+    """The columns of a job's table. The metadata hold the job's name and a digest.
 
-    Not only with its columns: rows are judged by the job as it is now (`judging`).
+    The digest changes with the job, not only with its columns: rows are checked by the current job (`record_check`).
     """
     import pyarrow as pa
 
@@ -59,27 +59,27 @@ def schema(job: "Job") -> "pa.Schema":
             ("run", text),
         ]
     )
-    said = "\n".join([job.digest, *(f"{column.name}: {column.type}" for column in columns)])
+    content = "\n".join([job.digest, *(f"{column.name}: {column.type}" for column in columns)])
     return columns.with_metadata(
-        {JOB_KEY: job.name.encode(), DIGEST_KEY: hashlib.sha256(said.encode()).hexdigest().encode()}
+        {JOB_KEY: job.name.encode(), DIGEST_KEY: hashlib.sha256(content.encode()).hexdigest().encode()}
     )
 
 
 def digest(columns: "pa.Schema") -> str:
-    """The digest in the metadata of `schema`, in hex: tables with another one must be made again."""
-    said: bytes = columns.metadata[DIGEST_KEY]
-    return said.decode()
+    """The hex digest in the metadata of `schema`: a table with another one must be rebuilt."""
+    value: bytes = columns.metadata[DIGEST_KEY]
+    return value.decode()
 
 
 def arrow(rows: Iterable[Mapping[str, Any]], columns: "pa.Schema") -> "pa.Table":
-    """An Arrow table of rows, as the function that `rows` gives makes them."""
+    """An Arrow table of the rows that the function from `rows` returns."""
     import pyarrow as pa
 
     return pa.Table.from_pylist(list(rows), schema=columns)
 
 
 def rows(job: "Job", columns: "pa.Schema") -> Callable[[Record], dict[str, Any]]:
-    """A function that gives a record as Python values that fit `columns`, the schema of the job."""
+    """A function from a record to its row: Python values that fit `columns`, the schema of the job."""
     fits = {column.name: fitter(column.type) for column in columns}
     fields = job.fields
 
@@ -109,9 +109,9 @@ def rows(job: "Job", columns: "pa.Schema") -> Callable[[Record], dict[str, Any]]
 
 @functools.lru_cache(maxsize=1000)  # from_json asks for the same few types for every record
 def fitter(kind: "pa.DataType") -> Fit:
-    """A function that gives a value, typed or as JSON has it, as a column of this type holds it; None where it cannot.
+    """A function that converts a typed or JSON value to this column type; None where it does not fit.
 
-    Text stays text, but a lone surrogate (a byte of a file name) becomes U+FFFD: columns are UTF-8.
+    A lone surrogate (a byte of a file name) becomes U+FFFD: columns are UTF-8.
     """
     import pyarrow.types as kinds
 
@@ -179,12 +179,12 @@ def _place(seen: Evidence) -> dict[str, Any]:
 
 
 def _mirror(fields: Mapping[str, Field], leaf: "pa.DataType") -> "pa.DataType":
-    """The shape of the fields, with `leaf` for every single value. A job and a group have at least one field each."""
+    """A type in the shape of the fields, with `leaf` for every value. A job and a group have at least one field."""
     import pyarrow as pa
 
     return fold(fields, lambda _: leaf, lambda parts: pa.struct(list(parts.items())), pa.list_)
 
 
 def _mirrored(fields: Mapping[str, Field], data: Any, known: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What is known a leaf path, in the shape of `_mirror`: a list has as many rows as its data."""
+    """`known`, by leaf path, in the shape of `_mirror`. Lists have as many rows as in the data."""
     return map_leaves(fields, data, lambda path, *_: known.get(path)) if known else None

@@ -1,7 +1,7 @@
-"""The files that lie beside a record: code and Markdown with the right ending, and pictures with boxes drawn in.
+"""Attachments: files of a record with code, Markdown or page pictures with boxes.
 
-`<root>/files/<job>/<day>/login-3fa9c2d1e0b4.vue`: the document's name, the first digits of its id, the page where the
-document has several answers or pictures, and the field where the job has several files. results/ holds Parquet only.
+Path: `<root>/files/<job>/<day>/login-3fa9c2d1e0b4.vue`. The name has the document's name, the start of its id, the
+page where a document has several, and the field where a job has several attachments.
 """
 
 import re
@@ -22,14 +22,14 @@ _STEM_BYTES = 120  # leaves room for the rest in a name of 255 bytes
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """One such file: what follows the document's id in its name (".vue"), and its bytes or a whole temporary file."""
+    """`suffix` follows the document id in the file name (".vue"). `content`: bytes, or the path of a temporary file."""
 
     suffix: str
     content: bytes | Path
 
 
 def texts(job: Job, record: Record) -> Iterator[Attachment]:
-    """The code and Markdown of a record."""
+    """The code and Markdown attachments of a record."""
     several = sum(bool(leaf.file_suffix) for _, leaf in leaves(job.fields)) > 1
     for path, leaf, value in leaf_values(job.fields, record.data):
         if leaf.file_suffix and isinstance(value, str):
@@ -38,35 +38,35 @@ def texts(job: Job, record: Record) -> Iterator[Attachment]:
 
 
 def picture(page: int, pages: int, drawn: Path) -> Attachment:
-    """The picture of a page, out of `pages`, with its boxes."""
+    """The picture of a page with boxes; `pages` is the number of pages."""
     return Attachment(f"{f'.p{page:04}' if pages > 1 else ''}.annotated.jpg", drawn)
 
 
 def folder(root: Path, record: Record) -> Path:
-    """Where the files of a record lie; it is made where it is missing. Raises StorageError."""
+    """The folder for the attachments of a record, created if missing. Raises StorageError."""
     assert record.day is not None
     return filesystem.folder(root, FOLDER, record.job, record.day.isoformat())
 
 
 def name(record: Record, suffix: str) -> str:
-    """What a record calls one of its files: its place, from the root."""
+    """The path of an attachment, relative to the root."""
     assert record.day is not None
     return "/".join((FOLDER, filesystem.child(record.job), record.day.isoformat(), file_name(record, suffix)))
 
 
 def inside(root: Path, name: str) -> Path:
-    """The place of a file that a record names. Raises ValueError for what is no such place."""
+    """The absolute path of an attachment named by a record. Raises ValueError for any other path."""
     top, *parts = name.split("/")
     if top != FOLDER or len(parts) != 3:
-        raise ValueError(f"{name!r} is not the name of a file beside a record")
+        raise ValueError(f"{name!r} is not the path of an attachment")
     return root.joinpath(FOLDER, *map(filesystem.child, parts))
 
 
 def file_name(record: Record, suffix: str) -> str:
-    """A name that leads nowhere else and that every file system takes, whatever the document was called."""
+    """A safe file name on every file system, whatever the name of the document."""
     page = "" if record.page is None else f".p{record.page:04}"
     stem = _UNSAFE.sub("_", filesystem.printable(PurePosixPath(record.document.name).name)).rpartition(".")
-    said = (stem[0] or stem[2]).strip(" .") or "document"
-    while len(said.encode()) > _STEM_BYTES:
-        said = said[:-1]
-    return filesystem.child(f"{said}-{record.document.id[:ID_DIGITS]}{page}{suffix}")
+    short = (stem[0] or stem[2]).strip(" .") or "document"
+    while len(short.encode()) > _STEM_BYTES:
+        short = short[:-1]
+    return filesystem.child(f"{short}-{record.document.id[:ID_DIGITS]}{page}{suffix}")

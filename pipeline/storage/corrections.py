@@ -1,28 +1,21 @@
-"""What a person changes in a record: checked as the pipeline checks, written so that nobody's work is lost.
+"""Manual corrections of a record: validated like extracted values, saved without losing anybody's work.
 
-A record that is opened carries the digest of its file. Saving compares it again while it keeps every writer of the job
-out (`lock.writing`): where somebody else was faster, nothing is written and `Overtaken` shows theirs. Code and Markdown
-beside the record come first, then the record, then its row in every sink; a running batch takes turns with it, and
-neither loses the other's rows.
+An open record (`Draft`) carries the digest of its file. `save` compares it again under the write lock; if somebody
+else saved in between, nothing is written and `EditConflict` is raised. The order is: attachments, record, rows.
 
-A form speaks in leaf paths (`total`, `lines[0].amount`). Rows may be dropped, added and moved: `rows` says for a list
-which old rows stand there now, in order, None for a new one; paths then count the new rows.
+Values are addressed by leaf path (`total`, `lines[0].amount`). List rows may be deleted, added and moved: `rows` gives
+for each list the old row numbers in their new order, None for a new row; leaf paths then use the new numbers.
 """
 
 import hashlib
-import logging
-import os
 import re
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import ScanmillError, StorageError
-from pipeline.core.safe_text import sanitize
 from pipeline.core.types import Approval, Correction, Evidence, Record
 from pipeline.plugins import sinks
 from pipeline.schema import record_check
@@ -30,36 +23,32 @@ from pipeline.schema.box_fields import source_boxes
 from pipeline.schema.data_path import copied, flat, plain, put, value_at
 from pipeline.schema.fields import ITEM, Field, coerce_object, column, is_empty, leaf_values
 from pipeline.schema.job import Job
-from pipeline.storage import attachments
+from pipeline.storage import attachments, save_marker
 from pipeline.storage.job_table import JobTable
+from pipeline.storage.record_files import DamagedRecord, record_file
 from pipeline.storage.record_json import from_json, to_json
-from pipeline.storage.record_store import DamagedRecord, RecordStore, is_record_file, record_file
 from pipeline.system import filesystem
 from pipeline.system.locks import writing
 
 Rows = Mapping[str, Sequence[int | None]]
-_LONGEST_NOTE = 4096
-
-
-log = logging.getLogger("scanmill")
 
 
 @dataclass(frozen=True, eq=False)
 class Draft:
-    """A record as somebody opened it. `record` has the types of the job; `version` is the digest of its file."""
+    """An open record. `record` has the types of the job; `version` is the digest of its file."""
 
     job: Job
     record: Record
     version: str
-    raw: Record  # with values as JSON has them, also those that no longer fit the job: they are kept when it is saved
+    raw: Record  # values as in the JSON, also those that no longer fit the job: a save keeps them
 
 
 class NoRecord(StorageError):
-    """No record lies there: it was deleted since somebody saw it, or there never was one."""
+    """The record does not exist, or no longer."""
 
 
 class EditConflict(ScanmillError):
-    """Somebody else saved first. `theirs` is the record as it is now; nothing was written."""
+    """Somebody else saved first. `theirs` is the current record; nothing was written."""
 
     def __init__(self, theirs: Draft) -> None:
         self.theirs = theirs
@@ -70,7 +59,7 @@ class EditConflict(ScanmillError):
 
 @dataclass(frozen=True, eq=False)
 class Checked:
-    """A draft with changes, not yet saved. `problems` says in words, by path, which of them cannot be taken."""
+    """A draft with changes, not saved. `problems` has a message for each path whose change is invalid."""
 
     record: Record
     raw: Record
@@ -78,7 +67,7 @@ class Checked:
 
 
 def open_draft(root: Path, job: Job, document_id: str, page: int | None) -> Draft:
-    """The record as it is now. Raises NoRecord where there is none, StorageError where it is damaged."""
+    """The current record. Raises NoRecord, DamagedRecord and StorageError."""
     return _draft(root / record_file(job.name, document_id, page), job)
 
 
@@ -99,9 +88,9 @@ def _draft(path: Path, job: Job) -> Draft:
 
 
 def check(draft: Draft, changes: Mapping[str, Any], rows: Rows | None = None) -> Checked:
-    """The record with the changes: types, missing values and rules judged as the pipeline judges them.
+    """The record with the changes: types, missing values and rules checked as in extraction.
 
-    `changes` are answers by leaf path, as a person writes them; "" and None say that there is no such value.
+    `changes` are values by leaf path, as typed; "" and None mean no value.
     """
     fields, record = draft.job.fields, draft.record
     moved = _Moved(rows or {})
@@ -122,8 +111,8 @@ def check(draft: Draft, changes: Mapping[str, Any], rows: Rows | None = None) ->
         else:
             for tree in (data, raw):
                 put(tree, path, value)
-                if attachment := known[path].companion_suffix:
-                    put(tree, path + attachment, _print(draft, path, path + attachment, value, answer))
+                if suffix := known[path].companion_suffix:
+                    put(tree, path + suffix, _printed(draft, path, path + suffix, value, answer))
     touched = {path for path in changes if path not in problems}
     issues = [replace(issue, path=new) for issue in record.issues if (new := moved.path(issue.path)) is not None]
     kept = [issue for issue in issues if issue.code not in record_check.FROM_DATA and issue.path not in touched]
@@ -142,11 +131,11 @@ def check(draft: Draft, changes: Mapping[str, Any], rows: Rows | None = None) ->
     return Checked(replace(record, data=data, **changed), replace(draft.raw, data=raw, **changed), problems)
 
 
-def _print(draft: Draft, path: str, attachment: str, value: Any, answer: Any) -> str | None:
-    """How a value is printed that somebody wrote: as they wrote it; as the machine saw it where it is set back."""
+def _printed(draft: Draft, path: str, companion: str, value: Any, answer: Any) -> str | None:
+    """The printed form of a corrected value: as typed, or as extracted where the extracted value is restored."""
     first: dict[str, Any] = {each.path: each.machine for each in draft.raw.corrections}
     if path in first and first[path] == plain(value):
-        answer = first.get(attachment, answer)
+        answer = first.get(companion, answer)
     return None if value is None else str(answer)
 
 
@@ -161,14 +150,13 @@ def save(
     now: datetime | None = None,
     into: Sequence[str] = sinks.DEFAULT,
 ) -> Draft:
-    """Writes the changes, and with `approve` that a person says it is right; returns the record as it is now.
+    """Writes the changes, and with `approve` the approval; returns the saved record.
 
-    `into` are the sinks whose rows follow. Raises ValueError where a change cannot be taken (`check` says why),
-    Overtaken and StorageError.
+    `into` are the sinks to update. Raises ValueError for an invalid change, EditConflict and StorageError.
     """
     checked = check(draft, changes, rows)
     if checked.problems:
-        raise ValueError("; ".join(f"{path}: {said}" for path, said in checked.problems.items()))
+        raise ValueError("; ".join(f"{path}: {problem}" for path, problem in checked.problems.items()))
     if approve and draft.record.error is not None:
         raise ValueError("a document that failed cannot be approved: it has no values")
     at = now or datetime.now().astimezone()
@@ -181,75 +169,24 @@ def save(
         if theirs.version != draft.version:
             raise EditConflict(theirs)
         table = JobTable(root, draft.job, sinks=into)
-        _mend(root, draft.job, table)
-        note = _note(root, draft.job)
-        filesystem.write_atomic(root, note, path.relative_to(root).as_posix().encode())
-        written, gone = _beside(draft, checked)
+        save_marker.complete(root, draft.job, table)
+        save_marker.create(root, draft.job, path)
+        written, gone = _changed_attachments(draft, checked)
         for name, content in written.items():
             filesystem.folder(root, *name.split("/")[:-1])
             filesystem.write_atomic(root, attachments.inside(root, name), content)
         person["files"] = tuple(dict.fromkeys(each for each in (*draft.record.files, *written) if each not in gone))
         filesystem.write_atomic(root, path, to_json(replace(checked.raw, **person)).encode())
         for name in gone:
-            with filesystem.storing(place := attachments.inside(root, name)):
-                place.unlink(missing_ok=True)
-        table.follow(draft.record.document.id)
-        _done(note)
+            with filesystem.storing(attachment := attachments.inside(root, name)):
+                attachment.unlink(missing_ok=True)
+        table.update_rows(draft.record.document.id)
+        save_marker.remove(root, draft.job)
     return open_draft(root, draft.job, draft.record.document.id, draft.record.page)
 
 
-def repair(root: Path, job: Job, into: Sequence[str] = sinks.DEFAULT) -> None:
-    """Ends a save that was cut off between the record and what follows it. Raises StorageError."""
-    if os.path.lexists(_note(root, job)):
-        with writing(root, job.name):
-            _mend(root, job, JobTable(root, job, sinks=into))
-
-
-def _mend(root: Path, job: Job, table: JobTable) -> None:
-    """The record says what is right, whether the cut came before it was written or after: files and row follow it."""
-    note = _note(root, job)
-    if not os.path.lexists(note):
-        return
-    record = _noted(root, job, note)
-    if record is not None:
-        for one in attachments.texts(job, record):
-            if isinstance(one.content, bytes) and (name := attachments.name(record, one.suffix)) in record.files:
-                filesystem.write_atomic(root, attachments.inside(root, name), one.content)
-        RecordStore(root).tidy(job.name, record.document.id)
-        table.follow(record.document.id)
-    _done(note)
-
-
-def _noted(root: Path, job: Job, note: Path) -> Record | None:
-    """The record that the note names, if it still is one; else what is wrong is told. Raises StorageError."""
-    name = ""
-    with suppress(OSError, ValueError):
-        name = filesystem.read_file(note, _LONGEST_NOTE).decode()
-    if not is_record_file(job.name, name):  # left by a power cut, or by a person
-        log.warning("%s names no record, and is removed. Where a save was cut off, save it again.", sanitize(note))
-    elif (root / name).exists():
-        try:
-            return _draft(root / name, job).record
-        except DamagedRecord as error:
-            log.warning("%s A save of it was cut off.", error)
-    return None
-
-
-def _note(root: Path, job: Job) -> Path:
-    """Names the record that is being saved, as long as that takes."""
-    return filesystem.folder(root, ".locks") / f"{filesystem.child(job.name)}.saving"
-
-
-def _done(note: Path) -> None:
-    with filesystem.storing(note):
-        if note.is_dir() and not note.is_symlink():
-            shutil.rmtree(note)
-        else:
-            note.unlink(missing_ok=True)
-
-
-def _beside(draft: Draft, checked: Checked) -> tuple[dict[str, bytes], set[str]]:
-    """The files of texts that were changed, by name, and the names of those whose text is gone."""
+def _changed_attachments(draft: Draft, checked: Checked) -> tuple[dict[str, bytes], set[str]]:
+    """The contents of changed attachments by name, and the names of those without text now."""
     old, new = (
         {attachments.name(record, one.suffix): one.content for one in attachments.texts(draft.job, record)}
         for record in (draft.record, checked.record)
@@ -261,7 +198,7 @@ def _beside(draft: Draft, checked: Checked) -> tuple[dict[str, bytes], set[str]]
 def _corrections(
     draft: Draft, checked: Checked, lists: list[str], at: datetime, by: str | None
 ) -> tuple[Correction, ...]:
-    """One a path, with what the machine said first. A list whose rows changed is one correction as a whole."""
+    """One correction per path, with the originally extracted value. A list with changed rows is one correction."""
     first = {each.path: each for each in draft.raw.corrections}
     found: dict[str, Correction] = {}
     old, new = dict(flat(draft.raw.data)), dict(flat(checked.raw.data))
@@ -275,7 +212,7 @@ def _corrections(
             continue
         machine = first[path].machine if path in first else plain(value_at(draft.raw.data, path))
         if path in whole and path not in first:
-            machine = _undone(machine, path, first)
+            machine = _extracted_rows(machine, path, first)
         person = plain(value_at(checked.raw.data, path))
         if person == machine:
             continue
@@ -284,8 +221,8 @@ def _corrections(
     return tuple(found.values())
 
 
-def _undone(rows: Any, name: str, first: Mapping[str, Correction]) -> Any:
-    """The rows of a list as the machine gave them, before its single values were corrected."""
+def _extracted_rows(rows: Any, name: str, first: Mapping[str, Correction]) -> Any:
+    """The rows of a list as extracted, before single values in it were corrected."""
     tree = {name: copied(rows)}
     for path, each in first.items():
         if path.startswith(f"{name}["):
@@ -295,7 +232,7 @@ def _undone(rows: Any, name: str, first: Mapping[str, Correction]) -> Any:
 
 @dataclass(frozen=True)
 class _Moved:
-    """Where the rows of lists went: paths inside them count anew, and go with a row that was dropped."""
+    """Maps leaf paths inside lists from old to new row numbers; None for deleted rows."""
 
     rows: Rows
 
@@ -311,6 +248,6 @@ class _Moved:
 
 
 def _empty_row(field: Field | None) -> dict[str, Any] | None:
-    """A new row of a list: every key without a value; None in a plain list."""
+    """A new row: every key without a value; None in a plain list."""
     columns = {} if field is None or ITEM in field.children else field.children
     return coerce_object(columns, {}).value or None

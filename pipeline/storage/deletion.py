@@ -1,4 +1,4 @@
-"""Deleting a document for good: its records, its rows, its files and its original."""
+"""Permanent deletion of a document: its records, rows, attachments and original."""
 
 import shutil
 from collections.abc import Sequence
@@ -13,19 +13,19 @@ from pipeline.system.locks import writing
 
 
 def delete(root: Path, job: Job, document_id: str, into: Sequence[str] = sinks.DEFAULT) -> None:
-    """Removes what the job keeps of a document: its records and files, then its rows in these sinks.
+    """Deletes a document's records and attachments, then its rows in these sinks.
 
-    A run that still has its rows to write finds no record and writes none. Raises StorageError.
+    A running batch with pending rows of the document finds no record and writes none. Raises StorageError.
     """
     with writing(root, job.name):
-        RecordStore(root).remove(job, document_id)
-        JobTable(root, job, sinks=into).follow(document_id)
+        RecordStore(root).delete(job, document_id)
+        JobTable(root, job, sinks=into).update_rows(document_id)
 
 
 def discard(root: Path, box: str, prefix: str) -> int:
-    """Removes what lies of a box under names that begin with `prefix`; how many. Raises StorageError."""
+    """Deletes all files of a box whose names begin with `prefix`; returns their number. Raises StorageError."""
     if not prefix or "/" in prefix:
-        raise ValueError(f"{prefix!r} is not the beginning of a name")
+        raise ValueError(f"{prefix!r} is not a name prefix")
     places = [root / where / filesystem.child(box) for where in ("inbox", "failed", "duplicate")]
     removed = 0
     with filesystem.storing(root):

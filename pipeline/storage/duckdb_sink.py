@@ -1,11 +1,10 @@
-"""The DuckDB sink: `<root>/results.duckdb`, one table a job, nested columns as structs and lists.
+"""The DuckDB sink: `<root>/results.duckdb`, one table per job, nested columns as structs and lists.
 
-Every flush copies the file, changes the copy in one transaction and renames it into place. So a crash leaves the old
-file or the new one and never a log beside it, a reader that has the file open goes on reading what it opened, and
-nobody has to wait. The file is read-only for its owner too: it is to be opened with `read_only=True`.
+Every flush copies the file, changes the copy in one transaction and renames it into place. A crash leaves the old file
+or the new one and no write-ahead log; readers keep the file that they opened, and nobody waits. The file is read-only
+for its owner too: open it with `read_only=True`.
 
-The schema `scanmill` in it holds, for every row of the tables, the version of its record, and for every table the
-digest of its columns.
+The schema `scanmill` holds the version of the record of every row, and the digest of the columns of every table.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,10 +26,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FILE = "results.duckdb"
-ROWS = 2000  # that are Python objects at once
+ROWS = 2000  # rows held as Python objects
 _MODE = 0o400
-_LOCK = ".duckdb"  # beside the locks of the jobs, of which none begins with a point
-# Nothing is fetched or loaded from outside, no other file is read or written, and no folder is made in the user's home.
+_LOCK = ".duckdb"  # among the locks of the jobs, whose names never begin with a point
+# No downloads, no access to other files, and no folder in the user's home.
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
@@ -81,7 +80,7 @@ class DuckDBSink(Sink):
         self._pending.clear()
 
     def rebuild(self, days: Days) -> int:
-        """Where the file is damaged beyond that, it is made anew: the next look finds the tables of other jobs lost."""
+        """An unreadable file is replaced; the next `verify` of other jobs then reports their tables as lost."""
         for anew in (False, True):
             try:
                 with self._changed(anew) as database:
@@ -95,7 +94,7 @@ class DuckDBSink(Sink):
         return count
 
     def verify(self, records: Mapping[Key, int]) -> Verdict:
-        """Reads every column of every row, so that DuckDB compares the checksums of all its blocks."""
+        """Reads every column of every row, so that DuckDB checks the checksums of all blocks."""
         if not self.path.exists():
             return compare([], records)
         try:
@@ -107,9 +106,9 @@ class DuckDBSink(Sink):
                     return Verdict(0, fault=f"{self.job} was made for another form of the job")
                 database.execute(f'SELECT bit_xor(hash("a row")) FROM {self._table} AS "a row"')  # no field has a blank
                 found = database.execute(
-                    "SELECT shown.document_id, shown.page, told.version "
-                    f"FROM {self._table} AS shown LEFT JOIN scanmill.rows AS told ON told.job = ? "
-                    "AND told.document_id = shown.document_id AND told.page IS NOT DISTINCT FROM shown.page",
+                    "SELECT shown.document_id, shown.page, known.version "
+                    f"FROM {self._table} AS shown LEFT JOIN scanmill.rows AS known ON known.job = ? "
+                    "AND known.document_id = shown.document_id AND known.page IS NOT DISTINCT FROM shown.page",
                     [self.job],
                 ).fetchall()
         except Outdated as error:
@@ -117,7 +116,7 @@ class DuckDBSink(Sink):
         return compare((((document_id, page), version) for document_id, page, version in found), records)
 
     def _digest(self, database: "duckdb.DuckDBPyConnection") -> str | None:
-        """That of the job's table; None where there is no table."""
+        """The digest of the job's table; None without a table."""
         tables = "SELECT 1 FROM information_schema.tables WHERE table_schema = ? AND table_name = ?"
         if not database.execute(tables, ["scanmill", "tables"]).fetchone():
             return None
@@ -127,7 +126,7 @@ class DuckDBSink(Sink):
         return str(found[0]) if found else ""
 
     def _make(self, database: "duckdb.DuckDBPyConnection") -> None:
-        """An empty table in the place of the one that is there."""
+        """Replaces the job's table with an empty one."""
         database.execute(_OWN)
         for table in ("scanmill.rows", "scanmill.tables"):
             database.execute(f"DELETE FROM {table} WHERE job = ?", [self.job])
@@ -148,8 +147,9 @@ class DuckDBSink(Sink):
 
     @contextmanager
     def _changed(self, anew: bool = False) -> "Iterator[duckdb.DuckDBPyConnection]":
-        """A copy of the database, or with `anew` an empty one, to be changed in one transaction. It takes its place at
-        the end. Raises Outdated for damage.
+        """A copy of the database, or with `anew` an empty one, in one transaction; replaces the database at the end.
+
+        Raises Outdated for a damaged database.
         """
         with writing(self.root, _LOCK):
             copy = filesystem.scratch(self.root, FILE)
@@ -166,7 +166,7 @@ class DuckDBSink(Sink):
                     copy.chmod(_MODE)
                     filesystem.sync(copy)
                     copy.replace(self.path)
-                    _log(self.path).unlink(missing_ok=True)  # of a program that wrote to the file before this one
+                    _log(self.path).unlink(missing_ok=True)  # left by another program
                     filesystem.sync(self.root)
             finally:
                 for left in (copy, _log(copy)):
@@ -182,33 +182,33 @@ def _log(database: Path) -> Path:
 def _versions(job: str, rows: Sequence[Row]) -> "pa.Table":
     import pyarrow as pa
 
-    told: dict[str, Any] = {
+    columns: dict[str, Any] = {
         "job": pa.array([job] * len(rows), pa.string()),
         "document_id": pa.array([row.document_id for row in rows], pa.string()),
         "page": pa.array([row.page for row in rows], pa.int32()),
         "version": pa.array([row.version for row in rows], pa.int64()),
     }
-    return pa.table(told)
+    return pa.table(columns)
 
 
 @contextmanager
 def _opened(path: Path, read_only: bool = False) -> "Iterator[duckdb.DuckDBPyConnection]":
-    """Raises Outdated for a file that DuckDB cannot read, StorageError for what the disk refuses."""
+    """Raises Outdated for a file that DuckDB cannot read, StorageError when the disk is full or not writable."""
     import duckdb
 
     try:
         with duckdb.connect(str(path), read_only=read_only, config=_CONFIG) as database:
             yield database
-    except (duckdb.BinderException, duckdb.ParserException):  # our own mistakes are no damage
+    except (duckdb.BinderException, duckdb.ParserException):  # errors in our own SQL are not damage
         raise
     except duckdb.OutOfMemoryException as error:
-        raise StorageError(f"{path}: DuckDB has too little memory: {_words(error)}") from error
+        raise StorageError(f"{path}: DuckDB has too little memory: {_one_line(error)}") from error
     except duckdb.Error as error:
-        why = _words(error)
+        why = _one_line(error)
         if "No space left" in why or "Could not write" in why:
-            raise StorageError(f"{path}: DuckDB says: {why}. Free some space and run again.") from error
+            raise StorageError(f"{path}: DuckDB reports: {why}. Free some space and run again.") from error
         raise Outdated(f"{path.name} cannot be read: {why}") from error
 
 
-def _words(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]

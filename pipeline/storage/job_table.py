@@ -1,7 +1,7 @@
-"""The table of a job: one row a record, in every sink of the config, made from the JSON records.
+"""The table of a job: one row per record, in every configured sink, derived from the JSON records.
 
-The records are the truth. What waits for a flush is remembered by name only and read from its record then, so that rows
-show what a person changed in between; and what a crash leaves behind is found by comparing the two (`ensure`).
+Pending documents are remembered by id only; their rows are read from the records at the flush, so that rows include
+manual corrections made in between. `repair` compares records and sinks and fixes what a crash left behind.
 """
 
 import time
@@ -16,25 +16,26 @@ from pipeline.core.types import Record
 from pipeline.plugins.sinks import DEFAULT, SINKS, Key, Outdated, Row, Sink, Verdict
 from pipeline.schema import record_check
 from pipeline.storage.arrow_schema import rows, schema
-from pipeline.storage.record_store import DamagedRecord, RecordStore
+from pipeline.storage.record_files import DamagedRecord
+from pipeline.storage.record_store import RecordStore
 from pipeline.system import filesystem
 from pipeline.system.locks import writing
 
 if TYPE_CHECKING:
     from pipeline.schema.job import Job
 
-SHARE = 20  # at most one part in 20 of a run's time goes into flushing
-HELD = 1000  # documents that wait for a flush at most, and that are mended one by one
-NAMED = 5  # files that a sentence names
-ASIDE = "aside"  # below the root: what people or programs put into a sink's folder
+FLUSH_SHARE = 20  # at most one part in 20 of a run's time goes into flushing
+MAX_PENDING = 1000  # documents: more force a flush; more wrong ones mean a rebuild
+NAMED = 5  # files that a message names
+ASIDE = "aside"  # folder below the root for foreign files from a sink's folder
 
 
 @dataclass
 class _Days:
-    """All rows of a job by day, read from the records at every iteration; afterwards, what was seen in the last one.
+    """All rows of a job by day, read from the records at every iteration, and counts of the last iteration.
 
-    `older` are records that were read under another form of the job, `review` those of them that are for review now,
-    `damaged` what is wrong with documents that have no rows for it, by id.
+    `older`: records read under another form of the job. `review`: those of them that are now for review. `damaged`: by
+    id, the error of each document that has no rows.
     """
 
     table: "JobTable"
@@ -45,10 +46,10 @@ class _Days:
     def __iter__(self) -> Iterator[tuple[date, Iterator[Row]]]:
         self.older = self.review = 0
         self.damaged.clear()
-        for day, records in self.table.store.days(self.table.job, self._broken):
+        for day, records in self.table.store.days(self.table.job, self._add_damaged):
             yield day, map(self._row, records)
 
-    def _broken(self, error: DamagedRecord) -> None:
+    def _add_damaged(self, error: DamagedRecord) -> None:
         self.damaged[error.document_id] = str(error)
 
     def _row(self, record: Record) -> Row:
@@ -59,7 +60,7 @@ class _Days:
 
 
 class JobTable:
-    """One job's table. `tables` says how many tables share the run's time for flushing."""
+    """One job's table. `tables`: how many tables share the run's time for flushing."""
 
     def __init__(
         self,
@@ -79,7 +80,7 @@ class JobTable:
         self._flushed_at, self._took_s = clock(), 0.0
 
     def add(self, records: Sequence[Record]) -> None:
-        """All records of one document, as committed: they replace the document's rows at the next flush."""
+        """Queues the committed records of one document: they replace its rows at the next flush."""
         for record in records:
             if record.day is None or record.document.id != records[0].document.id:
                 raise ValueError("a table takes the committed records of one document at a time")
@@ -87,52 +88,52 @@ class JobTable:
             self._pending[records[0].document.id] = None
 
     def due(self) -> bool:
-        """Whether a flush now keeps within its share of the run's time, or has to be."""
-        late = self._clock() - self._flushed_at >= SHARE * self.tables * self._took_s
-        return bool(self._pending) and (late or len(self._pending) >= HELD)
+        """Whether a flush is within its share of the run's time, or too many documents are pending."""
+        late = self._clock() - self._flushed_at >= FLUSH_SHARE * self.tables * self._took_s
+        return bool(self._pending) and (late or len(self._pending) >= MAX_PENDING)
 
     def flush(self) -> None:
-        """Brings what was added into every sink. Raises StorageError; what was added is then kept."""
+        """Writes all pending documents to every sink. Raises StorageError; they then stay pending."""
         if not self._pending:
             return
         started = self._clock()
         with writing(self.root, self.job.name):
-            for sink in self._handed(self._pending):
+            self._stage(self._pending)
+            for sink in self.sinks.values():
                 try:
                     sink.flush()
-                except Outdated:  # somebody damaged it since the run began
+                except Outdated:  # damaged since the run began
                     sink.rebuild(_Days(self))
         self._pending.clear()
         self._flushed_at = self._clock()
         self._took_s = self._flushed_at - started
 
-    def follow(self, document_id: str) -> None:
-        """Brings the rows of a document that was changed or removed to what its records say; inside `writing`.
+    def update_rows(self, document_id: str) -> None:
+        """Updates the rows of a changed or deleted document from its records. The caller holds `writing`.
 
-        A sink that must be rebuilt is left to the next run, which does it.
+        Skips a sink that must be rebuilt: the next run rebuilds it.
         """
-        for sink in self._handed([document_id]):
-            try:
+        self._stage([document_id])
+        for sink in self.sinks.values():
+            with suppress(Outdated):
                 sink.flush()
-            except Outdated:
-                continue
 
-    def ensure(self) -> list[str]:
-        """At the start of a run: makes every sink follow the records, however it came to differ.
+    def repair(self) -> list[str]:
+        """At the start of a run: makes every sink match the records. Returns messages on what was wrong and done.
 
-        Returns what was wrong and what was done, in sentences. Raises StorageError.
+        Raises StorageError.
         """
         with writing(self.root, self.job.name):
             records = self.store.versions(self.job)
-            return [line for name, sink in self.sinks.items() for line in self._ensured(name, sink, records)]
+            return [line for name, sink in self.sinks.items() for line in self._repair(name, sink, records)]
 
     def verify(self) -> dict[str, Verdict]:
-        """How every sink compares with the records, by its name; changes nothing."""
+        """Compares every sink with the records, by sink name; changes nothing."""
         records = self.store.versions(self.job)
         return {name: sink.verify(records) for name, sink in self.sinks.items()}
 
     def rebuild(self) -> int:
-        """Makes the rows of every sink again from the records; returns their number. Raises StorageError."""
+        """Rebuilds every sink from the records; returns the number of rows. Raises StorageError."""
         count = 0
         with writing(self.root, self.job.name):
             for sink in self.sinks.values():
@@ -146,48 +147,48 @@ class JobTable:
         version = self.store.version(record)
         return Row(record.document.id, record.page, record.day, version, self._values(record))
 
-    def _ensured(self, name: str, sink: Sink, records: Mapping[Key, int]) -> Iterator[str]:
+    def _repair(self, name: str, sink: Sink, records: Mapping[Key, int]) -> Iterator[str]:
         damaged: dict[str, str] = {}
         for first in (True, False):
             verdict = sink.verify({key: version for key, version in records.items() if key[0] not in damaged})
             if verdict.foreign:
-                yield self._put_aside(verdict.foreign)
+                yield self._move_aside(verdict.foreign)
             wrong = verdict.documents - damaged.keys()
             if not wrong and verdict.fault is None:
                 break
-            if first and verdict.fault is None and len(wrong) <= HELD:
-                with suppress(Outdated):  # damage that shows only when it is written to
-                    damaged |= self._mended(sink, sorted(wrong))
-                    yield f"{self.job.name}: {said(name, verdict)}; mended from the records"
+            if first and verdict.fault is None and len(wrong) <= MAX_PENDING:
+                with suppress(Outdated):  # damage that shows only on writing
+                    damaged |= self._repair_documents(sink, sorted(wrong))
+                    yield f"{self.job.name}: {describe(name, verdict)}; repaired from the records"
                     continue
-            yield from self._made_again(name, sink, verdict, damaged)
+            yield from self._rebuild(name, sink, verdict, damaged)
         yield from damaged.values()
 
-    def _mended(self, sink: Sink, documents: Iterable[str]) -> dict[str, str]:
-        """Brings the rows of these documents to what their records say; those with a damaged record keep their rows."""
+    def _repair_documents(self, sink: Sink, documents: Iterable[str]) -> dict[str, str]:
+        """Writes the rows of these documents anew. Documents with a damaged record keep their rows and are returned."""
         damaged = {}
         for document_id in documents:
             try:
-                _hand(sink, document_id, self._rows(document_id))
+                _put(sink, document_id, self._rows(document_id))
             except DamagedRecord as error:
                 damaged[document_id] = str(error)
         sink.flush()
         return damaged
 
-    def _made_again(self, name: str, sink: Sink, verdict: Verdict, damaged: dict[str, str]) -> Iterator[str]:
+    def _rebuild(self, name: str, sink: Sink, verdict: Verdict, damaged: dict[str, str]) -> Iterator[str]:
         days = _Days(self)
         rows = sink.rebuild(days)
         damaged |= days.damaged
-        yield f"{self.job.name}: {said(name, verdict)}; made again from the records ({rows} rows)"
+        yield f"{self.job.name}: {describe(name, verdict)}; rebuilt from the records ({rows} rows)"
         if days.older:
             yield (
-                f"{self.job.name}: {days.older} of {rows} records were read under another form of the job; judged by "
-                f"the fields and rules of today, {days.review} of them are for review. To have them read anew, drop "
-                "their originals again"
+                f"{self.job.name}: {days.older} of {rows} records were read under another form of the job; checked "
+                f"with the current fields and rules, {days.review} of them are for review. To have them read anew, "
+                "drop their originals again"
             )
 
-    def _put_aside(self, paths: Sequence[Path]) -> str:
-        """Moves what does not belong into a sink's folder below `<root>/aside/`; the sentence that says so."""
+    def _move_aside(self, paths: Sequence[Path]) -> str:
+        """Moves foreign files from a sink's folder to `<root>/aside/`; returns a message."""
         for path in paths:
             folder = filesystem.folder(self.root, ASIDE, *path.relative_to(self.root).parts[:-1])
             with filesystem.storing(path):
@@ -195,24 +196,23 @@ class JobTable:
         names = [filesystem.printable(path.name) for path in paths]
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
         place = paths[0].parent.relative_to(self.root)
-        return f"{place}: no tables, and so moved to {ASIDE}/{place}: {', '.join(names[:NAMED])}{more}"
+        return f"{place}: not tables, moved to {ASIDE}/{place}: {', '.join(names[:NAMED])}{more}"
 
-    def _handed(self, documents: Iterable[str]) -> list[Sink]:
-        """The sinks, each with the rows of these documents as their records are now."""
+    def _stage(self, documents: Iterable[str]) -> None:
+        """Gives every sink the current rows of these documents, to be written by its `flush`."""
         for document_id in documents:
             try:
-                made = self._rows(document_id)
-            except DamagedRecord:  # somebody damaged it just now; the next run says so
+                rows = self._rows(document_id)
+            except DamagedRecord:  # reported by the next run
                 continue
             for sink in self.sinks.values():
-                _hand(sink, document_id, made)
-        return list(self.sinks.values())
+                _put(sink, document_id, rows)
 
     def _rows(self, document_id: str) -> list[Row]:
         return [self.row(record) for record in self.store.read(self.job, document_id)]
 
 
-def said(name: str, verdict: Verdict) -> str:
+def describe(name: str, verdict: Verdict) -> str:
     """What is wrong with a sink, as a clause."""
     if verdict.fault:
         return f"in the {name} table, {verdict.fault}"
@@ -221,8 +221,8 @@ def said(name: str, verdict: Verdict) -> str:
     return f"the {name} table has {verdict.rows} rows for {verdict.records} records (documents: {parts})"
 
 
-def _hand(sink: Sink, document_id: str, made: Sequence[Row]) -> None:
-    if made:
-        sink.upsert(document_id, made)
+def _put(sink: Sink, document_id: str, rows: Sequence[Row]) -> None:
+    if rows:
+        sink.upsert(document_id, rows)
     else:
         sink.delete(document_id)

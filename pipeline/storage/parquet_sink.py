@@ -1,11 +1,11 @@
-"""The Parquet sink: one file a day under `<root>/results/<job>/`, one row a record, each file replaced as a whole.
+"""The Parquet sink: one file per day in `<root>/results/<job>/`, one row per record; each flush replaces whole files.
 
-Files appear by a rename only, and nothing else lies there, so pandas, DuckDB and Polars read the folder at any moment.
-Rows are in the order of `received_at`, then `document_id`, then `page`, whatever the order in which they came.
+Files appear by rename, and the folder holds nothing else: pandas, DuckDB and Polars can read it at any time. Rows are
+sorted by `received_at`, `document_id`, `page`.
 
-A file's footer holds the digest of its columns, its day and the version of every row (`sinks.Row`). In the four bytes
-before the footer, where no reader looks, stands the CRC-32 of all other bytes. So a file that is older, cut, renamed or
-damaged inside is known without decoding it.
+The footer holds the digest of the columns, the day and the version of every row (`sinks.Row`). The four bytes before
+the footer, which no reader uses, hold the CRC-32 of all other bytes. This detects outdated, truncated, renamed and
+damaged files without decoding them.
 """
 
 import base64
@@ -30,18 +30,18 @@ from pipeline.system import filesystem
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ROWS = 2000  # of a day in memory at once while its file is written again
-CHUNK = 500  # rows held as Python objects while a day is made again
+ROWS = 2000  # rows of a day in memory while its file is rewritten
+CHUNK = 500  # rows held as Python objects while a day is rebuilt
 ORDER = [("received_at", "ascending"), ("document_id", "ascending"), ("page", "ascending")]
-VERSION = "scanmill.version"  # a column in memory, which no field can be called; in files it is part of the footer
+VERSION = "scanmill.version"  # a column in memory (no valid field name); in files, part of the footer
 _VERSIONS, _DAY = b"scanmill.versions", b"scanmill.day"
 _NAME = re.compile(r"\d{4}-\d\d-\d\d\.parquet")
-_TAIL, _CRC = 8, 4  # bytes: the length of the footer and "PAR1" end a file; and those of a CRC-32
+_TAIL, _CRC = 8, 4  # bytes: footer length and "PAR1" at the end of a file; a CRC-32
 _BLOCK = 1 << 22
 
 
 class ParquetSink(Sink):
-    """The files of one job."""
+    """The Parquet files of one job."""
 
     def __init__(self, root: Path, job: str, columns: "pa.Schema") -> None:
         import pyarrow as pa
@@ -58,7 +58,7 @@ class ParquetSink(Sink):
         self._pending[document_id] = ()
 
     def flush(self) -> None:
-        """Merges what was handed over into the files of its days."""
+        """Merges the pending rows into the files of their days."""
         days: dict[date, list[Row]] = {}
         for row in (row for rows in self._pending.values() for row in rows):
             days.setdefault(row.day, []).append(row)
@@ -70,8 +70,8 @@ class ParquetSink(Sink):
         self._pending.clear()
 
     def rebuild(self, days: Days) -> int:
-        """The new files are all written before the first is put in place, so readers meet old and new columns side by
-        side for a few milliseconds only. Files of days without a record go.
+        """All new files are written before the first is renamed into place, so that readers see old and new columns
+        together for a few milliseconds only. Files of days without records are deleted.
         """
         made, count = list[tuple[date, Path | None]](), 0
         for day, rows in days:
@@ -88,7 +88,7 @@ class ParquetSink(Sink):
         return count
 
     def verify(self, records: Mapping[Key, int]) -> Verdict:
-        """Reads every byte once, for the checksums, but decodes only the two columns that say which record it is."""
+        """Reads every byte once, for the checksums, but decodes only the two key columns."""
         found: list[tuple[Key, int]] = []
         faults: list[str] = []
         for path in self._files():
@@ -103,9 +103,9 @@ class ParquetSink(Sink):
 
     # ---- rows
     def _merged(self, day: date, rows: Iterable[Row]) -> Iterator["pa.Table"]:
-        """The day's rows without those of the pending documents, and the new rows among them, in order.
+        """The day's rows without those of pending documents, merged with the new rows in order.
 
-        Both are sorted, so no more of the old rows than ROWS need to be in memory, however long the day is.
+        Both are sorted, so at most ROWS old rows are in memory at once.
         """
         new = self._sorted(list(self._chunks(rows)))
         keys, done = _order(new), 0
@@ -116,7 +116,7 @@ class ParquetSink(Sink):
         yield new[done:]
 
     def _kept(self, path: Path) -> Iterator["pa.Table"]:
-        """The rows of a file that stay, some of them at a time, and never none."""
+        """The remaining rows of a file in batches; no batch is empty."""
         import pyarrow as pa
         import pyarrow.compute as pc
         import pyarrow.parquet as pq
@@ -146,7 +146,7 @@ class ParquetSink(Sink):
 
     # ---- files
     def _written(self, day: date, tables: Iterable["pa.Table"]) -> Path | None:
-        """A whole file of these rows, not in place yet; None where there are none. Leaves no file where it raises."""
+        """A temporary file of these rows; None where there are none. Deletes the file if it raises."""
         place = filesystem.scratch(self.root, f"{self.job[:40]}-{day}.parquet")
         try:
             with filesystem.storing(place), open(place, "x+b") as file:
@@ -162,7 +162,7 @@ class ParquetSink(Sink):
         return None
 
     def _write(self, file: IO[bytes], day: date, tables: Iterable["pa.Table"]) -> int:
-        """The number of rows that the file has now; it is on the disk then."""
+        """Writes and syncs the file; returns its number of rows."""
         import pyarrow.parquet as pq
 
         versions: list[NDArray[np.int64]] = []
@@ -190,7 +190,7 @@ class ParquetSink(Sink):
             filesystem.sync(self.folder)
 
     def _keys(self, path: Path) -> list[tuple[Key, int]]:
-        """The key and version of every row of a file that is whole. Raises Outdated."""
+        """The key and version of every row of an intact file. Raises Outdated."""
         import pyarrow.parquet as pq
 
         versions = self._versions(path)
@@ -200,29 +200,30 @@ class ParquetSink(Sink):
         return list(zip(keys, versions.tolist(), strict=True))
 
     def _versions(self, path: Path) -> NDArray[np.int64]:
-        """The version of every row of a file, in the order of the rows.
+        """The version of every row of a file, in row order.
 
-        Raises Outdated where the file is damaged, another day's, or not of the job as it is now."""
+        Raises Outdated for a damaged file, a file of another day, or one of another form of the job.
+        """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         with filesystem.storing(path), open(path, "rb") as file:
             try:
                 found = pq.read_metadata(file)
-                told: Mapping[bytes, bytes] = found.metadata or {}
-                if DIGEST_KEY in told and _VERSIONS not in told:
+                metadata: Mapping[bytes, bytes] = found.metadata or {}
+                if DIGEST_KEY in metadata and _VERSIONS not in metadata:
                     raise Outdated(f"{path.name} was made by an older version of Scanmill")
-                if told.get(DIGEST_KEY) != self.columns.metadata[DIGEST_KEY]:
+                if metadata.get(DIGEST_KEY) != self.columns.metadata[DIGEST_KEY]:
                     raise Outdated(f"{path.name} was made for another form of the job")
                 whole = _is_sealed(file)
-                versions = np.frombuffer(base64.b64decode(told[_VERSIONS], validate=True), "<i8")
+                versions = np.frombuffer(base64.b64decode(metadata[_VERSIONS], validate=True), "<i8")
             except (pa.ArrowException, OSError, ValueError, KeyError) as error:
                 if isinstance(error, OSError) and error.errno:
                     raise
                 whole = False
         if not whole:
             raise Outdated(f"{path.name} is damaged")
-        if told[_DAY].decode() != path.stem:
+        if metadata[_DAY].decode() != path.stem:
             raise Outdated(f"{path.name} is the file of another day")
         return versions
 
@@ -230,12 +231,12 @@ class ParquetSink(Sink):
         return self.folder / f"{day.isoformat()}.parquet"
 
     def _files(self) -> list[Path]:
-        return [path for path in self._lying() if _is_ours(path)]
+        return [path for path in self._entries() if _is_day_file(path)]
 
     def _foreign(self) -> list[Path]:
-        return [path for path in self._lying() if not _is_ours(path)]
+        return [path for path in self._entries() if not _is_day_file(path)]
 
-    def _lying(self) -> list[Path]:
+    def _entries(self) -> list[Path]:
         with filesystem.storing(self.folder):
             return sorted(self.folder.iterdir()) if self.folder.is_dir() else []
 
@@ -247,18 +248,18 @@ def save(file: IO[bytes], table: "pa.Table") -> None:
     pq.write_table(table, file, compression="zstd")
 
 
-def _is_ours(path: Path) -> bool:
-    """Whether it is the file of a day; a link to one is not."""
+def _is_day_file(path: Path) -> bool:
+    """Whether it is the file of a day, and not a symbolic link."""
     return bool(_NAME.fullmatch(path.name)) and path.is_file() and not path.is_symlink()
 
 
 def _order(table: "pa.Table") -> list[tuple[datetime, str]]:
-    """What rows are sorted by. The pages of a document are never new and old at once."""
+    """The sort keys of rows. The pages of a document are either all new or all old."""
     return list(zip(table["received_at"].to_pylist(), table["document_id"].to_pylist(), strict=True))
 
 
 def _seal(file: IO[bytes]) -> None:
-    """Puts the CRC-32 of a whole file before its footer."""
+    """Inserts the CRC-32 of a complete file before its footer."""
     end = _footer_at(file)
     file.seek(end)
     footer = file.read()
@@ -268,21 +269,21 @@ def _seal(file: IO[bytes]) -> None:
 
 
 def _is_sealed(file: IO[bytes]) -> bool:
-    """Whether every byte of a file is as it was when it was sealed."""
+    """Whether the checksum of a sealed file is correct."""
     end = _footer_at(file)
     file.seek(end - _CRC)
-    told, footer = int.from_bytes(file.read(_CRC), "little"), file.read()
-    return zlib.crc32(footer, _crc32(file, end - _CRC)) == told
+    stored, footer = int.from_bytes(file.read(_CRC), "little"), file.read()
+    return zlib.crc32(footer, _crc32(file, end - _CRC)) == stored
 
 
 def _footer_at(file: IO[bytes]) -> int:
-    """Where the footer begins."""
+    """The offset of the footer."""
     end = file.seek(-_TAIL, os.SEEK_END)
     return end - int.from_bytes(file.read(4), "little")
 
 
 def _crc32(file: IO[bytes], length: int) -> int:
-    """Of the first bytes of a file."""
+    """The CRC-32 of the first `length` bytes of a file."""
     crc, left = 0, length
     file.seek(0)
     while left and (block := file.read(min(_BLOCK, left))):

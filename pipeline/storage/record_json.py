@@ -1,4 +1,4 @@
-"""Record ↔ JSON, for people and programs: plain keys, exact decimals, every byte of a file name kept.
+"""Conversion of records to and from JSON, with exact decimals and every byte of a file name.
 
 ```json
 {"job", "page", "day", "status", "processed_at", "files": ["files/…"],
@@ -7,12 +7,12 @@
  "issues": [{"code", "path", "message"}], "error": {"code", "detail", "cause", "cure"} or null, "provenance": {…},
  "other_look": {"pages", "data", "fields", "issues", "error", "provenance"} or null}
 ```
-Where a person was at work: "corrections": [{"path", "machine", "person", "at", "by"}], "approved": {"at", "by"}.
-`other_look` is the answer that does not count, where a job looked twice; `provenance.look` says which look does.
-Where a question came with it, the document has `question`, `earlier` ([{"question", "answer"}]) and `pictures` too.
-`files` lie beside the record, named from the root.
-Boxes are in source pixels. Dates and times are ISO 8601, amounts are numbers with every digit that was read. A byte of
-a name that is not UTF-8 is written as the escape \\udcXX, which Python's own json reads back into the same name.
+Reviewed records add "corrections": [{"path", "machine", "person", "at", "by"}] and "approved": {"at", "by"}.
+`other_look` is the rejected answer of a job with a second pass; `provenance.look` is the number of the accepted pass.
+Documents with a question add `question`, `earlier` ([{"question", "answer"}]) and `pictures`.
+`files` are the attachments, as paths from the root.
+Boxes are in source pixels. Dates and times are ISO 8601; amounts are numbers with every digit that was read. A byte of
+a name that is not UTF-8 is written as the escape \\udcXX, which Python's json module reads back.
 """
 
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def to_json(record: Record) -> str:
-    """The record as UTF-8 text that ends in a line feed. Raises TypeError for values that no field type gives."""
+    """The record as JSON text that ends in a line feed. Raises TypeError for values that no field type produces."""
     document = record.document
     content = {
         "job": record.job,
@@ -50,27 +50,27 @@ def to_json(record: Record) -> str:
             "inbox": document.inbox,
             "received_at": document.received_at,
             "size_bytes": document.size_bytes,
-            **_asked(document),
+            **_question(document),
         },
-        **_said(record),
-        "other_look": record.other_look and _said(record.other_look),
-        **_persons(record),
+        **_answer(record),
+        "other_look": record.other_look and _answer(record.other_look),
+        **_review(record),
     }
     text = simplejson.dumps(content, indent=1, ensure_ascii=False, use_decimal=True, ignore_nan=True, default=_plain)
     return json_text(text) + "\n"
 
 
 def from_json(text: str, job: "Job | None" = None) -> Record:
-    """The record; with its job, data holds the types of the job's fields, and what no longer fits them is None. A
-    record that was read under another form of the job is judged by this one (`judging.again`).
+    """The record. With `job`, values have the types of its fields; a value that no longer fits is None, and a record
+    that was read under another form of the job is checked again (`record_check.recheck`).
 
-    Without a job dates and times stay text and every number with a point is a Decimal. `document.path` is empty: where
-    the original lies now is not written here. Raises ValueError, KeyError or TypeError where the text is no record.
+    Without `job`, dates and times stay text and numbers with a decimal point are Decimal. `document.path` is empty: the
+    JSON does not hold the location of the original. Raises ValueError, KeyError or TypeError for an invalid record.
     """
     try:
         return _read(simplejson.loads(text, use_decimal=True), job)
     except (AttributeError, ArithmeticError, RecursionError) as error:  # JSON, but of another form
-        raise ValueError(f"this is no record: {error}") from error
+        raise ValueError(f"not a record: {error}") from error
 
 
 def _read(content: Mapping[str, Any], job: "Job | None") -> Record:
@@ -86,13 +86,13 @@ def _read(content: Mapping[str, Any], job: "Job | None") -> Record:
         tuple((turn["question"], turn["answer"]) for turn in given.get("earlier", ())),
         tuple(Path(name) for name in given.get("pictures", ())),
     )
-    record = _heard(document, content["job"], content["page"], content, job)
+    record = _read_answer(document, content["job"], content["page"], content, job)
     other = content.get("other_look")
     record = replace(
         record,
         day=content["day"] and date.fromisoformat(content["day"]),
         processed_at=content["processed_at"] and datetime.fromisoformat(content["processed_at"]),
-        other_look=other and _heard(document, record.job, record.page, other, job),
+        other_look=other and _read_answer(document, record.job, record.page, other, job),
         corrections=tuple(
             Correction(**each | {"at": datetime.fromisoformat(each["at"])}) for each in content.get("corrections", ())
         ),
@@ -102,8 +102,8 @@ def _read(content: Mapping[str, Any], job: "Job | None") -> Record:
     return record_check.recheck(record, job, content["data"]) if job else record
 
 
-def _said(record: Record) -> dict[str, Any]:
-    """What one look gave: its answer, without what is the same for both."""
+def _answer(record: Record) -> dict[str, Any]:
+    """The parts of a record that differ between the first and the second pass."""
     return {
         "pages": record.pages,
         "data": record.data,
@@ -114,36 +114,38 @@ def _said(record: Record) -> dict[str, Any]:
     }
 
 
-def _heard(document: Document, name: str, page: int | None, said: Mapping[str, Any], job: "Job | None") -> Record:
-    leaves = said["fields"]
+def _read_answer(
+    document: Document, name: str, page: int | None, answer: Mapping[str, Any], job: "Job | None"
+) -> Record:
+    leaves = answer["fields"]
     return Record(
         document=document,
         job=name,
         page=page,
-        pages=tuple(said["pages"]),
-        data=said["data"] if job is None else _typed(said["data"], job),
+        pages=tuple(answer["pages"]),
+        data=answer["data"] if job is None else _typed(answer["data"], job),
         confidence={path: float(leaf["confidence"]) for path, leaf in leaves.items() if leaf["confidence"] is not None},
         evidence={path: _evidence(leaf) for path, leaf in leaves.items() if leaf["page"] is not None},
-        issues=tuple(Issue(**issue) for issue in said["issues"]),
-        error=said["error"] and (said["error"]["code"], said["error"]["detail"]),
-        provenance=said["provenance"],
+        issues=tuple(Issue(**issue) for issue in answer["issues"]),
+        error=answer["error"] and (answer["error"]["code"], answer["error"]["detail"]),
+        provenance=answer["provenance"],
     )
 
 
-def _persons(record: Record) -> dict[str, Any]:
-    """What people did to the record; nothing is written where nobody touched it."""
-    said: dict[str, Any] = {}
+def _review(record: Record) -> dict[str, Any]:
+    """Manual corrections and approval; no keys without them."""
+    found: dict[str, Any] = {}
     if record.corrections:
-        said["corrections"] = [
+        found["corrections"] = [
             {"path": each.path, "machine": each.machine, "person": each.person, "at": each.at, "by": each.by}
             for each in record.corrections
         ]
     if record.approved:
-        said["approved"] = {"at": record.approved.at, "by": record.approved.by}
-    return said
+        found["approved"] = {"at": record.approved.at, "by": record.approved.by}
+    return found
 
 
-def _asked(document: Document) -> dict[str, Any]:
+def _question(document: Document) -> dict[str, Any]:
     if document.question is None:
         return {}
     return {
@@ -171,12 +173,7 @@ def _evidence(leaf: Mapping[str, Any]) -> Evidence:
 
 def _error(code: str, detail: str) -> dict[str, str]:
     known = explain_error(code)
-    return {
-        "code": code,
-        "detail": detail,
-        "cause": known.cause,
-        "cure": known.cure,
-    }
+    return {"code": code, "detail": detail, "cause": known.cause, "cure": known.cure}
 
 
 def _typed(data: Mapping[str, Any], job: "Job") -> dict[str, Any]:
@@ -199,4 +196,4 @@ def _plain(value: Any) -> Any:
         return list(value)
     if hasattr(value, "item"):  # a numpy scalar from an engine's confidence
         return value.item()
-    raise TypeError(f"{type(value).__name__} has no place in a record: {value!r}")
+    raise TypeError(f"{type(value).__name__} cannot be stored in a record: {value!r}")

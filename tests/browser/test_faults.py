@@ -20,7 +20,8 @@ from pipeline.core.types import Document, Issue, Record
 from pipeline.schema.job import Job, load_jobs
 from pipeline.storage.corrections import NoRecord, open_draft, save
 from pipeline.storage.job_table import JobTable
-from pipeline.storage.record_store import RecordStore, record_file
+from pipeline.storage.record_files import record_file
+from pipeline.storage.record_store import RecordStore
 from tests.support.browsing import served
 
 pytest.importorskip("streamlit", reason="needs the page's packages: pip install -e '.[web]'")

@@ -21,7 +21,8 @@ import pytest
 from pipeline.core.types import Document, Issue, Record
 from pipeline.schema.job import load_jobs
 from pipeline.storage.job_table import JobTable
-from pipeline.storage.record_store import RecordStore, record_file
+from pipeline.storage.record_files import record_file
+from pipeline.storage.record_store import RecordStore
 from tests.support.browsing import PROJECT, browser, free_port, served
 
 pytest.importorskip("streamlit", reason="needs the page's packages: pip install -e '.[web]'")

@@ -238,7 +238,7 @@ def test_killed_at_the_second_look_the_document_is_read_again(settings: Settings
         "    return json.dumps(here.WRONG)\n"
         "if __name__ == '__main__':\n"
         f"    settings = load_settings(None, root=Path({str(settings.root)!r}), workers=1, settle_s=0)\n"
-        "    here.batch(settings, here.Echo(say), here.BILL)\n"
+        "    here.batch(settings, here.EchoEngine(say), here.BILL)\n"
     )
     ended = subprocess.run([sys.executable, str(tmp_path / "killed.py")], check=False, cwd=Path(__file__).parents[2])
     assert ended.returncode == -signal.SIGKILL
@@ -261,11 +261,11 @@ def test_a_row_too_many_is_no_loss_and_found_values_count_for_more_than_a_broken
 
     doubled, whole = bill("10.00", "20.00", "30.00"), bill("10.00", "20.00")
     assert codes(doubled)[0][0] == "rule_failed"
-    assert second_pass.better(job, doubled, whole).data == whole.data
+    assert second_pass.choose(job, doubled, whole).data == whole.data
     lacking, broken = bill("10.00", total=None), bill("10.00", "15.00")
-    assert second_pass.better(job, lacking, broken).data == broken.data
+    assert second_pass.choose(job, lacking, broken).data == broken.data
     failed = replace(whole, error=("engine", "gone"))
-    assert second_pass.better(job, doubled, failed).data == doubled.data
+    assert second_pass.choose(job, doubled, failed).data == doubled.data
 
 
 def test_both_answers_outlive_the_way_through_the_disk() -> None:
@@ -273,7 +273,7 @@ def test_both_answers_outlive_the_way_through_the_disk() -> None:
     first, second = (
         read(reply(answer, page(1), job=job, confidence={"total": 0.9}), job=job) for answer in (WRONG, RIGHT)
     )
-    record = second_pass.better(job, first, second)
+    record = second_pass.choose(job, first, second)
     again = from_json(to_json(record), job)
     assert again.other_look is not None
     assert (again.data, again.other_look.data) == (second.data, first.data)

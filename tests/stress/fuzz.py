@@ -95,11 +95,11 @@ def answer(data: bytes) -> None:
     request: Any = None
     for finish in ("stop", "length"):
         reply = Reply(request, _text(data), finish)
-        rows = reply_parser.Rows("lines", frozenset({"count", "amount"}))
+        rows = reply_parser.ListShape("lines", frozenset({"count", "amount"}))
         for found in (reply_parser.parse(reply, fields, rows), reply_parser.parse(reply, fields)):
             for name, field in fields.items():
                 field.coerce(found.values.get(name))
-        reply_parser.plain(reply, "number")
+        reply_parser.parse_text(reply, "number")
 
 
 def record(data: bytes) -> None:

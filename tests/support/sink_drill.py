@@ -40,8 +40,8 @@ def night(root: Path) -> None:
         at_work.add(store.commit([record(number + 20)]))
         forgotten = record(number).document.id
         with writing(root, JOB.name):
-            store.remove(JOB, forgotten)
-            at_work.follow(forgotten)
+            store.delete(JOB, forgotten)
+            at_work.update_rows(forgotten)
         at_work.flush()
     at_work.rebuild()
 
@@ -67,13 +67,13 @@ def in_a_child(work: Callable[[], None], kill_after_s: float | None = None) -> i
 def afterwards(root: Path) -> None:
     """What the next run does. Fails where the sink is then not what the records say."""
     mended = table(root)
-    mended.ensure()
+    mended.repair()
     verdict = mended.verify()[NAME]
     assert verdict.sound, verdict
     said = [each for _, day in RecordStore(root).days(JOB) for each in day]
     rows = sorted(((each.document.id, each.page, each.status, each.document.name) for each in said), key=str)
     assert shown(root, JOB.name, NAME) == rows, (shown(root, JOB.name, NAME), rows)
-    assert mended.ensure() == []
+    assert mended.repair() == []
 
 
 def drill(number: int, work: Callable[[Path], None], kill_after_s: float | None = None) -> tuple[int, str | None]:

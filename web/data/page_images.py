@@ -113,7 +113,7 @@ def render(
     picture.thumbnail((side_px, side_px), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=82)
-    turned = orientation.turned(page.image) if orient else 0
+    turned = orientation.rotation(page.image) if orient else 0
     return buffer.getvalue(), round(abs(corner[0])), round(abs(corner[1])), total, turned
 
 

@@ -27,8 +27,8 @@ from pipeline.plugins.sinks import DEFAULT
 from pipeline.reporting import live_status
 from pipeline.schema.job import Job
 from pipeline.storage.deletion import delete, discard
+from pipeline.storage.record_files import record_file
 from pipeline.storage.record_json import from_json
-from pipeline.storage.record_store import record_file
 from pipeline.system import filesystem
 from pipeline.system.locks import holder
 

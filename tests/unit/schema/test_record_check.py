@@ -1,4 +1,4 @@
-"""A job changes: what was read before is judged by the fields and rules of today, wherever it is shown."""
+"""A job changes: what was read before is checked with the current fields and rules, wherever it is shown."""
 
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -180,8 +180,8 @@ def test_table_and_page_say_the_same_and_corrections_stay(tmp_path: Path) -> Non
     corrections.save(tmp_path, draft, {"number": "7"}, by="Ada")
     changed = job(number={"type": "integer", "required": True})
     assert rows(tmp_path) == [("ok", "A1"), ("ok", "7")]
-    assert JobTable(tmp_path, changed).ensure()[1] == (
-        "bill: 2 of 2 records were read under another form of the job; judged by the fields and rules of today, 2 of "
+    assert JobTable(tmp_path, changed).repair()[1] == (
+        "bill: 2 of 2 records were read under another form of the job; checked with the current fields and rules, 2 of "
         "them are for review. To have them read anew, drop their originals again"
     )
     assert [status for status, _ in rows(tmp_path)] == ["review", "review"]
@@ -191,7 +191,7 @@ def test_table_and_page_say_the_same_and_corrections_stay(tmp_path: Path) -> Non
     saved = corrections.save(tmp_path, draft, {"number": "7"}, by="Ada")
     assert (saved.record.status, saved.record.data["number"]) == ("ok", 7)
     assert rows(tmp_path)[1] == ("ok", 7)
-    assert JobTable(tmp_path, changed).ensure() == []
+    assert JobTable(tmp_path, changed).repair() == []
 
 
 def test_a_draft_of_an_older_job_can_be_corrected_whatever_the_shape(tmp_path: Path) -> None:

@@ -21,9 +21,10 @@ from pipeline.core.geometry import Box
 from pipeline.core.types import Document, Evidence, Issue, Record
 from pipeline.schema.job import Job, parse_job
 from pipeline.storage import attachments
-from pipeline.storage.corrections import Draft, EditConflict, check, open_draft, repair, save
+from pipeline.storage.corrections import Draft, EditConflict, check, open_draft, save
 from pipeline.storage.job_table import JobTable
 from pipeline.storage.record_store import RecordStore
+from pipeline.storage.save_marker import repair
 from pipeline.system.locks import writing
 
 FIELDS: dict[str, Any] = {
@@ -175,7 +176,7 @@ def test_a_box_that_a_person_drew_is_one_correction_and_stands_where_it_was_draw
     assert draft.record.evidence == {"stamp": Evidence(2, Box(10.5, 20, 30, 40), "")}
     written = pq.read_table(next((tmp_path / "results" / "invoice").iterdir())).to_pylist()[0]
     assert (written["stamp"], written["marks"][0]["box"]) == (DRAWN, None)
-    assert check(draft, {"stamp": ""}).record.issues == (Issue("missing", "stamp", "is required and has no value"),)
+    assert check(draft, {"stamp": ""}).record.issues == (Issue("missing", "stamp", "is required and was not found"),)
     assert "numbers" in check(draft, {"stamp": {"page": 1, "x": "a"}}).problems["stamp"]
     back = save(tmp_path, draft, {"stamp": was, "marks[0].box": was})
     assert back.record.corrections == ()
@@ -235,7 +236,7 @@ def test_what_no_longer_fits_the_job_is_kept(root: Path) -> None:
     save(root, open_draft(root, smaller, record().document.id, None), {"number": "R-5"})
     assert stored(root)["data"]["supplier"] == {"name": "Aurora"}
     assert (stored(root)["data"]["number"], row(root)["number"]) == ("R-5", "R-1")  # the next run makes the table again
-    JobTable(root, smaller).ensure()
+    JobTable(root, smaller).repair()
     assert row(root)["number"] == "R-5"
 
 
@@ -357,7 +358,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from tests.unit.storage.test_corrections import opened, save
 from pipeline.storage.job_table import JobTable
-JobTable.follow = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+JobTable.update_rows = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 save(Path(sys.argv[1]), opened(Path(sys.argv[1])), {"number": "R-9"})
 """
 

@@ -236,13 +236,13 @@ def test_a_changed_job_makes_the_table_again(three_days: Shop, tmp_path: Path) -
         }
     )
     table = JobTable(tmp_path, changed)
-    assert table.ensure() == [
+    assert table.repair() == [
         "invoice: in the parquet table, 2026-11-22.parquet was made for another form of the job (and 2 more files); "
-        "made again from the records (9 rows)",
-        "invoice: 9 of 9 records were read under another form of the job; judged by the fields and rules of today, "
+        "rebuilt from the records (9 rows)",
+        "invoice: 9 of 9 records were read under another form of the job; checked with the current fields and rules, "
         "3 of them are for review. To have them read anew, drop their originals again",
     ]
-    assert not table.ensure()
+    assert not table.repair()
     assert len(list(three_days.folder.iterdir())) == 3
     assert pd.read_parquet(three_days.folder)["total"].sum() == 3703.5
     assert pl.read_parquet(three_days.folder)["new"].null_count() == 9
@@ -253,12 +253,12 @@ def test_a_lost_or_damaged_file_is_made_again(three_days: Shop) -> None:
     before = three_days.rows()
     first, second, _ = sorted(three_days.folder.iterdir())
     first.write_bytes(first.read_bytes()[:100])
-    assert "2026-11-22.parquet is damaged; made again from the records (9 rows)" in three_days.table.ensure()[0]
+    assert "2026-11-22.parquet is damaged; rebuilt from the records (9 rows)" in three_days.table.repair()[0]
     assert three_days.rows().equals(before)
     for path in list(three_days.folder.iterdir()):
         path.unlink()
-    assert three_days.table.ensure() == [
-        "invoice: the parquet table has 0 rows for 9 records (documents: 9 lost); mended from the records"
+    assert three_days.table.repair() == [
+        "invoice: the parquet table has 0 rows for 9 records (documents: 9 lost); repaired from the records"
     ]
     assert three_days.rows().equals(before)
     assert second.exists()
@@ -275,7 +275,7 @@ def test_an_unchanged_table_costs_no_look_into_the_records(three_days: Shop, tmp
             opened.append(arguments[0])
 
     sys.addaudithook(hook)
-    assert three_days.table.ensure() == []
+    assert three_days.table.repair() == []
     assert opened == []
     three_days.store.read(JOB, record(0).document.id)
     assert len(opened) == 1  # the hook hears
@@ -338,7 +338,7 @@ def test_however_long_a_flush_takes_few_documents_wait_for_it(tmp_path: Path) ->
     table = JobTable(tmp_path, JOB, clock=lambda: next(ticks, 3600.0))
     table.add(RecordStore(tmp_path).commit([record(0)]))
     table.flush()
-    with patch("pipeline.storage.job_table.HELD", 3):
+    with patch("pipeline.storage.job_table.MAX_PENDING", 3):
         for number in (1, 2):
             table.add([replace(record(number), day=START.date())])
         assert not table.due()

@@ -23,7 +23,8 @@ from pipeline.storage import corrections
 from pipeline.storage.arrow_schema import schema
 from pipeline.storage.deletion import delete
 from pipeline.storage.job_table import JobTable
-from pipeline.storage.record_store import RecordStore, record_file
+from pipeline.storage.record_files import record_file
+from pipeline.storage.record_store import RecordStore
 from tests.support.sinking import NAMES, class_of, example, package, shown, table_of
 from tests.unit.storage.test_parquet_table import FIELDS, FULL, JOB, START, failed, record
 
@@ -145,36 +146,36 @@ def test_verify_finds_lost_extra_and_stale_rows_and_changes_nothing(place: Place
     store = RecordStore(place.root)
     place.put(record(1), record(2), pages(3, 2), record(4))
     store.commit([record(5)])  # never flushed
-    store.remove(JOB, record(1).document.id)
+    store.delete(JOB, record(1).document.id)
     store.commit([record(2, FULL | {"copies": 9})])
     before = [(path, path.read_bytes()) for path in place.files()]
     lost, extra, stale = (frozenset([record(number).document.id]) for number in (5, 1, 2))
     assert place.verdict() == Verdict(5, lost, extra, stale)
     assert [(path, path.read_bytes()) for path in place.files()] == before
-    said = place.table().ensure()
+    said = place.table().repair()
     assert said == [
         f"invoice: the {place.name} table has 5 rows for 5 records (documents: 1 lost, 1 extra, 1 older than its "
-        "record); mended from the records"
+        "record); repaired from the records"
     ]
     assert place.verdict() == Verdict(5)
     assert place.rows() == keys(record(2), *pages(3, 2), record(4), record(5))
-    assert place.table().ensure() == []
+    assert place.table().repair() == []
 
 
 def test_a_lost_page_is_found(place: Place) -> None:
     place.put(pages(1, 2))
     RecordStore(place.root).commit(pages(1, 3))
     assert place.verdict().lost == {record(1).document.id}
-    place.table().ensure()
+    place.table().repair()
     assert place.rows() == keys(*pages(1, 3))
 
 
 def test_many_lost_rows_are_made_again_as_a_whole(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.storage.job_table.HELD", 3)
+    monkeypatch.setattr("pipeline.storage.job_table.MAX_PENDING", 3)
     for number in range(5):
         RecordStore(place.root).commit([record(number)])
-    (said,) = place.table().ensure()
-    assert "made again from the records (5 rows)" in said
+    (said,) = place.table().repair()
+    assert "rebuilt from the records (5 rows)" in said
     assert len(place.rows()) == 5
 
 
@@ -231,8 +232,8 @@ def test_a_file_cut_in_half_is_known_and_made_again(place: Place) -> None:
         sink = place.sink()
         sink.delete(record(1).document.id)
         sink.flush()
-    (said,) = place.table().ensure()
-    assert "made again from the records (40 rows)" in said
+    (said,) = place.table().repair()
+    assert "rebuilt from the records (40 rows)" in said
     assert place.rows() == before
     assert place.verdict() == Verdict(40)
 
@@ -242,7 +243,7 @@ def test_a_file_that_is_gone_is_made_again(place: Place) -> None:
     for file in place.files():
         file.unlink()
     assert place.verdict() == Verdict(0, lost=frozenset([record(1).document.id, record(2).document.id]))
-    place.table().ensure()
+    place.table().repair()
     assert place.rows() == keys(record(1), record(2))
 
 
@@ -255,7 +256,7 @@ def test_an_older_file_in_the_place_of_the_newer_is_known(place: Place) -> None:
     file.write_bytes(older)
     lost, stale = frozenset([record(3).document.id]), frozenset([record(2).document.id])
     assert place.verdict() == Verdict(2, lost, stale=stale)
-    place.table().ensure()
+    place.table().repair()
     assert place.verdict() == Verdict(3)
 
 
@@ -268,7 +269,7 @@ def test_what_a_person_changes_or_deletes_goes_everywhere(tmp_path: Path) -> Non
     draft = corrections.open_draft(tmp_path, JOB, record(1).document.id, None)
     corrections.save(tmp_path, draft, {"copies": "77", "weight": "x"} | {"weight": "2.5"}, into=into)
     delete(tmp_path, JOB, record(2).document.id, into)
-    assert table.ensure() == []
+    assert table.repair() == []
     for name in into:
         assert [row[0] for row in shown(tmp_path, "invoice", name)] == sorted(
             record(number).document.id for number in (1, 3)
@@ -283,8 +284,8 @@ def test_a_save_without_a_sink_of_the_config_is_caught_up_by_the_next_run(tmp_pa
     table.flush()
     draft = corrections.open_draft(tmp_path, JOB, record(1).document.id, None)
     corrections.save(tmp_path, draft, {"copies": "77"})
-    assert table.ensure() == [
-        "invoice: the duckdb table has 1 rows for 1 records (documents: 1 older than its record); mended from the "
+    assert table.repair() == [
+        "invoice: the duckdb table has 1 rows for 1 records (documents: 1 older than its record); repaired from the "
         "records"
     ]
     assert _duckdb(tmp_path, "SELECT copies FROM invoice") == [[77]]
@@ -427,7 +428,7 @@ def test_a_database_that_is_damaged_inside_is_known_and_made_again(duck: Place) 
         file.chmod(0o600)
         file.write_bytes(content[:at] + bytes(byte ^ 0x5A for byte in content[at : at + 64]) + content[at + 64 :])
         found += duck.verdict().fault is not None
-        duck.table().ensure()
+        duck.table().repair()
         assert duck.rows() == before
         assert duck.verdict() == Verdict(30)
     assert found
@@ -454,8 +455,8 @@ def test_one_deleted_day_is_noticed_and_made_again(three_days: Place) -> None:
     before = three_days.rows()
     three_days.files()[1].unlink()
     assert three_days.verdict() == Verdict(4, lost=frozenset(record(number).document.id for number in (2, 3)))
-    assert three_days.table().ensure() == [
-        "invoice: the parquet table has 4 rows for 6 records (documents: 2 lost); mended from the records"
+    assert three_days.table().repair() == [
+        "invoice: the parquet table has 4 rows for 6 records (documents: 2 lost); repaired from the records"
     ]
     assert three_days.rows() == before
 
@@ -467,7 +468,7 @@ def test_a_byte_that_changed_anywhere_in_a_day_file_is_noticed(three_days: Place
     for at in sorted(chance.sample(range(len(content)), 60)):
         file.write_bytes(content[:at] + bytes([content[at] ^ 0x10]) + content[at + 1 :])
         assert three_days.verdict().fault, f"byte {at} of {len(content)}"
-        three_days.table().ensure()
+        three_days.table().repair()
         assert three_days.rows() == before
         file.write_bytes(content)
 
@@ -477,7 +478,7 @@ def test_a_day_file_under_the_name_of_another_day_is_noticed(three_days: Place) 
     before = three_days.rows()
     second.write_bytes(first.read_bytes())
     assert three_days.verdict().fault == "2026-11-23.parquet is the file of another day"
-    three_days.table().ensure()
+    three_days.table().repair()
     assert three_days.rows() == before
 
 
@@ -494,16 +495,16 @@ def test_foreign_files_are_moved_aside_so_that_every_reader_reads(three_days: Pl
     os.symlink("/etc/hostname", folder / "2026-11-25.parquet")
     with pytest.raises(Exception, match=r"Parquet|magic|Invalid|[Dd]irectory"):
         pd.read_parquet(folder)
-    assert three_days.table().ensure() == [
-        "results/invoice: no tables, and so moved to aside/results/invoice: .DS_Store, 2026-11-22 (copy).parquet, "
+    assert three_days.table().repair() == [
+        "results/invoice: not tables, moved to aside/results/invoice: .DS_Store, 2026-11-22 (copy).parquet, "
         "2026-11-25.parquet, Thumbs.db, old"
     ]
     assert len(pd.read_parquet(folder)) == len(pl.read_parquet(folder)) == 6
     (folder / "Thumbs.db").write_bytes(b"\0\1")
     for number in range(9):
         (folder / f"._{number}").touch()
-    assert three_days.table().ensure() == [
-        "results/invoice: no tables, and so moved to aside/results/invoice: ._0, ._1, ._2, ._3, ._4 and 5 more"
+    assert three_days.table().repair() == [
+        "results/invoice: not tables, moved to aside/results/invoice: ._0, ._1, ._2, ._3, ._4 and 5 more"
     ]
     aside = three_days.root / "aside" / "results" / "invoice"
     assert (aside / "Thumbs (2).db").exists()
@@ -516,24 +517,24 @@ def test_a_file_of_version_0_1_is_made_again(three_days: Place) -> None:
 
     before, file = three_days.rows(), three_days.files()[0]
     pq.write_table(pq.read_table(file).replace_schema_metadata(schema(JOB).metadata), file)
-    (said,) = three_days.table().ensure()
-    assert "2026-11-22.parquet was made by an older version of Scanmill; made again from the records (6 rows)" in said
+    (said,) = three_days.table().repair()
+    assert "2026-11-22.parquet was made by an older version of Scanmill; rebuilt from the records (6 rows)" in said
     assert three_days.rows() == before
 
 
 def test_a_damaged_record_stops_nothing_and_is_named(three_days: Place) -> None:
     damaged = three_days.root / record_file("invoice", record(1).document.id, None)
     damaged.write_text("{")
-    (said, named) = three_days.table().ensure()
+    (said, named) = three_days.table().repair()
     assert "1 older than its record" in said
     assert named.startswith(f"{damaged} is not a whole record")
     assert named.endswith("Delete it, and drop its document again.")
     assert len(three_days.rows()) == 6  # its row stays as it was
     three_days.files()[0].unlink()
-    assert three_days.table().ensure()[-1] == named
+    assert three_days.table().repair()[-1] == named
     assert len(three_days.rows()) == 5
     damaged.unlink()
-    assert three_days.table().ensure() == []
+    assert three_days.table().repair() == []
 
 
 # ---- settings, and a package of its own
@@ -613,12 +614,12 @@ def test_a_run_tells_what_it_mended_and_where_it_put_what_is_no_table(
     done = run(site, "run", words)
     assert done.returncode == 0
     lines = [
-        "results/note: no tables, and so moved to aside/results/note: Thumbs.db",
-        "note: the parquet table has 0 rows for 1 records (documents: 1 lost); mended from the records",
+        "results/note: not tables, moved to aside/results/note: Thumbs.db",
+        "note: the parquet table has 0 rows for 1 records (documents: 1 lost); repaired from the records",
     ]
     said = " ".join(done.stderr.split())
     assert all(line in said for line in lines), done.stderr
     run_report = max((root / "runs").glob("*.json"))
     assert json.loads(run_report.read_text("utf-8"))["notes"] == lines
     assert "moved to aside/results/note" in run_report.with_suffix(".html").read_text("utf-8")
-    assert run(site, "run", words).stderr.count("mended") == 0
+    assert run(site, "run", words).stderr.count("repaired") == 0
