@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -21,6 +20,7 @@ from pipeline.schema.job import Job, parse_job
 from pipeline.schema.settings import Settings, load_settings
 from tests.support.ear import Ear
 from tests.support.handmade import Leaf, pdf, text
+from tests.support.waiting import wait_until
 
 PROJECT = Path(__file__).parents[2]
 NOTE = parse_job(b"name: note\npreprocess: []\nfields: {number: {type: text, required: true}, total: {type: money}}\n")
@@ -243,12 +243,11 @@ def root_with_script(settings: Settings) -> list[str]:
 
 
 def test_a_killed_run_is_finished_by_the_next(root_with_script: list[str], settings: Settings) -> None:
-    """SIGKILL at several moments; at the end each document is in done/ once and has one row."""
-    for delay in (0.9, 1.1, 1.3, 1.5):
-        process = subprocess.Popen(root_with_script, stderr=subprocess.DEVNULL)
-        time.sleep(delay)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+    """SIGKILL after several numbers of records; at the end each document is in done/ once and has one row."""
+    for count in (1, 6, 13, 22):
+        with subprocess.Popen(root_with_script, stderr=subprocess.DEVNULL) as process:
+            wait_until(lambda count=count: len(files(settings.root, "records")) >= count, every_s=0.005)
+            process.send_signal(signal.SIGKILL)
     assert subprocess.run(root_with_script, stderr=subprocess.DEVNULL, check=False).returncode == 0
     assert files(settings.root, "inbox") == []
     assert [Path(name).name for name in files(settings.root, "done")] == [f"{n:02}.png" for n in range(30)]

@@ -181,11 +181,9 @@ def test_many_documents_at_once_lose_nothing(settings: Settings) -> None:
                 if request is not None:
                     held.append(request)
                 if request is None or len(held) > 7:
-                    for each in reversed(held):
-                        yield from self._answered(each)
+                    yield from super().answer(reversed(held))
                     held = []
-            for each in held:
-                yield from self._answered(each)
+            yield from super().answer(held)
 
     def say(request: Request) -> str:
         odd = int(request.document.name[:2]) % 2
@@ -238,7 +236,7 @@ def test_killed_at_the_second_look_the_document_is_read_again(settings: Settings
         "    return json.dumps(here.WRONG)\n"
         "if __name__ == '__main__':\n"
         f"    settings = load_settings(None, root=Path({str(settings.root)!r}), workers=1, settle_s=0)\n"
-        "    here.batch(settings, here.Echo(say), here.BILL)\n"
+        "    here.batch(settings, here.EchoEngine(say), here.BILL)\n"
     )
     ended = subprocess.run([sys.executable, str(tmp_path / "killed.py")], check=False, cwd=Path(__file__).parents[2])
     assert ended.returncode == -signal.SIGKILL

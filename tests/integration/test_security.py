@@ -98,19 +98,19 @@ def test_new_folders_are_for_their_owner_alone(root: Path) -> None:
 )
 def test_yaml_is_data_and_rules_are_a_small_grammar(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    begun = time.monotonic()
+    begun = time.process_time()
     with pytest.raises(ConfigError):
         parse_job(text.encode(), "evil.yaml")
-    assert time.monotonic() - begun < 5
+    assert time.process_time() - begun < 5
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("number", ["9" * 5000, "1.0e999", "-1.0e-999"])
 def test_huge_numbers_are_only_numbers(number: str) -> None:
-    begun = time.monotonic()
+    begun = time.process_time()
     job = parse_job(f"fields: {{total: {{type: money, minimum: {number}}}}}".encode(), "huge.yaml")
     job.fields["total"].coerce("12.50")
-    assert time.monotonic() - begun < 1
+    assert time.process_time() - begun < 1
 
 
 def test_nothing_is_ever_run_that_was_read() -> None:
@@ -132,7 +132,7 @@ def test_nothing_is_ever_run_that_was_read() -> None:
     assert found == []
 
 
-def test_a_file_that_grows_is_taken_once_and_whole(root: Path) -> None:
+def test_a_file_that_grows_is_taken_once_and_whole(root: Path, start_s: float) -> None:
     """As over a slow network: in pieces, each well within the time in which a file must lie still."""
     Image.effect_noise((300, 300), 50).save(root.parent / "whole.png")
     data = (root.parent / "whole.png").read_bytes()
@@ -148,7 +148,7 @@ def test_a_file_that_grows_is_taken_once_and_whole(root: Path) -> None:
     writer.start()
     run_reports = []
     while writer.is_alive() or target.exists():
-        run_reports.append(batch(root, settle_s=1.0).summary())
+        run_reports.append(batch(root, settle_s=max(1.0, start_s)).summary())
     writer.join()
     assert sum(each["taken"] for each in run_reports) == 1
     (done,) = (root / "done").rglob("*.png")

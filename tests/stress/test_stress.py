@@ -16,7 +16,7 @@ PROJECT = Path(__file__).parents[2]
 def trial(name: str, *words: str) -> str:
     """What the command printed. It must end well."""
     done = subprocess.run(
-        [sys.executable, str(PROJECT / "trials" / name), *words],
+        [sys.executable, str(PROJECT / "tests" / "stress" / name), *words],
         cwd=PROJECT,
         capture_output=True,
         text=True,

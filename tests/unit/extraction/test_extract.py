@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import pytest
@@ -526,6 +526,6 @@ def test_the_print_is_that_of_the_window_whose_value_counts() -> None:
     "text", [" " * 100_000 + "x", '{"what":"' + '" ' * 50_000, '{"what": "a"}' + " " * 99_000 + "x"]
 )
 def test_a_long_free_answer_costs_a_moment(text: str) -> None:
-    began = perf_counter()
+    began = process_time()
     read(reply(text, job=TEXT), job=TEXT)
-    assert perf_counter() - began < 1
+    assert process_time() - began < 1

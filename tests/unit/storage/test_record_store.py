@@ -218,13 +218,16 @@ COMMIT_FOREVER = """
 import itertools, os, random, signal, sys, time; from pathlib import Path; sys.path[:0] = sys.argv[2:]
 from tests.unit.storage.test_record_store import pages, store_at
 chance = random.Random(7)
+committed, ours = os.pipe()
 for round in range(20):
     child = os.fork()
     if child == 0:
         store = store_at(Path(sys.argv[1]))
         for number in itertools.count(1000 * round):
             store.commit(pages(number % 40, 3, run=str(number)))
-    time.sleep(chance.uniform(0.01, 0.06))
+            os.write(ours, b"x")
+    os.read(committed, 1)
+    time.sleep(chance.uniform(0, 0.03))  # any moment of a later commit
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     print(round, flush=True)

@@ -2,13 +2,16 @@
 
 import asyncio
 import hashlib
+import io
 from collections.abc import Iterator
+from csv import DictReader
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,8 +41,8 @@ from web.context import WebContext
 from web.data.page_images import PageImages
 from web.data.record_list import Filter, chosen, record_list
 from web.data.run_history import checked, together
-from web.image_route import _sheet
-from web.pages.export import _safe, csv
+from web.image_route import page_of_files
+from web.pages.export import csv
 
 JOB = Job.model_validate(
     {
@@ -128,9 +131,9 @@ def test_pages_of_a_set_that_was_asked_about_are_counted_through(tmp_path: Path)
     assert pictures(tmp_path, replace(dropped, id="0" * 64)) is None
     place = WebContext(Settings(root=tmp_path))
     try:
-        sizes = [_sheet(place, [book, folder / "10.png"], number, False) for number in (1, 2, 3)]
+        sizes = [page_of_files(place, [book, folder / "10.png"], number, False) for number in (1, 2, 3)]
         with pytest.raises(DocumentError, match="no page"):
-            _sheet(place, [book, folder / "10.png"], 4, False)
+            page_of_files(place, [book, folder / "10.png"], 4, False)
     finally:
         place.scans.close()
     assert [(page.width, page.height, total) for page, total in sizes] == [(833, 556, 3), (556, 833, 3), (30, 20, 3)]
@@ -199,12 +202,19 @@ def test_what_a_job_calls_its_keys_is_not_said_to_who_reviews(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("given", ["=1+1", "@SUM(A1)", "+cmd|' /C calc'!A0", "-2+3+cmd"])
-def test_no_text_of_a_document_becomes_a_formula(given: str) -> None:
-    assert _safe(given) == f"'{given}"
+def test_no_text_of_a_document_becomes_a_formula(tmp_path: Path, given: str) -> None:
+    assert exported(tmp_path, given) == [f"'{given}"]
 
 
-def test_a_phone_and_a_negative_amount_stay_as_they_are() -> None:
-    assert [_safe(each) for each in ("+49 (0)30 12-34", "-5.00", "a=b", 5)] == ["+49 (0)30 12-34", "-5.00", "a=b", 5]
+def test_a_phone_and_a_negative_amount_stay_as_they_are(tmp_path: Path) -> None:
+    assert exported(tmp_path, "+49 (0)30 12-34", "-5.00", "a=b") == ["+49 (0)30 12-34", "-5.00", "a=b"]
+    assert exported(tmp_path, 5, -5) == ["5", "-5"]
+
+
+def exported(root: Path, *values: str | int) -> list[str]:
+    """A column of these values as the CSV has it."""
+    text = csv(root, pa.table({"value": list(values)})).decode("utf-8-sig")
+    return [row["value"] for row in DictReader(io.StringIO(text))]
 
 
 @given(st.decimals(-(10**9), 10**9, places=2), st.dates(date(1950, 1, 1), date(2049, 12, 31)), st.booleans())
