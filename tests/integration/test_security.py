@@ -12,15 +12,13 @@ from PIL import Image
 
 from models.scripted.echo import EchoEngine
 from pipeline.core.errors import ConfigError
-from pipeline.core.types import Document
 from pipeline.engine import PageSpec
 from pipeline.preprocessing.page_loader import PageLoader, PagePreparation, warm_up
 from pipeline.reporting.run_report import RunReport
-from pipeline.runs.session import Session
 from pipeline.schema.job import parse_job
 from pipeline.schema.settings import Limits, load_settings
 from pipeline.system.process_pool import ProcessPool
-from tests.support.ear import Ear
+from tests.support.builders import file_document, run_batch
 
 PROJECT = Path(__file__).parents[2]
 NOTE = parse_job(b"name: note\npreprocess: []\nfields: {number: {type: text}}\n")
@@ -40,8 +38,7 @@ NAMES = (
 
 def batch(root: Path, settle_s: float = 0) -> RunReport:
     settings = load_settings(None, root=root, workers=1, settle_s=settle_s)
-    with Session(settings, [NOTE], EchoEngine({"*": '{"number": "<b>&\\""}'}), "echo", Ear()) as session:
-        return session.batch()
+    return run_batch(settings, EchoEngine({"*": '{"number": "<b>&\\""}'}), NOTE)
 
 
 @pytest.fixture
@@ -164,8 +161,9 @@ def test_a_scan_of_an_a0_sheet_passes_the_default_limits(tmp_path: Path, kind: s
     limits = Limits()
     with ProcessPool(1, seconds=limits.seconds, memory_mib=limits.memory_mib, start=warm_up) as pool:
         pages = PageLoader(pool, limits)
-        document = Document("0" * 64, path.name, path, "box", None, 0)  # type: ignore[arg-type]
-        ticket = pages.ask(document, PagePreparation(("orient", "deskew"), None, PageSpec(max_side_px=2000)), 1, 1)
+        ticket = pages.ask(
+            file_document(path), PagePreparation(("orient", "deskew"), None, PageSpec(max_side_px=2000)), 1, 1
+        )
         assert pages.ready(120) == [ticket]
         (page,) = ticket.result().pages
         assert page.fault is None

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,8 +30,6 @@ from models.supervision import engine_host, retry_queue, supervisor
 from models.supervision.retry_queue import RetryQueue
 from models.supervision.supervisor import SupervisedEngine
 from pipeline.core.errors import ModelError
-from pipeline.core.geometry import Affine
-from pipeline.core.types import Document, Page
 from pipeline.engine import PARTIAL_LETTERS, Engine, Partial, Reply, Request
 from pipeline.extraction import prompt
 from pipeline.plugins import engines
@@ -42,6 +39,7 @@ from pipeline.schema.job import parse_job
 from pipeline.schema.settings import Settings, load_settings
 from pipeline.system.ipc import MessageKind, receive, send
 from tests.support import engine_starts
+from tests.support.builders import document, file_names, page
 from tests.support.ear import Ear
 from tests.support.waiting import EVENT_S, cpu_ticks, gone, wait_until
 
@@ -51,13 +49,9 @@ GOOD = '{"number": "A-1"}'
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
 
-def document(name: str) -> Document:
-    return Document(name.ljust(64, "0"), name, Path(name), "note", datetime(2026, 1, 1), 1)
-
-
 def request(name: str, side: int = 8) -> Request:
     image = np.full((side, side, 3), len(name), np.uint8)
-    return prompt.ask(NOTE, document(name), [Page(1, side, side, Affine(), image)])
+    return prompt.ask(NOTE, document(name, "note"), [page(image=image)])
 
 
 class Stage:
@@ -131,7 +125,7 @@ ASK = parse_job(b"name: ask\nquestions: true\npreprocess: []\nfields: {answer: {
 
 
 def question(name: str) -> Request:
-    return prompt.ask(ASK, replace(document(name), question="What is it?"), [])
+    return prompt.ask(ASK, replace(document(name, "note"), question="What is it?"), [])
 
 
 def test_how_far_an_answer_is_travels_too(stage: Stage) -> None:
@@ -372,10 +366,6 @@ def settings(tmp_path: Path, hang_s: float, monkeypatch: pytest.MonkeyPatch) -> 
     return load_settings(None, engine_step_s=hang_s, **given)
 
 
-def files(root: Path, folder: str) -> list[str]:
-    return sorted(path.name for path in (root / folder).rglob("*") if path.is_file())
-
-
 def drain(settings: Settings, script: Mapping[str, str]) -> RunReport:
     settings.weights.write_text(json.dumps({"*": GOOD, **script}))
     model, line = engines.load(settings)
@@ -402,7 +392,7 @@ def test_a_night_with_a_poison_a_death_a_hang_and_nonsense_has_the_right_account
     counts = run_report.summary()
     assert (counts["taken"], counts["done"], counts["failed"]) == (20, 18, 2)
     assert counts["records"] == {"ok": 16, "review": 2, "failed": 2}
-    assert files(settings.root, "failed") == ["03.png", "03.png.error.json", "17.png", "17.png.error.json"]
+    assert file_names(settings.root, "failed") == ["03.png", "03.png.error.json", "17.png", "17.png.error.json"]
     said = json.loads((settings.root / "failed/note/03.png.error.json").read_text())
     assert said["code"] == "poison"
     assert "SIGKILL" in said["detail"]
@@ -415,14 +405,19 @@ def test_a_night_with_a_poison_a_death_a_hang_and_nonsense_has_the_right_account
     table = pd.read_parquet(settings.root / "results" / "note").set_index("source")
     assert len(table) == 20
     assert table["status"].value_counts().to_dict() == counts["records"]
-    assert files(settings.root, "working") == files(settings.root, "inbox") == []
+    assert file_names(settings.root, "working") == file_names(settings.root, "inbox") == []
 
 
 def test_an_engine_that_is_broken_leaves_everything_in_the_inbox(settings: Settings) -> None:
     with pytest.raises(ModelError, match="without an answer"):
         drain(settings, {"*": "<die>"})
-    assert len(files(settings.root, "inbox")) == 20
-    assert files(settings.root, "working") == files(settings.root, "failed") == files(settings.root, "records") == []
+    assert len(file_names(settings.root, "inbox")) == 20
+    assert (
+        file_names(settings.root, "working")
+        == file_names(settings.root, "failed")
+        == file_names(settings.root, "records")
+        == []
+    )
     written = json.loads(next((settings.root / "runs").glob("*.json")).read_text())
     assert written["faults"] == []
     assert written["counts"]["given_back"] == written["counts"]["taken"]
@@ -445,7 +440,7 @@ def test_the_command_says_why_and_exits_3(settings: Settings, tmp_path: Path, ha
     assert done.returncode == 3
     assert "started again: its process was ended by SIGKILL" in done.stderr
     assert "Nothing is lost" in done.stderr
-    assert len(files(tmp_path, "inbox")) == 20
+    assert len(file_names(tmp_path, "inbox")) == 20
 
 
 def test_watching_loads_nothing_heavy_into_the_run(tmp_path: Path) -> None:

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from PIL import Image
 
 from pipeline.reporting.run_report import RunReport
 from pipeline.runs.session import Session
 from pipeline.runs.watch import watch
+from tests.support.builders import drop_image
 from tests.support.waiting import EVENT_S, wait_until
 
 PROJECT = Path(__file__).parents[2]
@@ -40,19 +40,15 @@ def command(tmp_path: Path) -> Callable[..., list[str]]:
     return words
 
 
-def drop(root: Path, name: str, colour: int) -> None:
-    Image.new("RGB", (60, 40), (colour, 9, 9)).save(root / "inbox" / "note" / name)
-
-
 @pytest.mark.parametrize("poll", [False, True])
 def test_watch_reads_what_is_dropped_until_it_is_stopped(
     command: Callable[..., list[str]], tmp_path: Path, poll: bool
 ) -> None:
-    drop(tmp_path, "before.png", 1)
+    drop_image(tmp_path, "before.png", 1)
     process = subprocess.Popen(command("watch", poll=poll, rescan_s=1.0), stderr=subprocess.PIPE, text=True)
     try:
         wait_until(lambda: list((tmp_path / "done").rglob("before.png")))
-        drop(tmp_path, "later.png", 2)
+        drop_image(tmp_path, "later.png", 2)
         wait_until(lambda: list((tmp_path / "done").rglob("later.png")))
         wait_until(lambda: len(list((tmp_path / "runs").glob("*.json"))) == 2)
     finally:
@@ -63,7 +59,7 @@ def test_watch_reads_what_is_dropped_until_it_is_stopped(
 
 
 def test_a_watch_may_end_when_there_is_nothing_to_do(command: Callable[..., list[str]], tmp_path: Path) -> None:
-    drop(tmp_path, "only.png", 1)
+    drop_image(tmp_path, "only.png", 1)
     done = subprocess.run(
         [*command("watch"), "--stop-when-idle", "0.02"], capture_output=True, text=True, timeout=EVENT_S
     )
@@ -73,7 +69,7 @@ def test_a_watch_may_end_when_there_is_nothing_to_do(command: Callable[..., list
 
 def test_a_stopped_run_gives_back_what_it_has_not_begun(command: Callable[..., list[str]], tmp_path: Path) -> None:
     for number in range(250):
-        drop(tmp_path, f"{number:03}.png", number)
+        drop_image(tmp_path, f"{number:03}.png", number)
     process = subprocess.Popen(
         [*command("run", settle_s=0), "--json"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
@@ -126,7 +122,7 @@ def test_a_file_that_cannot_be_taken_does_not_keep_the_engine_awake(tmp_path: Pa
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv")
 def test_what_cannot_be_taken_is_told_once(command: Callable[..., list[str]], tmp_path: Path) -> None:
     """By a user who may not look into a folder; the superuser lays down the power to do so."""
-    drop(tmp_path, "first.png", 1)
+    drop_image(tmp_path, "first.png", 1)
     (tmp_path / "inbox" / "note" / "closed").mkdir(mode=0)
     ordinary = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
     words = [*ordinary, *command("watch", rescan_s=0.3)]
@@ -134,7 +130,7 @@ def test_what_cannot_be_taken_is_told_once(command: Callable[..., list[str]], tm
         wait_until(lambda: list((tmp_path / "runs").glob("*.json")))
         for name, colour in (("second.png", 2), ("third.png", 3)):
             time.sleep(1)  # three looks
-            drop(tmp_path, name, colour)
+            drop_image(tmp_path, name, colour)
             wait_until(lambda name=name: list((tmp_path / "done").rglob(name)))
         time.sleep(1)
         process.send_signal(signal.SIGTERM)
@@ -158,7 +154,7 @@ def test_without_the_system_s_notices_the_folder_is_looked_at(
         head = [process.stderr.readline() for _ in range(3)]
         if process.poll() is not None:
             pytest.skip(f"no user namespace may be made here: {head[0].strip()}")
-        drop(tmp_path, "scan.png", 1)
+        drop_image(tmp_path, "scan.png", 1)
         wait_until(lambda: list((tmp_path / "done").rglob("scan.png")))
         process.send_signal(signal.SIGTERM)
         assert process.wait(EVENT_S) == 130
@@ -167,7 +163,7 @@ def test_without_the_system_s_notices_the_folder_is_looked_at(
 
 def test_a_nightly_run_waits_for_the_page_s_own_watch(command: Callable[..., list[str]], tmp_path: Path) -> None:
     """And says so; it leaves when it is told to; and whoever does not wait is told at once."""
-    drop(tmp_path, "night.png", 3)
+    drop_image(tmp_path, "night.png", 3)
     with subprocess.Popen(command("watch"), stderr=subprocess.PIPE, text=True) as holding:
         assert holding.stderr
         wait_until(lambda: list((tmp_path / "done").rglob("night.png")))

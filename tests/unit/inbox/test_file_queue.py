@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from pipeline.core.errors import DocumentError, StorageError
 from pipeline.inbox.file_queue import Inbox, Where
+from tests.support.builders import drop_file, files
 
 BOX = "rechnungen"
 ODD_NAMES = [
@@ -57,15 +58,7 @@ def inbox(tmp_path: Path) -> Inbox:
 
 
 def drop(root: Path, name: str = "a.pdf", content: bytes = b"%PDF", box: str = BOX) -> Path:
-    path = root / "inbox" / box / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    return path
-
-
-def files(root: Path, *parts: str) -> list[str]:
-    top = root.joinpath(*parts)
-    return sorted(str(path.relative_to(top)) for path in top.rglob("*") if path.is_symlink() or not path.is_dir())
+    return drop_file(root, name, content, box)
 
 
 def test_a_file_is_claimed_read_and_finished_by_day(inbox: Inbox, tmp_path: Path) -> None:

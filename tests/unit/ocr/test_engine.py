@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +14,14 @@ from PIL import Image, ImageDraw, ImageFont
 from models.ocr.engine import OcrEngine
 from pipeline.core.errors import ModelError
 from pipeline.core.geometry import Affine, Box
-from pipeline.core.types import Document, Page, Word
+from pipeline.core.types import Page, Word
 from pipeline.engine import Engine, Request
 from pipeline.extraction import prompt
 from pipeline.extraction.extract import extract
 from pipeline.plugins import engines
 from pipeline.schema.job import Job, parse_job
 from pipeline.schema.settings import load_settings
+from tests.support.builders import document
 from tests.support.waiting import cpu_ticks, wait_until
 
 RECEIPT = parse_job(b"name: receipt\nfields: {total: {type: money}, date: {type: date}}\n")
@@ -40,10 +40,6 @@ def picture(*lines: str) -> np.ndarray:
     for number, line in enumerate(lines):
         ImageDraw.Draw(image).text((30, 30 + 70 * number), line, "black", ImageFont.load_default(34))
     return np.asarray(image)
-
-
-def document(name: str) -> Document:
-    return Document(name.ljust(64, "0"), name, Path(name), "box", datetime(2026, 1, 1), 1)
 
 
 def page(image: np.ndarray | None, number: int = 1, words: tuple[Word, ...] = ()) -> Page:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -19,29 +18,20 @@ from pipeline.core.types import Document, Issue, Record
 from pipeline.schema.job import Job
 from pipeline.storage.record_json import from_json
 from pipeline.storage.record_store import RecordStore
+from tests.support import builders
 
 JOB = Job.model_validate({"name": "invoice", "fields": {"total": {"type": "money"}, "day_due": {"type": "date"}}})
 MONDAY = datetime(2026, 11, 23, 1, 0, tzinfo=UTC)
 
 
 def document(number: int) -> Document:
-    return Document(sha256(str(number).encode()).hexdigest(), f"{number}.pdf", Path(), "box", MONDAY, 10)
+    return builders.document(f"{number}.pdf", received_at=MONDAY)
 
 
 def record(number: int = 1, page: int | None = None, run: str = "r1", **changes: Any) -> Record:
-    given = Record(
-        document=document(number),
-        job="invoice",
-        page=page,
-        pages=(page or 1,),
-        data={"total": Decimal(number), "day_due": date(2027, 1, 1)},
-        confidence={"total": 0.9},
-        evidence={},
-        issues=(),
-        error=None,
-        provenance={"engine": "echo", "run": run, "job_digest": JOB.digest},
-    )
-    return replace(given, **changes)
+    data = {"total": Decimal(number), "day_due": date(2027, 1, 1)}
+    given = {"document": document(number), "confidence": {"total": 0.9}} | changes
+    return builders.record(data, JOB, page, run, **given)
 
 
 def pages(number: int, count: int, run: str = "r1") -> list[Record]:

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from pipeline.schema.settings import Limits, Settings
 from pipeline.storage.corrections import open_draft, save
 from pipeline.storage.job_table import JobTable
 from pipeline.storage.record_store import RecordStore
+from tests.support import builders
 from tests.support.browsing import PROJECT
 from tests.support.handmade import Leaf, pdf, text
 
@@ -100,8 +101,7 @@ def test_it_is_told_how_a_page_lies_and_where_nobody_asks_nothing_is(
 
 
 def document(content: bytes, name: str) -> Document:
-    moment = datetime(2026, 11, 22, tzinfo=UTC)
-    return Document(hashlib.sha256(content).hexdigest(), name, Path(), "bills", moment, len(content))
+    return builders.document(name, "bills", id=hashlib.sha256(content).hexdigest(), size_bytes=len(content))
 
 
 def test_an_original_is_known_by_its_bytes_not_by_its_name(tmp_path: Path) -> None:
