@@ -21,7 +21,7 @@ def trial(name: str, *words: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=280,
+        timeout=580,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -294,7 +294,7 @@ def test_a_save_without_a_sink_of_the_config_is_caught_up_by_the_next_run(tmp_pa
 def test_a_killed_process_leaves_no_sink_behind_the_records(name: str, site: Path, tmp_path: Path) -> None:
     command = [sys.executable, str(PROJECT / "tests" / "sink_drill.py"), name, str(site), str(tmp_path), "13", "3"]
     paths = {**os.environ, "PYTHONPATH": os.pathsep.join((str(PROJECT), str(PROJECT / "tests")))}
-    done = subprocess.run(command, env=paths, capture_output=True, text=True, check=False, timeout=280)
+    done = subprocess.run(command, env=paths, capture_output=True, text=True, check=False, timeout=580)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
     assert told["faults"] == [], done.stderr
