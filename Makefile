@@ -1,4 +1,5 @@
 # Two commands: `make demo` shows a table read from real scans, `make test` checks everything.
+# `make test-busy` runs the tests three times while three busy loops take the processor: no test may depend on speed.
 # For maintainers: `make lock` pins new versions, `make test-newest` tries them, `make audit` looks for known faults.
 PYTHON ?= python3
 VENV ?= .venv
@@ -8,13 +9,16 @@ UPGRADE ?= --upgrade
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS)
 TOOLS := .venv-tools/bin
 
-.PHONY: demo test lint lock test-newest audit clean
+.PHONY: demo test test-busy lint lock test-newest audit clean
 
 demo: $(VENV)/base
 	$(BIN)/python run_batch.py demo
 
 test: $(VENV)/test lint
 	$(BIN)/python -m pytest
+
+test-busy: $(VENV)/test
+	$(BIN)/python tests/stress/busy.py --loops 3 --times 3
 
 lint: $(VENV)/test
 	$(BIN)/ruff check .

@@ -42,7 +42,7 @@ def answer(request: "Request") -> "Response":
     if not found:
         return PlainTextResponse("There is no picture: the question came alone.", 404)
     try:
-        picture, total = _sheet(place, found, number, job is not None and "orient" in job.preprocess)
+        picture, total = page_of_files(place, found, number, job is not None and "orient" in job.preprocess)
     except DocumentError as error:
         return PlainTextResponse(explain_error(error.code).cause, 422)
     except ModelError as error:  # no decoder works here, whatever the document
@@ -52,7 +52,7 @@ def answer(request: "Request") -> "Response":
     return Response(picture.jpeg, 200, told, "image/jpeg")
 
 
-def _sheet(place: "WebContext", files: list[Path], number: int, orient: bool) -> tuple[PageImage, int]:
+def page_of_files(place: "WebContext", files: list[Path], number: int, orient: bool) -> tuple[PageImage, int]:
     """A page of files whose pages are counted through, and how many there are. Raises DocumentError."""
     if len(files) == 1:
         picture = place.scans.page(files[0], number, orient=orient)

@@ -86,6 +86,11 @@ class OcrEngine:
         self._answering: dict[Task, _Question] = {}
         self._pages = 0
 
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Ids of the worker processes; empty while the engine is closed."""
+        return self._pool.pids
+
     def unsupported_reason(self, job: "Job") -> str | None:
         return OcrFactory.unsupported_reason(job)
 

@@ -72,7 +72,7 @@ def serve_engine(descriptor: int, parent: int) -> None:
     except Exception as error:  # noqa: BLE001 - it is raised again in the parent
         send(channel, MessageKind.NO_START, 0, _fit_to_travel(error))
         os._exit(1)
-    keeper = _EngineHost(channel, engine, pulse)
+    keeper = EngineHost(channel, engine, pulse)
     try:
         while (message := receive(channel)) is not None:
             keeper.hear(message)
@@ -86,7 +86,7 @@ def serve_engine(descriptor: int, parent: int) -> None:
     os._exit(0)  # no clean-up by libraries: there is nothing to save, and a broken card would make it hang
 
 
-class _EngineHost:
+class EngineHost:
     """`queue` holds what came and was not pulled yet, `given` what the engine has, by the request's identity."""
 
     def __init__(self, channel: socket.socket, engine: Engine, pulse: Heartbeat) -> None:

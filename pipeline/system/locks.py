@@ -23,7 +23,7 @@ from pipeline.core.errors import BusyError
 from pipeline.system import filesystem
 
 _NAME = ".lock"
-_MOUNTS = Path("/proc/self/mountinfo")
+MOUNTS = Path("/proc/self/mountinfo")
 _SHARES = ("nfs", "cifs", "smb", "sshfs", "ceph", "lustre", "gluster", "afs", "gpfs", "beegfs", "ocfs2", "gfs2")
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 RETRY_WAITS_S = (0.01, 0.05, 0.1)
@@ -196,7 +196,7 @@ def on_share(root: Path) -> bool:
     place = str(root.resolve())
     best, kind = "", "unknown"
     try:
-        mounts = _MOUNTS.read_text("utf-8", "surrogateescape").splitlines()
+        mounts = MOUNTS.read_text("utf-8", "surrogateescape").splitlines()
     except OSError:
         return True
     for line in mounts:  # id parent major:minor root MOUNT options… - TYPE source options

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import subprocess
 import sys
 import time
@@ -25,6 +26,7 @@ from pipeline.storage.record_store import RecordStore
 from pipeline.system.locks import RootLock
 from tests.support.handmade import Leaf, pdf
 from tests.support.handmade import text as shown
+from tests.support.waiting import EVENT_S, children, wait_until
 from web.data.answer_markup import BoxMark, marks, parts, prose
 from web.data.conversations import History, StoredImage
 from web.data.question_client import EARLIER_LETTERS, QuestionClient, recent, said
@@ -114,8 +116,12 @@ def desk(tmp_path: Path) -> QuestionClient:
     (tmp_path / "replies.json").write_text(json.dumps({"*": "A white square.", "silent": "", "broken": "<error>no"}))
     config = {"engine": "echo", "weights": str(tmp_path / "replies.json"), "settle_s": 30, "workers": 1}
     (tmp_path / "config.yaml").write_text(json.dumps(config))
-    places = ["--root", str(root), "--jobs", str(jobs), "--config", str(tmp_path / "config.yaml")]
-    return QuestionClient(root, lambda: {job.name: job for job in load_jobs(jobs)}, places)
+    return QuestionClient(root, lambda: {job.name: job for job in load_jobs(jobs)}, options(root))
+
+
+def options(root: Path) -> list[str]:
+    """What every command is given, for the root that `desk` made."""
+    return ["--root", str(root), "--jobs", str(root.parent / "jobs"), "--config", str(root.parent / "config.yaml")]
 
 
 @pytest.fixture
@@ -125,10 +131,9 @@ def square(tmp_path: Path) -> Path:
 
 
 def wait(desk: QuestionClient, document: str, since: datetime) -> Record:
-    end = time.monotonic() + 60
-    while (record := desk.answer(document, since)) is None:
-        assert time.monotonic() < end, desk.see_to_it()
-        time.sleep(0.05)
+    wait_until(lambda: desk.answer(document, since) is not None)
+    record = desk.answer(document, since)
+    assert record is not None
     return record
 
 
@@ -157,8 +162,8 @@ def test_a_question_is_answered_by_a_watch_that_the_page_starts(desk: QuestionCl
 def test_a_failure_is_told_and_asked_anew_later(desk: QuestionClient) -> None:
     since = datetime.now().astimezone()
     document = desk.drop("broken", [], "Why?", [])
-    run = [sys.executable, str(PROJECT / "run_batch.py"), "run", *desk._arguments]
-    subprocess.run(run, stderr=subprocess.DEVNULL, timeout=60, check=False)
+    run = [sys.executable, str(PROJECT / "run_batch.py"), "run", *options(desk.root)]
+    subprocess.run(run, stderr=subprocess.DEVNULL, timeout=EVENT_S, check=False)
     answer, why = said(wait(desk, document, since), desk.job)
     assert answer is None
     assert why is not None
@@ -177,19 +182,17 @@ def test_an_engine_that_cannot_start_says_so(desk: QuestionClient, tmp_path: Pat
     (tmp_path / "replies.json").write_text("no JSON")
     (desk.root / "inbox").mkdir()
     assert desk.see_to_it() is None
-    end = time.monotonic() + 30
-    while not (words := desk.see_to_it()):
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    assert "replies.json" in words
+    words: list[str | None] = []
+    wait_until(lambda: words.append(desk.see_to_it()) or words[-1])
+    assert "replies.json" in str(words[-1])
 
 
 def test_what_is_forgotten_is_gone_from_record_table_and_folders(desk: QuestionClient, square: Path) -> None:
     import pandas as pd
 
     gone, kept = (desk.drop(f"talk{n}-001", [square], f"Question {n}?", []) for n in (1, 2))
-    run = [sys.executable, str(PROJECT / "run_batch.py"), "run", *desk._arguments]
-    subprocess.run(run, stderr=subprocess.DEVNULL, timeout=60, check=True)
+    run = [sys.executable, str(PROJECT / "run_batch.py"), "run", *options(desk.root)]
+    subprocess.run(run, stderr=subprocess.DEVNULL, timeout=EVENT_S, check=True)
     delete(desk.root, desk.job, gone)
     assert discard(desk.root, "ask", "talk1-") == 1
     assert list(pd.read_parquet(desk.root / "results" / "ask")["document_id"]) == [kept]
@@ -220,21 +223,22 @@ def test_what_waits_is_known_and_a_lost_picture_is_named(desk: QuestionClient, s
 
 def test_who_answers_and_who_does_not(desk: QuestionClient) -> None:
     pytest.importorskip("streamlit", reason="needs the page's packages: pip install -e '.[web]'")
-    from web.components.answer_progress import _doing
+    from web.components.answer_progress import progress_text
 
-    assert _doing(None, "talk", desk) == "starting the engine"
+    assert progress_text(None, "talk", desk) == "starting the engine"
+    before = children(os.getpid())
     with RootLock(desk.root, "night"):
-        assert _doing(desk.owner(), "talk", desk) == "starting the engine"  # it has said nothing yet
+        assert progress_text(desk.owner(), "talk", desk) == "starting the engine"  # it has said nothing yet
         told = LiveStatus(desk.root, "night", "echo", ["invoice"])
         told.started(5)
-        assert "until run night ends" in _doing(desk.owner(), "talk", desk)
+        assert "until run night ends" in progress_text(desk.owner(), "talk", desk)
         assert desk.see_to_it() is None  # so the page starts none of its own
-        assert desk._watch is None
+        assert children(os.getpid()) == before
         told = LiveStatus(desk.root, "night", "echo", ["ask", "invoice"], clock=itertools.count(0, 60).__next__)
         told.started(5)
-        assert _doing(desk.owner(), "talk", desk) == "looking"
+        assert progress_text(desk.owner(), "talk", desk) == "looking"
         desk.drop("talk-001", [], "When?", [])
-        assert _doing(desk.owner(), "talk", desk) == "waiting behind about 5 documents"
+        assert progress_text(desk.owner(), "talk", desk) == "waiting behind about 5 documents"
         told.answering("an id", "Soon")
         owner = desk.owner()
         assert owner is not None
@@ -296,10 +300,10 @@ def test_a_history_that_is_damaged_is_told_in_words(tmp_path: Path) -> None:
 
 def test_a_file_gets_a_number_of_its_own(tmp_path: Path) -> None:
     pytest.importorskip("streamlit", reason="needs the page's packages: pip install -e '.[web]'")
-    from web.pages.uploads import Attached, _place
+    from web.pages.uploads import Attached, reserve_file
 
     (tmp_path / "1.jpg").touch()
-    assert [_place(tmp_path).name for _ in range(2)] == ["2.new", "3.new"]
+    assert [reserve_file(tmp_path).name for _ in range(2)] == ["2.new", "3.new"]
     lost = Attached(StoredImage("9.jpg", "cat.jpg", "JPEG", 1, 1, 1, b""), tmp_path / "9.jpg")
     for low in (True, False):
         with pytest.raises(DocumentError, match=r"cat\.jpg"):

@@ -21,6 +21,7 @@ from pipeline.schema.job import parse_job
 from pipeline.storage.record_store import RecordStore
 from pipeline.system.locks import RootLock
 from tests.support.browsing import PROJECT, served
+from tests.support.waiting import EVENT_S, wait_until
 from web.data.conversations import History, StoredImage
 
 LIMIT_MIB = 20
@@ -70,7 +71,7 @@ def address(top: Path) -> Iterator[str]:
 @pytest.fixture
 def visitor(chrome: Any) -> Iterator[Any]:
     context = chrome.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(45_000)
+    context.set_default_timeout(1000 * EVENT_S)
     yield context
     context.close()
 
@@ -88,7 +89,7 @@ def ask(page: Any, question: str, files: list[str] | None = None) -> None:
         page.get_by_text(Path(files[-1]).name).first.wait_for()
     field = page.get_by_test_id("stChatInputTextArea")
     field.fill(question)
-    end = time.monotonic() + 45
+    end = time.monotonic() + EVENT_S
     while field.input_value():  # Enter does nothing while a picture is still on its way to the server
         assert time.monotonic() < end
         field.press("Enter")
@@ -223,7 +224,7 @@ def test_visitors_do_not_see_each_other(chrome: Any, address: str, top: Path) ->
     ann, ben = (chrome.new_context(viewport={"width": 390, "height": 800}) for _ in range(2))
     try:
         for context in (ann, ben):
-            context.set_default_timeout(45_000)
+            context.set_default_timeout(1000 * EVENT_S)
         first, second = visit(ann, address), visit(ben, address)
         ask(first, "A question of my own")
         answers(first, 1)
@@ -275,7 +276,7 @@ def test_what_is_deleted_while_it_is_answered_is_gone_too(visitor: Any, address:
     page.locator("[data-testid=stSidebar] [data-testid=stPopover] button").first.click()
     page.get_by_role("button", name="Delete", exact=True).click()
     page.get_by_text("Your conversations will stand here.").wait_for()
-    end = time.monotonic() + 30
+    end = time.monotonic() + EVENT_S
     while [
         path for path in (top / "data").rglob("*") if path.is_file() and b"slowly, please again" in path.read_bytes()
     ]:
@@ -309,10 +310,7 @@ def test_a_run_is_started_and_seen(visitor: Any, address: str, top: Path) -> Non
     page = visitor.new_page()
     page.goto(f"{address}/runs")
     page.get_by_role("button", name="Run now (4 wait)").click()
-    end = time.monotonic() + 45
-    while not list((top / "data" / "failed" / "bills").glob("torn.pdf")):
-        assert time.monotonic() < end
-        time.sleep(0.1)
+    wait_until(lambda: list((top / "data" / "failed" / "bills").glob("torn.pdf")))
     retry = page.get_by_role("button", name="Retry failed (1)").first  # the second is Streamlit's own, for the help
     page.get_by_text("Past runs").wait_for()
     waiting = (

@@ -23,6 +23,7 @@ from pipeline.storage.job_table import JobTable
 from pipeline.storage.record_files import record_file
 from pipeline.storage.record_store import RecordStore
 from tests.support.browsing import served
+from tests.support.waiting import EVENT_S
 
 pytest.importorskip("streamlit", reason="needs the page's packages: pip install -e '.[web]'")
 
@@ -197,7 +198,7 @@ def address(top: Path) -> Iterator[str]:
 
 def test_the_list_names_a_bad_file_and_exports_what_it_shows(chrome: Any, address: str, top: Path) -> None:
     page = chrome.new_page()
-    page.set_default_timeout(45_000)
+    page.set_default_timeout(1000 * EVENT_S)
     page.goto(address)
     page.get_by_text("bill/2026-11-21.parquet").wait_for()
     page.locator("tbody tr", has_text="red⟨001B⟩[31m⟨0007⟩⟨202E⟩fdp.pdf").wait_for()
@@ -213,7 +214,7 @@ def test_the_address_of_a_record_that_is_gone_says_so_and_leads_back(chrome: Any
     gone = hashlib.sha256(b"gone.pdf").hexdigest()
     (top / "data" / record_file("bill", gone, None)).unlink()
     page = chrome.new_page()
-    page.set_default_timeout(45_000)
+    page.set_default_timeout(1000 * EVENT_S)
     for key in (f"bill/{gone}/0", f"bill/{'0' * 64}/0", f"bill/{gone}/3", "bill/no/0"):
         page.goto(f"{address}/?record={key}")
         page.get_by_text("No record has this address.").wait_for()

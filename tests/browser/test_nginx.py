@@ -9,7 +9,7 @@ import ssl
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from http.client import HTTPConnection, HTTPMessage, HTTPSConnection
 from pathlib import Path
@@ -24,6 +24,7 @@ from pipeline.storage.job_table import JobTable
 from pipeline.storage.record_files import record_file
 from pipeline.storage.record_store import RecordStore
 from tests.support.browsing import PROJECT, browser, free_port, served
+from tests.support.waiting import EVENT_S, wait_until
 
 pytest.importorskip("streamlit", reason="needs the page's packages: pip install -e '.[web]'")
 
@@ -112,15 +113,14 @@ def proxied(top: Path, nginx_asks: bool) -> Iterator[tuple[str, str]]:
 
 
 def listening(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    end = time.monotonic() + 30
-    while time.monotonic() < end:
-        try:
+    def accepts() -> bool:
+        assert process.poll() is None, log.read_text()
+        with suppress(OSError):
             socket.create_connection(("127.0.0.1", port), 5).close()
-            return
-        except OSError:
-            assert process.poll() is None, log.read_text()
-            time.sleep(0.05)
-    raise AssertionError("nginx did not start")
+            return True
+        return False
+
+    wait_until(accepts)
 
 
 def asked(
@@ -130,7 +130,9 @@ def asked(
     place = urlsplit(address)
     unchecked = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     unchecked.check_hostname, unchecked.verify_mode = False, ssl.CERT_NONE
-    connection = HTTPSConnection("127.0.0.1", place.port, timeout=60, source_address=(source, 0), context=unchecked)
+    connection = HTTPSConnection(
+        "127.0.0.1", place.port, timeout=EVENT_S, source_address=(source, 0), context=unchecked
+    )
     with closing(connection):
         named = {"Host": place.netloc} | {name.replace("_", "-"): value for name, value in headers.items()}
         connection.request("GET" if body is None else "POST", path, body, named)
@@ -145,7 +147,7 @@ def visitor(address: str, **options: Any) -> Iterator[Any]:
     with browser(f"--host-resolver-rules=MAP {NAME} 127.0.0.1") as chrome:
         context = chrome.new_context(ignore_https_errors=True, **options)
         page = context.new_page()
-        page.set_default_timeout(45_000)
+        page.set_default_timeout(1000 * EVENT_S)
         page.goto(address)
         yield page
         context.close()
@@ -182,7 +184,7 @@ def test_a_visitor_logs_in_asks_about_an_upload_and_logs_out(page_asks: str) -> 
         page.get_by_text(PICTURE.name).first.wait_for()
         field = page.get_by_test_id("stChatInputTextArea")
         field.fill("What is this?")
-        end = time.monotonic() + 45
+        end = time.monotonic() + EVENT_S
         while field.input_value():  # Enter does nothing while the picture is on its way
             assert time.monotonic() < end
             field.press("Enter")
@@ -222,7 +224,7 @@ def test_where_nginx_asks_for_the_password_nobody_passes_beside_it(top: Path) ->
             page.get_by_text("Saved").wait_for()
             assert not page.get_by_role("link", name="Log out").count()
         assert json.loads(record.read_text())["approved"]["by"] == "ada"
-        other = HTTPConnection(urlsplit(own).netloc, timeout=60, source_address=("127.0.0.1", 0))
+        other = HTTPConnection(urlsplit(own).netloc, timeout=EVENT_S, source_address=("127.0.0.1", 0))
         with closing(other):
             other.request("GET", "/", headers={"Host": "evil.example"})  # a name that was bound to 127.0.0.1
             assert other.getresponse().status == 421

@@ -22,6 +22,7 @@ import pytest
 
 from tests.support.browsing import PROJECT, served
 from tests.support.handmade import Leaf, pdf, text
+from tests.support.waiting import EVENT_S
 
 JOB = """\
 name: bill
@@ -102,7 +103,7 @@ def visit(chrome: Any, address: str, width: int = 1280) -> Iterator[Any]:
     """A visitor of their own; fails where the page asks anybody but its own server, or a script breaks."""
     context = chrome.new_context(viewport={"width": width, "height": 800})
     page = context.new_page()
-    page.set_default_timeout(45_000)
+    page.set_default_timeout(1000 * EVENT_S)
     asked: list[str] = []
     faults: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
@@ -255,7 +256,7 @@ def test_a_box_is_drawn_on_the_page_and_taken_away(chrome: Any, address: str, he
         page.keyboard.press("Delete")
         page.locator("#review rect[data-path='stamp']").wait_for(state="detached")
         page.keyboard.press("Control+s")
-        end = time.monotonic() + 45
+        end = time.monotonic() + EVENT_S
         while rows(here)["for_two.pdf"]["stamp"]:
             assert time.monotonic() < end
             page.wait_for_timeout(200)
@@ -356,7 +357,7 @@ def test_no_page_is_wider_than_the_screen(chrome: Any, address: str, width: int)
 # ---- who may come in
 def ask(address: str, **headers: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=45) as answer:
+        with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=EVENT_S) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:
@@ -372,7 +373,7 @@ def test_another_site_and_another_name_are_refused(address: str) -> None:
 def test_every_answer_forbids_what_comes_from_elsewhere_and_tells_the_server_nothing_new(address: str) -> None:
     for path in ("/", "/runs", "/_stcore/health", "/scan/bill/no/0/1"):
         try:
-            answer = urllib.request.urlopen(f"{address}{path}", timeout=45)
+            answer = urllib.request.urlopen(f"{address}{path}", timeout=EVENT_S)
         except urllib.error.HTTPError as error:
             answer = error
         with answer:
@@ -427,7 +428,7 @@ def upgraded(address: str) -> int:
     """What a visitor without a cookie gets who asks for the page's websocket at once."""
     from http.client import HTTPConnection
 
-    connection = HTTPConnection(urlsplit(address).netloc, timeout=45)
+    connection = HTTPConnection(urlsplit(address).netloc, timeout=EVENT_S)
     try:
         page_spec = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
         connection.request(
@@ -441,7 +442,7 @@ def upgraded(address: str) -> int:
 def said_to(address: str, password: str) -> int:
     request = urllib.request.Request(f"{address}/login", f"password={password}".encode(), method="POST")
     try:
-        with urllib.request.urlopen(request, timeout=45) as answer:
+        with urllib.request.urlopen(request, timeout=EVENT_S) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         error.close()
@@ -496,7 +497,7 @@ def run_web(here: Path, *words: str) -> str:
         cwd=PROJECT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=EVENT_S,
     )
     assert done.returncode == 2
     return done.stderr

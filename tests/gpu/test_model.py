@@ -63,10 +63,10 @@ def test_answers_from_a_folder(folder: Path, model: QwenVL) -> None:
 def test_job_with_a_form_that_cannot_be_enforced_is_refused(model: QwenVL) -> None:
     class Field:
         def __init__(self, schema: dict[str, Any]) -> None:
-            self._schema = schema
+            self.given = schema
 
         def schema(self) -> dict[str, Any]:
-            return self._schema
+            return self.given
 
     good: Any = SimpleNamespace(fields={"a": Field({"type": "string"})})
     bad: Any = SimpleNamespace(fields={"a": Field({"type": "array", "uniqueItems": True})})

@@ -1,17 +1,16 @@
 """Damaged, encrypted, huge, odd and hostile files: each gives pages or a reason, and none takes the others down."""
 
-from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from pipeline.core.errors import DOCUMENT_ERRORS, DocumentError
-from pipeline.core.types import Document
 from pipeline.engine import PageSpec
 from pipeline.preprocessing.page_loader import PageLoader, PagePreparation, warm_up
 from pipeline.schema.settings import Limits
 from pipeline.system.process_pool import ProcessPool
 from tests.stress.hostile import READ_ALL_THE_SAME, REFUSED_ALL_THE_SAME, listed
+from tests.support.builders import file_document
 
 BATCHES = 4
 
@@ -25,7 +24,7 @@ def outcomes(files: list[Path]) -> dict[str, str]:
         while len(found) < len(files):
             while waiting and pages.room:
                 path = waiting.pop()
-                pages.ask(Document(path.name, path.name, path, "box", datetime(2024, 1, 2), 0), plan, 1, 3)
+                pages.ask(file_document(path), plan, 1, 3)
             for ticket in pages.ready(60):
                 try:
                     window = ticket.result()

@@ -19,7 +19,8 @@ from PIL import Image
 
 from pipeline.core.offline import SWITCHES
 from tests.support.browsing import free_port
-from tests.support.traced import PROJECT, Trace, needs_strace, traced, until
+from tests.support.traced import PROJECT, Trace, needs_strace, traced
+from tests.support.waiting import wait_until
 
 CONTRARY = {each.variable: "true" if each.value == "false" else "0" for each in SWITCHES}
 SAY = "import socket, subprocess, sys, os, threading; UDP = (socket.AF_INET, socket.SOCK_DGRAM); "
@@ -116,7 +117,7 @@ def test_onnxruntime_without_its_switch_calls_out_and_writes_below_home(tmp_path
     """So the tests below would see it, if the switch were not set."""
     needs_strace()
     with unswitched(tmp_path / "control") as control:
-        until(control.reached)
+        wait_until(control.reached)
     assert any("/.cache" in path for path in control.changed())
 
 
@@ -134,9 +135,9 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Trace]:
     (top / "config.yaml").write_text("engine: ocr\nworkers: 1\nsettle_s: 0\n")
     with traced(command("watch", top), top / "watch", top / "tmp", **CONTRARY) as trace:
         shutil.copy(PROJECT / "samples" / "invoices" / "english_two_pages.pdf", root / "inbox" / "invoices")
-        until(lambda: list((root / "done").rglob("*.pdf")))
+        wait_until(lambda: list((root / "done").rglob("*.pdf")))
         with unswitched(top / "control") as control:
-            until(control.reached)
+            wait_until(control.reached)
         assert trace.stop() == 130
     return top, trace
 
@@ -156,7 +157,7 @@ def test_the_page_stays_on_this_machine(watched: tuple[Path, Trace], chrome: Any
     top, _ = watched
     port = free_port()
     with traced([*command("web", top), "--port", str(port)], top / "web", top / "tmp", **CONTRARY) as trace:
-        until(lambda: answers(port))
+        wait_until(lambda: answers(port))
         visit(chrome, f"http://127.0.0.1:{port}")
         assert trace.stop() == -signal.SIGTERM  # which the server raises again once it has ended
     assert trace.reached() == []

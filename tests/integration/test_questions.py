@@ -27,10 +27,9 @@ from pipeline.inbox.question_files import text_of
 from pipeline.inbox.scanner import GRACE
 from pipeline.inbox.status import status
 from pipeline.reporting.run_report import RunReport
-from pipeline.runs.session import Session
 from pipeline.schema.job import Job, load_jobs, parse_job
 from pipeline.schema.settings import Limits, Settings, load_settings
-from tests.support.ear import Ear
+from tests.support.builders import drop_file, files, run_batch
 
 BOX = "ask"
 
@@ -43,15 +42,7 @@ def inbox(tmp_path: Path) -> Inbox:
 
 
 def drop(root: Path, name: str, content: bytes | str = b"picture") -> Path:
-    path = root / "inbox" / BOX / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return path
-
-
-def files(root: Path, *parts: str) -> list[str]:
-    top = root.joinpath(*parts)
-    return sorted(str(path.relative_to(top)) for path in top.rglob("*") if path.is_symlink() or not path.is_dir())
+    return drop_file(root, name, content, BOX)
 
 
 def only(inbox: Inbox) -> Claim:
@@ -412,8 +403,7 @@ def settings_of(root: Path) -> Settings:
 
 
 def batch(settings: Settings, model: Engine, *jobs: Job) -> RunReport:
-    with Session(settings, jobs or [ASK], model, "echo", Ear()) as session:
-        return session.batch()
+    return run_batch(settings, model, *(jobs or [ASK]))
 
 
 def picture(root: Path, name: str, colour: int = 0) -> Path:

@@ -12,7 +12,7 @@ from models.scripted.echo import EchoEngine
 from pipeline.engine import Request
 from pipeline.schema.job import Job, parse_job
 from pipeline.schema.settings import Settings, load_settings
-from tests.integration.test_run import batch, drop, files
+from tests.support.builders import drop_image, files, run_batch
 
 CORNER = "{left: 0.7, top: 0.9, width: 0.3, height: 0.1}"
 FORM = f"""\
@@ -51,7 +51,7 @@ def test_each_region_is_a_question_of_its_own(settings: Settings) -> None:
         asked.append(request)
         return json.dumps({"title": "A", "total": "20", "serial": "S-7", "checked": "2024-06-15"})
 
-    assert batch(settings, EchoEngine(say), job()).faults() == []
+    assert run_batch(settings, EchoEngine(say), job()).faults() == []
     whole, corner = asked
     assert list(whole.job.fields) == ["title", "total"]
     assert list(corner.job.fields) == ["serial", "checked"]
@@ -86,7 +86,7 @@ def test_windows_join_what_each_page_shows_in_the_region(settings: Settings) -> 
         return json.dumps({"total": "20", "title": "T" if request.window == 2 else None})
 
     text = FORM.replace("second_look: true", "window: 2")
-    assert batch(settings, EchoEngine(say), job(text)).faults() == []
+    assert run_batch(settings, EchoEngine(say), job(text)).faults() == []
     assert sorted(asked) == [(part, window) for part in (0, 1) for window in (0, 1, 2)]
     found = record(settings)
     assert found["data"] == {"title": "T", "serial": "S-7", "total": 20, "checked": None}
@@ -97,7 +97,7 @@ def test_windows_join_what_each_page_shows_in_the_region(settings: Settings) -> 
 
 
 def test_a_second_look_asks_only_the_part_that_is_in_doubt(settings: Settings) -> None:
-    drop(settings.root, "a.png")
+    drop_image(settings.root, "a.png")
     asked: list[tuple[int, int]] = []
 
     def say(request: Request) -> str:
@@ -106,7 +106,7 @@ def test_a_second_look_asks_only_the_part_that_is_in_doubt(settings: Settings) -
             return json.dumps({"serial": "S-7" if request.look == 1 else "S-8"})
         return json.dumps({"title": "A", "total": None if request.look == 1 else "20"})
 
-    assert batch(settings, EchoEngine(say), job()).faults() == []
+    assert run_batch(settings, EchoEngine(say), job()).faults() == []
     assert asked == [(1, 0), (1, 1), (2, 0)]
     found = record(settings)
     assert found["data"] == {"title": "A", "serial": "S-7", "total": 20, "checked": None}
@@ -123,7 +123,7 @@ def test_per_page_and_a_job_whose_fields_all_stand_in_one_region(settings: Setti
         pages.append((page.width, page.height))
         return json.dumps({"serial": f"S-{page.number}"})
 
-    assert batch(settings, EchoEngine(say), job(text)).faults() == []
+    assert run_batch(settings, EchoEngine(say), job(text)).faults() == []
     rows = pd.read_parquet(settings.root / "results" / "note")
     assert rows["serial"].tolist() == ["S-1", "S-2", "S-3"]
     assert len(pages) == 3
@@ -144,11 +144,11 @@ def test_tiny_print_in_a_corner_is_read_with_the_region_and_not_without(settings
     image.save(path)
     engine = OcrEngine(1)
     try:
-        assert batch(settings, engine, job(text)).faults() == []  # type: ignore[arg-type]
+        assert run_batch(settings, engine, job(text)).faults() == []  # type: ignore[arg-type]
         found = record(settings)
         image.save(path)
         blind = parse_job(text.replace(f", region: {CORNER}", "").encode())
-        assert batch(settings, engine, blind).faults() == []  # type: ignore[arg-type]
+        assert run_batch(settings, engine, blind).faults() == []  # type: ignore[arg-type]
     finally:
         engine.close()
     assert found["data"]["serial"] == "KX-40817"  # type: ignore[index]

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -19,8 +18,10 @@ from pipeline.reporting.run_report import ReportEntry, RunReport
 from pipeline.runs.session import Session
 from pipeline.schema.job import Job, parse_job
 from pipeline.schema.settings import Settings, load_settings
+from tests.support.builders import drop_image, files, run_batch
 from tests.support.ear import Ear
 from tests.support.handmade import Leaf, pdf, text
+from tests.support.waiting import wait_until
 
 PROJECT = Path(__file__).parents[2]
 NOTE = parse_job(b"name: note\npreprocess: []\nfields: {number: {type: text, required: true}, total: {type: money}}\n")
@@ -33,26 +34,14 @@ def settings(tmp_path: Path) -> Settings:
     return load_settings(None, root=tmp_path, workers=2, settle_s=0)
 
 
-def drop(root: Path, name: str, colour: int = 0, box: str = "note") -> Path:
-    path = root / "inbox" / box / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (60, 40), (colour, 99, 7)).save(path)
-    return path
-
-
-def batch(settings: Settings, model: EchoEngine, *jobs: Job, ear: Ear | None = None, **options: object) -> RunReport:
-    with Session(settings, jobs or [NOTE], model, "echo", ear or Ear()) as session:
-        return session.batch(**options)  # type: ignore[arg-type]
-
-
-def files(root: Path, folder: str) -> list[str]:
-    return sorted(str(path.relative_to(root / folder)) for path in (root / folder).rglob("*") if path.is_file())
+def batch(settings: Settings, model: EchoEngine, *jobs: Job, **options: object) -> RunReport:
+    return run_batch(settings, model, *(jobs or [NOTE]), **options)
 
 
 def test_every_document_ends_in_one_place_and_the_table_has_it(settings: Settings) -> None:
     root = settings.root
-    drop(root, "good.png", 1)
-    drop(root, "doubt.png", 2)
+    drop_image(root, "good.png", 1)
+    drop_image(root, "doubt.png", 2)
     (root / "inbox" / "note" / "empty.pdf").touch()
     (root / "inbox" / "note" / "half.pdf.part").write_bytes(b"%PDF")
     run_report = batch(settings, EchoEngine({"doubt.png": '{"number": null}', "*": GOOD}))
@@ -71,14 +60,14 @@ def test_every_document_ends_in_one_place_and_the_table_has_it(settings: Setting
 
 def test_the_same_bytes_are_read_once_and_again_when_the_job_changes(settings: Settings) -> None:
     root = settings.root
-    drop(root, "a.png")
-    drop(root, "twin.png")
+    drop_image(root, "a.png")
+    drop_image(root, "twin.png")
     first = batch(settings, EchoEngine({"*": GOOD})).summary()
     assert (first["done"], first["duplicate"]) == (1, 1)
-    drop(root, "again.png")
+    drop_image(root, "again.png")
     assert batch(settings, EchoEngine({"*": GOOD})).summary()["duplicate"] == 1
     changed = parse_job(b"name: note\npreprocess: []\nfields: {number: {type: text}, place: {type: text}}\n")
-    drop(root, "once more.png")
+    drop_image(root, "once more.png")
     assert batch(settings, EchoEngine({"*": '{"number": "B-2", "place": "Ulm"}'}), changed).summary()["done"] == 1
     table = pd.read_parquet(root / "results" / "note")
     assert table[["number", "place"]].to_numpy().tolist() == [["B-2", "Ulm"]]
@@ -119,7 +108,7 @@ def test_no_page_is_left_out_silently(settings: Settings) -> None:
 
 def test_several_jobs_on_one_inbox_answer_every_document(settings: Settings) -> None:
     other = parse_job(b"name: place\ninbox: note\npreprocess: []\nfields: {place: {type: text}}\n")
-    drop(settings.root, "a.png")
+    drop_image(settings.root, "a.png")
 
     def script(request: object) -> str:
         return GOOD if request.job.name == "note" else '{"place": "Ulm"}'  # type: ignore[attr-defined]
@@ -150,8 +139,8 @@ def test_per_page_gives_a_row_a_page_and_windows_join_a_long_document(settings: 
 
 
 def test_an_engine_that_fails_for_one_document_costs_that_document(settings: Settings) -> None:
-    drop(settings.root, "bad.png", 1)
-    drop(settings.root, "good.png", 2)
+    drop_image(settings.root, "bad.png", 1)
+    drop_image(settings.root, "good.png", 2)
     run_report = batch(settings, EchoEngine({"bad.png": "<error>out of memory", "*": GOOD}))
     assert (run_report.summary()["done"], run_report.summary()["failed"]) == (1, 1)
     note = json.loads((settings.root / "failed/note/bad.png.error.json").read_text())
@@ -162,7 +151,7 @@ def test_what_a_run_that_was_cut_off_had_left_stands_in_the_next_account(setting
     """Also where nothing else came."""
     left = settings.root / "working" / "2026-01-01T020000.000-scanhost-1" / "other" / "a.png"
     left.parent.mkdir(parents=True)
-    drop(settings.root, "a.png").rename(left)
+    drop_image(settings.root, "a.png").rename(left)
     with Session(settings, [NOTE], EchoEngine({"*": GOOD}), "echo", Ear()) as session:
         first, second = session.batch(), session.batch()
     assert first.notes == ["a run before this one was cut off: 0 finished, 1 given back to the inbox"]
@@ -186,7 +175,7 @@ def test_broken_files_wait_for_no_engine(settings: Settings) -> None:
 
 def test_limit_and_stop_leave_the_rest_in_the_inbox(settings: Settings) -> None:
     for number in range(6):
-        drop(settings.root, f"{number}.png", number)
+        drop_image(settings.root, f"{number}.png", number)
     assert batch(settings, EchoEngine({"*": GOOD}), limit=2).summary()["taken"] == 2
     run_report = batch(settings, EchoEngine({"*": GOOD}), stop=lambda: True)
     assert run_report.faults() == []
@@ -201,9 +190,9 @@ class _Refuses(EchoEngine):
 
 def test_jobs_that_wait_for_another_engine_keep_their_documents(settings: Settings) -> None:
     describe = parse_job(b"name: describe\nfields: {words: {type: text}}\n")
-    drop(settings.root, "a.png")
-    drop(settings.root, "b.png", box="describe")
-    drop(settings.root, "c.png", box="dials")
+    drop_image(settings.root, "a.png")
+    drop_image(settings.root, "b.png", box="describe")
+    drop_image(settings.root, "c.png", box="dials")
     gauge, needle = (parse_job(f"name: {name}\ninbox: dials\nfields: {{x: {{type: text}}}}".encode()) for name in "gn")
     idle = parse_job(b"name: idle\nfields: {x: {type: text}}\n")
     ear = Ear()
@@ -230,7 +219,7 @@ def root_with_script(settings: Settings) -> list[str]:
     """A root with 30 documents and a slow-ish scripted engine, as the command line runs it."""
     root = settings.root
     for number in range(30):
-        drop(root, f"{number:02}.png", number)
+        drop_image(root, f"{number:02}.png", number)
     (root / "jobs").mkdir()
     (root / "jobs" / "note.yaml").write_text("preprocess: []\nfields: {number: {type: text}, total: {type: money}}\n")
     (root / "replies.json").write_text(json.dumps({"*": GOOD}))
@@ -243,12 +232,11 @@ def root_with_script(settings: Settings) -> list[str]:
 
 
 def test_a_killed_run_is_finished_by_the_next(root_with_script: list[str], settings: Settings) -> None:
-    """SIGKILL at several moments; at the end each document is in done/ once and has one row."""
-    for delay in (0.9, 1.1, 1.3, 1.5):
-        process = subprocess.Popen(root_with_script, stderr=subprocess.DEVNULL)
-        time.sleep(delay)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+    """SIGKILL after several numbers of records; at the end each document is in done/ once and has one row."""
+    for count in (1, 6, 13, 22):
+        with subprocess.Popen(root_with_script, stderr=subprocess.DEVNULL) as process:
+            wait_until(lambda count=count: len(files(settings.root, "records")) >= count, every_s=0.005)
+            process.send_signal(signal.SIGKILL)
     assert subprocess.run(root_with_script, stderr=subprocess.DEVNULL, check=False).returncode == 0
     assert files(settings.root, "inbox") == []
     assert [Path(name).name for name in files(settings.root, "done")] == [f"{n:02}.png" for n in range(30)]
@@ -269,11 +257,22 @@ main(sys.argv[3:])
 """
 
 
+def without_live_status(changes: list[str]) -> list[str]:
+    """The changes but for those of the live status, which is written again each time that a second has passed."""
+    kept: list[str] = []
+    for change in changes:
+        if change == "rename .live.json":
+            assert kept.pop() == "write .tmp"
+        else:
+            kept.append(change)
+    return kept
+
+
 def test_the_order_of_a_commit(root_with_script: list[str], settings: Settings) -> None:
     """No power cut may find rows without records, or an original in done/ whose records the disk does not have."""
     words = [sys.executable, "-c", WATCHED, str(PROJECT), str(settings.root), *root_with_script[2:], "--limit", "1"]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
-    changes = done.stdout.splitlines()
+    changes = without_live_status(done.stdout.splitlines())
     record, rows, moved = (changes.index(what) for what in ("rename records", "rename results", "link done"))
     made = next(at for at in range(record, rows) if changes[at] == "write .tmp")  # the table's new file
     assert changes[record:made].count("fsync") == 2, "the record, and the folder that names it"

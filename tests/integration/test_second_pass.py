@@ -19,8 +19,8 @@ from pipeline.extraction import second_pass
 from pipeline.schema.job import Job, parse_job
 from pipeline.schema.settings import Settings, load_settings
 from pipeline.storage.record_json import from_json, to_json
-from tests.integration.test_run import batch, drop, files
-from tests.unit.extraction.test_extract import codes, page, read, reply
+from tests.support.builders import drop_image, files, page, run_batch
+from tests.unit.extraction.test_extract import codes, read, reply
 
 BILL = parse_job(b"""\
 name: note
@@ -57,8 +57,8 @@ def script(first: Said, second: Said, seen: list[Request]) -> Callable[[Request]
 def looked(settings: Settings, first: Said, second: Said, job: Job = BILL) -> tuple[dict[str, Any], list[Request]]:
     """The record as it lies on the disk, and all that was asked."""
     seen: list[Request] = []
-    drop(settings.root, "a.png")
-    assert batch(settings, EchoEngine(script(first, second, seen)), job).faults() == []
+    drop_image(settings.root, "a.png")
+    assert run_batch(settings, EchoEngine(script(first, second, seen)), job).faults() == []
     (path,) = (settings.root / "records" / "note").glob("*.json")
     return json.loads(path.read_text()), seen
 
@@ -91,9 +91,9 @@ def test_a_job_that_does_not_ask_for_it_and_an_engine_that_cannot_look_once(sett
     class Short(EchoEngine):
         page_spec = PageSpec()
 
-    drop(settings.root, "b.png", 2)
+    drop_image(settings.root, "b.png", 2)
     seen: list[Request] = []
-    assert batch(settings, Short(script(WRONG, RIGHT, seen)), BILL).faults() == []
+    assert run_batch(settings, Short(script(WRONG, RIGHT, seen)), BILL).faults() == []
     assert len(seen) == 1
 
 
@@ -137,7 +137,7 @@ def test_what_cannot_be_read_is_asked_again_by_its_name(settings: Settings, firs
 def test_the_page_comes_larger(settings: Settings) -> None:
     Image.effect_noise((3000, 2000), 90).convert("RGB").save(settings.root / "inbox/note/large.png")
     seen: list[Request] = []
-    batch(settings, EchoEngine(script(WRONG, RIGHT, seen)), BILL)
+    run_batch(settings, EchoEngine(script(WRONG, RIGHT, seen)), BILL)
     small, large = (request.pages[0] for request in seen)
     assert 1.9 < large.width * large.height / (small.width * small.height) < 2.1
     ends = [page.to_source.point(page.width, page.height) for page in (small, large)]
@@ -157,7 +157,7 @@ def test_only_the_page_in_doubt_and_all_windows_of_a_long_document(settings: Set
         wrong = request.look == 1 and (4 in numbers or request.job.per == "document")
         return json.dumps(WRONG if wrong else RIGHT)
 
-    assert batch(settings, EchoEngine(say), paged, joined).faults() == []
+    assert run_batch(settings, EchoEngine(say), paged, joined).faults() == []
     assert [numbers for name, look, numbers in seen if name == "paged" and look == 2] == [[4]]
     assert sorted(numbers for name, look, numbers in seen if name == "note" and look == 2) == [[1, 2], [3, 4], [5]]
     rows = pd.read_parquet(settings.root / "results" / "paged")
@@ -170,7 +170,7 @@ def test_only_the_page_in_doubt_and_all_windows_of_a_long_document(settings: Set
 
 def test_many_documents_at_once_lose_nothing(settings: Settings) -> None:
     for number in range(25):
-        drop(settings.root, f"{number:02}.png", number)
+        drop_image(settings.root, f"{number:02}.png", number)
 
     class Gathers(EchoEngine):
         """Answers in lots and backwards, as an engine with much in hand does."""
@@ -181,17 +181,15 @@ def test_many_documents_at_once_lose_nothing(settings: Settings) -> None:
                 if request is not None:
                     held.append(request)
                 if request is None or len(held) > 7:
-                    for each in reversed(held):
-                        yield from self._answered(each)
+                    yield from super().answer(reversed(held))
                     held = []
-            for each in held:
-                yield from self._answered(each)
+            yield from super().answer(held)
 
     def say(request: Request) -> str:
         odd = int(request.document.name[:2]) % 2
         return json.dumps(WRONG if request.look == 1 and odd else RIGHT)
 
-    run_report = batch(settings, Gathers(say), BILL)
+    run_report = run_batch(settings, Gathers(say), BILL)
     assert run_report.faults() == []
     assert run_report.summary()["records"] == {"ok": 25, "review": 0, "failed": 0}
     looks = [
@@ -202,9 +200,9 @@ def test_many_documents_at_once_lose_nothing(settings: Settings) -> None:
 
 
 def test_a_stop_skips_a_look_that_was_not_begun(settings: Settings) -> None:
-    drop(settings.root, "a.png")
+    drop_image(settings.root, "a.png")
     seen: list[Request] = []
-    run_report = batch(settings, EchoEngine(script(WRONG, RIGHT, seen)), BILL, stop=lambda: bool(seen))
+    run_report = run_batch(settings, EchoEngine(script(WRONG, RIGHT, seen)), BILL, stop=lambda: bool(seen))
     assert run_report.faults() == []
     assert [request.look for request in seen] == [1]
     assert run_report.summary()["records"]["review"] == 1
@@ -216,7 +214,7 @@ def test_a_look_that_waits_for_its_page_when_the_stop_comes_gives_way_to_the_fir
     frames[0].save(settings.root / "inbox/note/nine.tiff", save_all=True, append_images=frames[1:])
     job = BILL.model_copy(update={"window": 1})
     seen: list[Request] = []
-    run_report = batch(
+    run_report = run_batch(
         settings, EchoEngine(script(WRONG, RIGHT, seen)), job, stop=lambda: any(r.look == 2 for r in seen)
     )
     assert run_report.faults() == []
@@ -226,7 +224,7 @@ def test_a_look_that_waits_for_its_page_when_the_stop_comes_gives_way_to_the_fir
 
 
 def test_killed_at_the_second_look_the_document_is_read_again(settings: Settings, tmp_path: Path) -> None:
-    drop(settings.root, "a.png")
+    drop_image(settings.root, "a.png")
     (tmp_path / "killed.py").write_text(
         "import json, os, signal, sys\n"
         "from pathlib import Path\n"
@@ -238,12 +236,12 @@ def test_killed_at_the_second_look_the_document_is_read_again(settings: Settings
         "    return json.dumps(here.WRONG)\n"
         "if __name__ == '__main__':\n"
         f"    settings = load_settings(None, root=Path({str(settings.root)!r}), workers=1, settle_s=0)\n"
-        "    here.batch(settings, here.EchoEngine(say), here.BILL)\n"
+        "    here.run_batch(settings, here.EchoEngine(say), here.BILL)\n"
     )
     ended = subprocess.run([sys.executable, str(tmp_path / "killed.py")], check=False, cwd=Path(__file__).parents[2])
     assert ended.returncode == -signal.SIGKILL
     assert not list((settings.root / "records").rglob("*.json"))
-    run_report = batch(settings, EchoEngine(script(WRONG, RIGHT, [])), BILL)
+    run_report = run_batch(settings, EchoEngine(script(WRONG, RIGHT, [])), BILL)
     assert run_report.faults() == []
     table = pd.read_parquet(settings.root / "results" / "note")
     assert (table["status"].tolist(), str(table["total"][0])) == (["ok"], "109.00")

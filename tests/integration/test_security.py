@@ -12,15 +12,13 @@ from PIL import Image
 
 from models.scripted.echo import EchoEngine
 from pipeline.core.errors import ConfigError
-from pipeline.core.types import Document
 from pipeline.engine import PageSpec
 from pipeline.preprocessing.page_loader import PageLoader, PagePreparation, warm_up
 from pipeline.reporting.run_report import RunReport
-from pipeline.runs.session import Session
 from pipeline.schema.job import parse_job
 from pipeline.schema.settings import Limits, load_settings
 from pipeline.system.process_pool import ProcessPool
-from tests.support.ear import Ear
+from tests.support.builders import file_document, run_batch
 
 PROJECT = Path(__file__).parents[2]
 NOTE = parse_job(b"name: note\npreprocess: []\nfields: {number: {type: text}}\n")
@@ -40,8 +38,7 @@ NAMES = (
 
 def batch(root: Path, settle_s: float = 0) -> RunReport:
     settings = load_settings(None, root=root, workers=1, settle_s=settle_s)
-    with Session(settings, [NOTE], EchoEngine({"*": '{"number": "<b>&\\""}'}), "echo", Ear()) as session:
-        return session.batch()
+    return run_batch(settings, EchoEngine({"*": '{"number": "<b>&\\""}'}), NOTE)
 
 
 @pytest.fixture
@@ -98,19 +95,19 @@ def test_new_folders_are_for_their_owner_alone(root: Path) -> None:
 )
 def test_yaml_is_data_and_rules_are_a_small_grammar(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    begun = time.monotonic()
+    begun = time.process_time()
     with pytest.raises(ConfigError):
         parse_job(text.encode(), "evil.yaml")
-    assert time.monotonic() - begun < 5
+    assert time.process_time() - begun < 5
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("number", ["9" * 5000, "1.0e999", "-1.0e-999"])
 def test_huge_numbers_are_only_numbers(number: str) -> None:
-    begun = time.monotonic()
+    begun = time.process_time()
     job = parse_job(f"fields: {{total: {{type: money, minimum: {number}}}}}".encode(), "huge.yaml")
     job.fields["total"].coerce("12.50")
-    assert time.monotonic() - begun < 1
+    assert time.process_time() - begun < 1
 
 
 def test_nothing_is_ever_run_that_was_read() -> None:
@@ -132,7 +129,7 @@ def test_nothing_is_ever_run_that_was_read() -> None:
     assert found == []
 
 
-def test_a_file_that_grows_is_taken_once_and_whole(root: Path) -> None:
+def test_a_file_that_grows_is_taken_once_and_whole(root: Path, start_s: float) -> None:
     """As over a slow network: in pieces, each well within the time in which a file must lie still."""
     Image.effect_noise((300, 300), 50).save(root.parent / "whole.png")
     data = (root.parent / "whole.png").read_bytes()
@@ -148,7 +145,7 @@ def test_a_file_that_grows_is_taken_once_and_whole(root: Path) -> None:
     writer.start()
     run_reports = []
     while writer.is_alive() or target.exists():
-        run_reports.append(batch(root, settle_s=1.0).summary())
+        run_reports.append(batch(root, settle_s=max(1.0, start_s)).summary())
     writer.join()
     assert sum(each["taken"] for each in run_reports) == 1
     (done,) = (root / "done").rglob("*.png")
@@ -164,8 +161,9 @@ def test_a_scan_of_an_a0_sheet_passes_the_default_limits(tmp_path: Path, kind: s
     limits = Limits()
     with ProcessPool(1, seconds=limits.seconds, memory_mib=limits.memory_mib, start=warm_up) as pool:
         pages = PageLoader(pool, limits)
-        document = Document("0" * 64, path.name, path, "box", None, 0)  # type: ignore[arg-type]
-        ticket = pages.ask(document, PagePreparation(("orient", "deskew"), None, PageSpec(max_side_px=2000)), 1, 1)
+        ticket = pages.ask(
+            file_document(path), PagePreparation(("orient", "deskew"), None, PageSpec(max_side_px=2000)), 1, 1
+        )
         assert pages.ready(120) == [ticket]
         (page,) = ticket.result().pages
         assert page.fault is None

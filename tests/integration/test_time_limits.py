@@ -1,9 +1,10 @@
 """Time that one document may cost, and what a stop leaves: real slow files, real decoders, real OCR."""
 
 import json
+import re
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -14,21 +15,20 @@ from models.ocr.engine import OcrEngine
 from models.scripted.echo import EchoEngine
 from pipeline.core.geometry import Affine
 from pipeline.core.time_budget import Budget
-from pipeline.core.types import Document, Page, Record
+from pipeline.core.types import Page, Record
 from pipeline.engine import Engine, PageSpec, Reply, Request
 from pipeline.extraction import prompt
 from pipeline.preprocessing.page_loader import PageLoader, warm_up
-from pipeline.reporting.run_report import RunReport
 from pipeline.runs.scheduler import Assignment, DocumentFinished, Event, Idle, Scheduler
-from pipeline.runs.session import Session
 from pipeline.schema.job import Job, parse_job
 from pipeline.schema.settings import Limits, Settings, load_settings
 from pipeline.system.pool_task import WorkerOverBudget
 from pipeline.system.process_pool import ProcessPool
 from tests.stress import bombs
 from tests.support import worker_tasks as tasks
-from tests.support.ear import Ear
+from tests.support.builders import file_document, file_names, run_batch
 from tests.support.handmade import written
+from tests.support.waiting import EVENT_S
 
 NOTE = parse_job(b"name: note\nwindow: 1\npreprocess: []\nfields: {number: {type: text}}\n")
 BY_PAGE = parse_job(b"name: note\nper: page\npreprocess: []\nfields: {number: {type: text}}\n")
@@ -45,46 +45,47 @@ def settings(root: Path, **limits: float) -> Settings:
     return load_settings(None, root=root, workers=2, settle_s=0, limits=limits)
 
 
-def batch(settings: Settings, engine: Engine, job: Job, stop: Callable[[], bool] = lambda: False) -> RunReport:
-    with Session(settings, [job], engine, "echo", Ear()) as session:
-        return session.batch(stop=stop)
-
-
-def files(root: Path, folder: str) -> list[str]:
-    return sorted(path.name for path in (root / folder).rglob("*") if path.is_file())
-
-
-def document(path: Path) -> Document:
-    return Document(path.name.ljust(64, "0"), path.name, path, "note", datetime(2026, 1, 1), path.stat().st_size)
+def page_s(path: Path, levels: int) -> float:
+    """Seconds in which a worker of this machine decodes one page of `bombs.slow_pdf`."""
+    path.write_bytes(bombs.slow_pdf(1, levels=levels))
+    with ProcessPool(1, seconds=EVENT_S, memory_mib=1024, start=warm_up) as pool:
+        for _ in range(2):  # the first time includes the start
+            begun = time.monotonic()
+            events(pool, [path], EchoEngine(GOOD), lambda: False, 0)
+            took_s = time.monotonic() - begun
+    return took_s
 
 
 # --- the bound
 
 
-def test_tasks_share_a_budget_and_others_do_not_suffer() -> None:
-    with ProcessPool(1, seconds=60, memory_mib=256) as pool:
-        budget = Budget(1.0)
-        bound = [pool.submit(tasks.sleep, 0.3, budget=budget) for _ in range(20)]
-        free = pool.submit(tasks.sleep, 0.3)
+def test_tasks_share_a_budget_and_others_do_not_suffer(start_s: float) -> None:
+    limit_s = round(max(1.0, start_s), 1)
+    task_s = 0.3 * limit_s
+    with ProcessPool(1, seconds=EVENT_S, memory_mib=256) as pool:
+        budget = Budget(limit_s)
+        bound = [pool.submit(tasks.sleep, task_s, budget=budget) for _ in range(20)]
+        free = pool.submit(tasks.sleep, task_s)
         while pool.in_flight:
             pool.wait()
-    assert free.result() == 0.3
+    assert free.result() == task_s
     assert budget.left_s == 0
-    with pytest.raises(WorkerOverBudget, match="all tasks together took longer than 1 s"):
+    with pytest.raises(WorkerOverBudget, match=rf"all tasks together took longer than {re.escape(f'{limit_s:g}')} s"):
         bound[-1].result()
-    assert bound[0].result() == 0.3
+    assert bound[0].result() == task_s
 
 
-def test_a_slow_document_fails_with_cause_and_cure_and_the_run_goes_on(root: Path) -> None:
+def test_a_slow_document_fails_with_cause_and_cure_and_the_run_goes_on(root: Path, start_s: float) -> None:
+    limit_s = round(max(4.0, 3 * start_s))
     (root / "inbox" / "note" / "slow.pdf").write_bytes(bombs.slow_pdf(2000))  # hours, at seconds a page
     written(300, 300).save(root / "inbox" / "note" / "good.png")
-    run_report = batch(settings(root, document_seconds=6, seconds=60), EchoEngine(GOOD), NOTE)
+    run_report = run_batch(settings(root, document_seconds=limit_s, seconds=60), EchoEngine(GOOD), NOTE)
     assert run_report.faults() == []
     assert {entry.name: entry.outcome for entry in run_report.entries} == {"slow.pdf": "failed", "good.png": "done"}
     said = json.loads((root / "failed" / "note" / "slow.pdf.error.json").read_bytes())
     assert said["code"] == "too_much_time"
     (error,) = [entry.error for entry in run_report.entries if entry.error]
-    assert "took longer than 6 s" in error[1]
+    assert f"took longer than {limit_s} s" in error[1]
     assert "limits.document_seconds" in said["what"]
     assert said["what_to_do"]
 
@@ -92,7 +93,8 @@ def test_a_slow_document_fails_with_cause_and_cure_and_the_run_goes_on(root: Pat
 def test_pages_that_were_read_in_time_stay_read(root: Path) -> None:
     quick_then_slow = root / "inbox" / "note" / "mixed.pdf"
     quick_then_slow.write_bytes(bombs.slow_pdf(30, levels=3))
-    run_report = batch(settings(root, document_seconds=4, seconds=60), EchoEngine(GOOD), BY_PAGE)
+    limit_s = 10 * page_s(root / "one.pdf", levels=3)
+    run_report = run_batch(settings(root, document_seconds=limit_s, seconds=60), EchoEngine(GOOD), BY_PAGE)
     assert run_report.faults() == []
     (entry,) = run_report.entries
     assert (entry.outcome, entry.error and entry.error[0], entry.pages) == ("failed", "too_much_time", 30)
@@ -106,17 +108,17 @@ def test_slow_reading_by_ocr_counts_too(root: Path) -> None:
     page.save(root / "inbox" / "note" / "long.tiff", save_all=True, append_images=[page] * 39)
     ocr = OcrEngine(1)
     try:
-        run_report = batch(settings(root, document_seconds=5), ocr, NOTE)
+        run_report = run_batch(settings(root, document_seconds=5), ocr, NOTE)
     finally:
         ocr.close()
     (entry,) = run_report.entries
     assert (entry.outcome, entry.error and entry.error[0]) == ("failed", "too_much_time")
-    assert files(root, "failed") == ["long.tiff", "long.tiff.error.json"]
+    assert file_names(root, "failed") == ["long.tiff", "long.tiff.error.json"]
 
 
 def test_many_pages_that_are_quick_do_not_suffer(root: Path) -> None:
     (root / "inbox" / "note" / "long.pdf").write_bytes(bombs.slow_pdf(300, levels=1))
-    run_report = batch(settings(root), EchoEngine(GOOD), NOTE)
+    run_report = run_batch(settings(root), EchoEngine(GOOD), NOTE)
     (entry,) = run_report.entries
     assert (entry.outcome, entry.pages) == ("done", 300)
 
@@ -158,7 +160,7 @@ def events(
 ) -> list[Event]:
     """What leaves the flow, but for the moments in which nothing is ready."""
     flow = Scheduler(engine, PageLoader(pool, Limits()), stop, grace_s=grace_s)
-    told = flow.run(Assignment(document(path), [NOTE]) for path in paths)
+    told = flow.run(Assignment(file_document(path), [NOTE]) for path in paths)
     return [event for event in told if not isinstance(event, Idle)]
 
 
@@ -220,22 +222,22 @@ def test_a_long_document_goes_back_at_a_stop_and_is_neither_lost_nor_doubled(roo
         seen.append(request.document.name)
         return GOOD["*"]
 
-    run_report = batch(settings(root), EchoEngine(script), NOTE, stop=lambda: bool(seen))
+    run_report = run_batch(settings(root), EchoEngine(script), NOTE, stop=lambda: bool(seen))
     assert run_report.faults() == []
     counts = run_report.summary()
     assert (counts["taken"], counts["given_back"]) == (1, 1)
-    assert files(root, "inbox") == ["long.pdf"]
-    assert not files(root, "records")
-    run_report = batch(settings(root), EchoEngine(GOOD), NOTE)
+    assert file_names(root, "inbox") == ["long.pdf"]
+    assert not file_names(root, "records")
+    run_report = run_batch(settings(root), EchoEngine(GOOD), NOTE)
     assert [(entry.name, entry.outcome, entry.pages) for entry in run_report.entries] == [("long.pdf", "done", 12)]
-    assert files(root, "inbox") == []
-    assert files(root, "done") == ["long.pdf"]
+    assert file_names(root, "inbox") == []
+    assert file_names(root, "done") == ["long.pdf"]
 
 
 def test_the_cpu_engine_says_that_it_has_no_room_and_can_be_left(tmp_path: Path) -> None:
     image = np.asarray(written(1700, 2200, 60))
     Image.fromarray(image).save(tmp_path / "a.png")
-    one = document(tmp_path / "a.png")
+    one = file_document(tmp_path / "a.png")
     pages = [Page(number, 1700, 2200, Affine(), image) for number in range(1, 9)]
     requests = [prompt.ask(NOTE, one, pages), prompt.ask(NOTE, one, pages[:1])]
     ocr = OcrEngine(1)

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from PIL import Image
 
 from pipeline.reporting.run_report import RunReport
 from pipeline.runs.session import Session
 from pipeline.runs.watch import watch
+from tests.support.builders import drop_image
+from tests.support.waiting import EVENT_S, wait_until
 
 PROJECT = Path(__file__).parents[2]
 
@@ -39,51 +40,42 @@ def command(tmp_path: Path) -> Callable[..., list[str]]:
     return words
 
 
-def drop(root: Path, name: str, colour: int) -> None:
-    Image.new("RGB", (60, 40), (colour, 9, 9)).save(root / "inbox" / "note" / name)
-
-
-def until(there: Callable[[], object], seconds: float = 30.0) -> None:
-    end = time.monotonic() + seconds
-    while not there():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.05)
-
-
 @pytest.mark.parametrize("poll", [False, True])
 def test_watch_reads_what_is_dropped_until_it_is_stopped(
     command: Callable[..., list[str]], tmp_path: Path, poll: bool
 ) -> None:
-    drop(tmp_path, "before.png", 1)
+    drop_image(tmp_path, "before.png", 1)
     process = subprocess.Popen(command("watch", poll=poll, rescan_s=1.0), stderr=subprocess.PIPE, text=True)
     try:
-        until(lambda: list((tmp_path / "done").rglob("before.png")))
-        drop(tmp_path, "later.png", 2)
-        until(lambda: list((tmp_path / "done").rglob("later.png")))
-        until(lambda: len(list((tmp_path / "runs").glob("*.json"))) == 2)
+        wait_until(lambda: list((tmp_path / "done").rglob("before.png")))
+        drop_image(tmp_path, "later.png", 2)
+        wait_until(lambda: list((tmp_path / "done").rglob("later.png")))
+        wait_until(lambda: len(list((tmp_path / "runs").glob("*.json"))) == 2)
     finally:
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=EVENT_S)
     assert process.returncode == 130, said
     assert "watching" in said
 
 
 def test_a_watch_may_end_when_there_is_nothing_to_do(command: Callable[..., list[str]], tmp_path: Path) -> None:
-    drop(tmp_path, "only.png", 1)
-    done = subprocess.run([*command("watch"), "--stop-when-idle", "0.02"], capture_output=True, text=True, timeout=30)
+    drop_image(tmp_path, "only.png", 1)
+    done = subprocess.run(
+        [*command("watch"), "--stop-when-idle", "0.02"], capture_output=True, text=True, timeout=EVENT_S
+    )
     assert done.returncode == 0, done.stderr
     assert list((tmp_path / "done").rglob("only.png"))
 
 
 def test_a_stopped_run_gives_back_what_it_has_not_begun(command: Callable[..., list[str]], tmp_path: Path) -> None:
     for number in range(250):
-        drop(tmp_path, f"{number:03}.png", number)
+        drop_image(tmp_path, f"{number:03}.png", number)
     process = subprocess.Popen(
         [*command("run", settle_s=0), "--json"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
-    until(lambda: list((tmp_path / "records").rglob("*.json")))
+    wait_until(lambda: list((tmp_path / "records").rglob("*.json")))
     process.send_signal(signal.SIGTERM)
-    said, _ = process.communicate(timeout=30)
+    said, _ = process.communicate(timeout=EVENT_S)
     run_report = json.loads(said)
     assert process.returncode == 130
     assert run_report["faults"] == []
@@ -111,12 +103,17 @@ class StuckMill:
 
 
 def test_a_file_that_cannot_be_taken_does_not_keep_the_engine_awake(tmp_path: Path) -> None:
-    stuck, end = StuckMill(), time.monotonic() + 4
+    stuck = StuckMill()
     session = cast(Session, stuck)
-    assert list(watch(session, tmp_path, lambda: time.monotonic() > end, poll=False, rescan_s=0.5, idle_s=1.2)) == []
-    rested = [number for number, (what, _) in enumerate(stuck.said) if what == "rest"]
-    assert rested
-    for number in rested:
+
+    def rested() -> list[int]:
+        return [number for number, (what, _) in enumerate(stuck.said) if what == "rest"]
+
+    def stop() -> bool:
+        return len(rested()) == 2
+
+    assert list(watch(session, tmp_path, stop, poll=False, rescan_s=0.5, idle_s=1.2)) == []
+    for number in rested():
         before, after = stuck.said[number - 1], stuck.said[number + 1 : number + 2]
         assert before[0] == "batch"
         assert all(what == "batch" and at - before[1] >= 1.2 for what, at in after)
@@ -125,19 +122,19 @@ def test_a_file_that_cannot_be_taken_does_not_keep_the_engine_awake(tmp_path: Pa
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv")
 def test_what_cannot_be_taken_is_told_once(command: Callable[..., list[str]], tmp_path: Path) -> None:
     """By a user who may not look into a folder; the superuser lays down the power to do so."""
-    drop(tmp_path, "first.png", 1)
+    drop_image(tmp_path, "first.png", 1)
     (tmp_path / "inbox" / "note" / "closed").mkdir(mode=0)
     ordinary = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
     words = [*ordinary, *command("watch", rescan_s=0.3)]
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
-        until(lambda: list((tmp_path / "runs").glob("*.json")))
+        wait_until(lambda: list((tmp_path / "runs").glob("*.json")))
         for name, colour in (("second.png", 2), ("third.png", 3)):
             time.sleep(1)  # three looks
-            drop(tmp_path, name, colour)
-            until(lambda name=name: list((tmp_path / "done").rglob(name)))
+            drop_image(tmp_path, name, colour)
+            wait_until(lambda name=name: list((tmp_path / "done").rglob(name)))
         time.sleep(1)
         process.send_signal(signal.SIGTERM)
-        _, told = process.communicate(timeout=10)
+        _, told = process.communicate(timeout=EVENT_S)
     run_reports = [json.loads(path.read_text()) for path in sorted((tmp_path / "runs").glob("*.json"))]
     assert [run_report["counts"]["taken"] for run_report in run_reports if run_report["counts"]["taken"]] == [1, 1, 1]
     assert len(run_reports) <= 4, "an account at every look"
@@ -157,20 +154,19 @@ def test_without_the_system_s_notices_the_folder_is_looked_at(
         head = [process.stderr.readline() for _ in range(3)]
         if process.poll() is not None:
             pytest.skip(f"no user namespace may be made here: {head[0].strip()}")
-        drop(tmp_path, "scan.png", 1)
-        until(lambda: list((tmp_path / "done").rglob("scan.png")))
+        drop_image(tmp_path, "scan.png", 1)
+        wait_until(lambda: list((tmp_path / "done").rglob("scan.png")))
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 130
+        assert process.wait(EVENT_S) == 130
     assert "they are looked for every 0.5 s" in "".join(head)
 
 
 def test_a_nightly_run_waits_for_the_page_s_own_watch(command: Callable[..., list[str]], tmp_path: Path) -> None:
     """And says so; it leaves when it is told to; and whoever does not wait is told at once."""
-    drop(tmp_path, "night.png", 3)
-    idle = [*command("watch"), "--stop-when-idle", "0.15"]
-    with subprocess.Popen(idle, stderr=subprocess.PIPE, text=True) as holding:
+    drop_image(tmp_path, "night.png", 3)
+    with subprocess.Popen(command("watch"), stderr=subprocess.PIPE, text=True) as holding:
         assert holding.stderr
-        until(lambda: list((tmp_path / "done").rglob("night.png")))
+        wait_until(lambda: list((tmp_path / "done").rglob("night.png")))
         busy = subprocess.run(command("run"), capture_output=True, text=True, check=False)
         assert busy.returncode == 75
         assert "echo" not in busy.stderr, "an engine was loaded for nothing"
@@ -178,8 +174,11 @@ def test_a_nightly_run_waits_for_the_page_s_own_watch(command: Callable[..., lis
             assert left.stderr
             assert "is waited for" in left.stderr.readline()
             left.send_signal(signal.SIGTERM)
-            assert left.wait(10) == 130
-        night = subprocess.run([*command("run"), "--wait", "1"], capture_output=True, text=True, check=False)
-        assert night.returncode == 0, night.stderr
-        assert holding.wait(10) == 0
-    assert "is being worked on by run" in night.stderr
+            assert left.wait(EVENT_S) == 130
+        with subprocess.Popen([*command("run"), "--wait", "5"], stderr=subprocess.PIPE, text=True) as night:
+            assert night.stderr
+            assert "is being worked on by run" in night.stderr.readline()
+            holding.send_signal(signal.SIGTERM)
+            assert holding.wait(EVENT_S) == 130
+            told = night.stderr.read()
+            assert night.wait(EVENT_S) == 0, told

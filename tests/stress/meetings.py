@@ -75,7 +75,7 @@ def _machine(name: str) -> None:
     socket.gethostname = lambda: name
     import pipeline.system.locks
 
-    pipeline.system.locks._MOUNTS = Path("/nowhere")  # the system does not say what kind of disk it is
+    pipeline.system.locks.MOUNTS = Path("/nowhere")  # the system does not say what kind of disk it is
 
 
 def two_machines(place: Path) -> Found:

@@ -16,12 +16,12 @@ PROJECT = Path(__file__).parents[2]
 def trial(name: str, *words: str) -> str:
     """What the command printed. It must end well."""
     done = subprocess.run(
-        [sys.executable, str(PROJECT / "trials" / name), *words],
+        [sys.executable, str(PROJECT / "tests" / "stress" / name), *words],
         cwd=PROJECT,
         capture_output=True,
         text=True,
         check=False,
-        timeout=280,
+        timeout=580,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -7,7 +7,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.support.waiting import wait_until
 
 PROJECT = Path(__file__).parents[2]
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -75,15 +76,14 @@ def free_port() -> int:
 
 
 def _wait(address: str, process: "subprocess.Popen[bytes]") -> None:
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
+    def answers() -> bool:
         try:
-            with urllib.request.urlopen(f"{address}/_stcore/health", timeout=2):
-                return
+            with urllib.request.urlopen(f"{address}/_stcore/health", timeout=10):
+                return True
         except urllib.error.HTTPError:
-            return  # the gate answers
+            return True  # the login answers
         except OSError:
-            if process.poll() is not None:
-                raise AssertionError(f"the server ended with {process.returncode}") from None
-            time.sleep(0.1)
-    raise AssertionError("the server did not start")
+            assert process.poll() is None, f"the server ended with {process.returncode}"
+            return False
+
+    wait_until(answers, every_s=0.1)

@@ -4,18 +4,15 @@ import logging
 import os
 import time
 from collections.abc import Iterable, Iterator
-from datetime import datetime
-from pathlib import Path
 
 import numpy as np
 
 from models.scripted.echo import EchoEngine
 from pipeline.core.errors import ModelError
-from pipeline.core.geometry import Affine
-from pipeline.core.types import Document, Page
 from pipeline.engine import Engine, Partial, Reply, Request
 from pipeline.extraction import prompt
 from pipeline.schema.job import parse_job
+from tests.support.builders import document, page
 
 
 def too_slow(pulse: object) -> Engine:
@@ -65,6 +62,4 @@ def _import_cv2() -> None:
 def question(name: str) -> Request:
     """About one blank page."""
     job = parse_job(b"name: note\npreprocess: []\nfields: {number: {type: text}}\n")
-    document = Document(name.ljust(64, "0"), name, Path(name), "note", datetime(2026, 1, 1), 1)
-    page = Page(1, 8, 8, Affine(), np.full((8, 8, 3), 255, np.uint8))
-    return prompt.ask(job, document, [page])
+    return prompt.ask(job, document(name, "note"), [page(image=np.full((8, 8, 3), 255, np.uint8))])

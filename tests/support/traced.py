@@ -12,12 +12,11 @@ import signal
 import subprocess
 import sys
 from codecs import escape_decode
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from time import monotonic, sleep
 
 import pytest
 
@@ -120,14 +119,6 @@ def needs_strace() -> None:
     """Skips the test where nothing can be traced."""
     if reason := refusal():
         pytest.skip(reason)
-
-
-def until(there: Callable[[], object], seconds: float = 120) -> None:
-    """Waits for an event. Fails when it does not come."""
-    end = monotonic() + seconds
-    while not there():
-        assert monotonic() < end, "it did not happen in time"
-        sleep(0.1)
 
 
 def _leaves(call: str, rest: str) -> bool:

@@ -28,6 +28,15 @@ def sleep(seconds: float) -> float:
     return seconds
 
 
+def wait_for(path: str, begun: str | None = None) -> str:
+    """End when the file `path` is there; create the file `begun` first."""
+    if begun:
+        Path(begun).touch()
+    while not Path(path).exists():
+        time.sleep(0.01)
+    return path
+
+
 def crash() -> None:
     ctypes.string_at(0)
 

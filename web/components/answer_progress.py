@@ -42,7 +42,9 @@ def _look(turn: Turn, conversation: str, history: History, desk: QuestionClient)
     text = owner.answering.get(turn.document_id, "") if owner else ""
     if text:
         _growing(text)
-    st.markdown(f":material/hourglass_top: {'writing' if text else _doing(owner, conversation, desk)} … {gone:.0f} s")
+    st.markdown(
+        f":material/hourglass_top: {'writing' if text else progress_text(owner, conversation, desk)} … {gone:.0f} s"
+    )
 
 
 def _growing(text: str) -> None:
@@ -56,7 +58,7 @@ def _growing(text: str) -> None:
             st.code(part.text + end, language=answer_markup.highlighting(part), wrap_lines=True)
 
 
-def _doing(owner: Owner | None, conversation: str, desk: QuestionClient) -> str:
+def progress_text(owner: Owner | None, conversation: str, desk: QuestionClient) -> str:
     if owner is None or owner.state is None:
         return "starting the engine"
     if not serves(owner, desk):

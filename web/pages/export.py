@@ -105,19 +105,19 @@ def flat(root: Path, rows: "pa.Table") -> "pd.DataFrame":
 def _cells(row: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in row.items():
         if name == "source" and not prefix:
-            yield name, _safe(visible(value))
+            yield name, spreadsheet_safe(visible(value))
         elif name == "issues" and not prefix:
             told = "; ".join(f"{each['path']}: {each['message']}".removeprefix(": ") for each in value or ())
-            yield name, _safe(told)
+            yield name, spreadsheet_safe(told)
         elif isinstance(value, Mapping):
             yield from _cells(value, f"{prefix}{name}.")
         elif isinstance(value, list):
-            yield prefix + name, _safe(json.dumps(value, ensure_ascii=False, default=str)) if value else None
+            yield prefix + name, spreadsheet_safe(json.dumps(value, ensure_ascii=False, default=str)) if value else None
         else:
-            yield prefix + name, _safe(value)
+            yield prefix + name, spreadsheet_safe(value)
 
 
-def _safe(value: Any) -> Any:
+def spreadsheet_safe(value: Any) -> Any:
     """A spreadsheet runs what begins like a formula: such text gets an apostrophe before it, a number does not.
 
     Control characters are written out, as the page does: a NUL ends a CSV for many programs, and no sheet can hold one.

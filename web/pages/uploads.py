@@ -57,7 +57,7 @@ def attach(history: History, conversation: str, name: str, content: bytes) -> No
     """Keeps an upload and looks at it once. Raises DocumentError, whose detail begins with the upload's name;
     ModelError where no decoder works here."""
     folder = history.folder(conversation)
-    place = _place(folder)
+    place = reserve_file(folder)
     with filesystem.storing(place):
         place.write_bytes(content)
     try:
@@ -79,7 +79,7 @@ def attach(history: History, conversation: str, name: str, content: bytes) -> No
     history.add_picture(conversation, StoredImage(final.name, name, told, seen.width, seen.height, size, seen.jpeg))
 
 
-def _place(folder: Path) -> Path:
+def reserve_file(folder: Path) -> Path:
     """The first number that is free, taken: two tabs may drop pictures into one conversation at once."""
     number = 1
     while True:

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from models.scripted.echo import EchoEngine
 from pipeline.core.errors import ConfigError, ModelError
-from pipeline.core.types import Document, Record
+from pipeline.core.types import Record
 from pipeline.evaluation.evaluate import evaluate
 from pipeline.evaluation.labels import Label, read_labels
 from pipeline.evaluation.scoring import Score, Tally, compare, write_html
@@ -23,6 +23,7 @@ from pipeline.schema.fields.similarity import text_similarity
 from pipeline.schema.job import Job, parse_job
 from pipeline.schema.settings import Limits
 from pipeline.system.process_pool import ProcessPool
+from tests.support import builders
 from tests.support.ear import Ear
 
 INVOICE = b"""
@@ -48,8 +49,7 @@ def label(fields: Mapping[str, Any], norm: Mapping[str, Any] | None = None, **mo
 
 
 def record(data: Mapping[str, Any], confidence: Mapping[str, float] | None = None, **more: Any) -> Record:
-    document = Document("0" * 64, "a.pdf", Path("a.pdf"), "invoice", datetime(2026, 11, 22, tzinfo=UTC), 1)
-    return Record(document, "invoice", None, (1,), data, confidence or {}, {}, (), more.get("error"), {})
+    return builders.record(data, "invoice", confidence=confidence or {}, **more)
 
 
 def verdicts(job: Job, fields: Mapping[str, Any], data: Mapping[str, Any], norm: Any = None) -> dict[str, str]:

@@ -18,6 +18,7 @@ from pipeline.extraction import box_mapping
 from pipeline.preprocessing import preprocess
 from pipeline.schema import box_fields
 from pipeline.schema.fields import AnyField, BoxField, coerce_object
+from tests.support import builders
 
 DOCUMENT = Document("ab" * 32, "a.png", Path("a.png"), "b", datetime(2024, 6, 15, tzinfo=UTC), 9)
 WANTS = PageSpec(multiple_px=28, max_pixels=1280 * 28 * 28)
@@ -27,7 +28,7 @@ FIELDS: dict[str, Any] = TypeAdapter(dict[str, AnyField]).validate_python(
 
 
 def page(number: int = 1, width: int = 1000, height: int = 800, **keys: Any) -> Page:
-    return Page(number, width, height, keys.pop("to_source", Affine()), **keys)
+    return builders.page(number, width, height, **keys)
 
 
 def placed(answer: Any, *pages: Page, shrunk: bool = False) -> tuple[Any, list[str]]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import pytest
@@ -19,6 +19,7 @@ from pipeline.extraction import prompt
 from pipeline.extraction.extract import extract, fail
 from pipeline.schema.fields import leaf_values
 from pipeline.schema.job import Job, parse_job
+from tests.support.builders import page
 
 DOCUMENT = Document("ab" * 32, "a.pdf", Path("a.pdf"), "bills", datetime(2024, 6, 15, tzinfo=UTC), 9)
 JOB = parse_job(
@@ -52,10 +53,6 @@ def reply(
     request = prompt.ask(job, DOCUMENT, pages or (page(1),), window, windows)
     text = answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
     return Reply(request, text, finish, error, evidence=evidence or {}, confidence=confidence or {})
-
-
-def page(number: int, to_source: Affine | None = None, fault: str | None = None) -> Page:
-    return Page(number, 100, 100, to_source or Affine(), fault=fault)
 
 
 def read(*replies: Reply, job: Job = JOB, at: int | None = None) -> Record:
@@ -271,7 +268,9 @@ def test_lines_of_a_long_text_are_counted_through_all_windows() -> None:
     far = {"answer[0]": Evidence(2, Box(1, 2, 3, 4), "two")}
     windows = [
         reply({"answer": "one"}, page(1), job=job, windows=2, evidence=lines),
-        reply({"answer": "two"}, page(2, Affine(2, 0, 0, 0, 2, 0)), job=job, window=1, windows=2, evidence=far),
+        reply(
+            {"answer": "two"}, page(2, to_source=Affine(2, 0, 0, 0, 2, 0)), job=job, window=1, windows=2, evidence=far
+        ),
     ]
     found = read(*windows, job=job).evidence
     assert found == {"answer[0]": line, "answer[1]": line, "answer[2]": Evidence(2, Box(2, 4, 6, 8), "two")}
@@ -526,6 +525,6 @@ def test_the_print_is_that_of_the_window_whose_value_counts() -> None:
     "text", [" " * 100_000 + "x", '{"what":"' + '" ' * 50_000, '{"what": "a"}' + " " * 99_000 + "x"]
 )
 def test_a_long_free_answer_costs_a_moment(text: str) -> None:
-    began = perf_counter()
+    began = process_time()
     read(reply(text, job=TEXT), job=TEXT)
-    assert perf_counter() - began < 1
+    assert process_time() - began < 1

@@ -10,6 +10,7 @@ from pipeline.core.types import Document, Page
 from pipeline.extraction import prompt
 from pipeline.schema.fields import leaves, lone_text
 from pipeline.schema.job import Job, load_jobs, parse_job
+from tests.support.builders import page
 
 DOCUMENT = Document("ab" * 32, "a.pdf", Path("a.pdf"), "forms", datetime(2024, 6, 15, tzinfo=UTC), 9)
 JOB = """\
@@ -30,7 +31,7 @@ fields:
 
 
 def pages(*numbers: int) -> tuple[Page, ...]:
-    return tuple(Page(number, 100, 100, Affine()) for number in numbers)
+    return tuple(page(number) for number in numbers)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The scripted engine says what it was told to say."""
 
 import json
-from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -9,18 +8,16 @@ import pytest
 from models.scripted import echo as engine
 from models.scripted.echo import EchoEngine
 from pipeline.core.errors import ModelError
-from pipeline.core.geometry import Affine
-from pipeline.core.types import Document, Page
 from pipeline.engine import Partial, Reply, Request
 from pipeline.extraction import prompt
 from pipeline.schema.job import parse_job
+from tests.support.builders import document, page
 
 NOTE = parse_job(b"name: note\nfields: {number: {type: text}}\n")
 
 
 def request(name: str) -> Request:
-    document = Document(name.ljust(64, "0"), name, Path(name), "box", datetime(2026, 1, 1), 1)
-    return prompt.ask(NOTE, document, [Page(1, 10, 10, Affine())])
+    return prompt.ask(NOTE, document(name), [page()])
 
 
 def reply(echo: EchoEngine, name: str) -> Reply:
@@ -30,7 +27,7 @@ def reply(echo: EchoEngine, name: str) -> Reply:
 
 
 def test_it_answers_by_name_then_by_id_then_for_all() -> None:
-    echo = EchoEngine({"a.png": "by name", "b.png".ljust(64, "0"): "by id", "*": "for all"})
+    echo = EchoEngine({"a.png": "by name", document("b.png").id: "by id", "*": "for all"})
     assert [reply(echo, name).text for name in ("a.png", "b.png", "c.png")] == ["by name", "by id", "for all"]
     assert reply(EchoEngine({}), "a.png").text == "{}"
 
@@ -77,8 +74,8 @@ def test_pages_cost_what_they_cost_the_gpu_engine() -> None:
 def test_slowly_it_tells_how_far_it_is_where_a_question_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "PAUSE_S", 0.0)
     ask = parse_job(b"name: ask\nquestions: true\nfields: {answer: {type: prose}}\n")
-    document = Document("0" * 64, "a", Path("a"), "ask", datetime(2026, 1, 1), 1, "What is it?")
-    *partials, last = EchoEngine({"*": "<slowly>one two three four"}).answer([prompt.ask(ask, document, [])])
+    asked = document("a", "ask", question="What is it?")
+    *partials, last = EchoEngine({"*": "<slowly>one two three four"}).answer([prompt.ask(ask, asked, [])])
     assert isinstance(last, Reply)
     assert last.text == "one two three four"
     texts = [each.text for each in partials if isinstance(each, Partial)]

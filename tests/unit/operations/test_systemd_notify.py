@@ -6,14 +6,15 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
 from operations.systemd_notify import Systemd
+from tests.support.waiting import EVENT_S, wait_until
 
 PROJECT = Path(__file__).parents[3]
 
@@ -42,11 +43,13 @@ def test_signs_of_life_come_as_often_as_systemd_wants_and_no_oftener(
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
     monkeypatch.setenv("WATCHDOG_USEC", "400000")
     monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()))
+    now = 1000.0
+    monkeypatch.setattr("operations.systemd_notify.time", SimpleNamespace(monotonic=lambda: now))
     systemd = Systemd()
     systemd.ready()
     for _ in range(1000):
         systemd.alive()
-    time.sleep(0.11)
+    now += 0.11
     systemd.alive()
     systemd.status("two\nlines")
     systemd.status("two\nlines")
@@ -119,23 +122,16 @@ def test_a_watch_is_ready_alive_rests_wakes_and_says_goodbye(ears: socket.socket
         return (tmp_path / "said").read_text().count("unloaded") == count
 
     try:
-        until(lambda: said_so(1))
+        wait_until(lambda: said_so(1))
         Image.new("RGB", (60, 40), (1, 9, 9)).save(box / "late.png")
-        until(lambda: list((tmp_path / "done").rglob("late.png")))
-        until(lambda: said_so(2))
+        wait_until(lambda: list((tmp_path / "done").rglob("late.png")))
+        wait_until(lambda: said_so(2))
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        process.wait(EVENT_S)
     lines += heard(ears)
     assert lines.index("READY=1") < lines.index("WATCHDOG=1")
     assert lines.count("WATCHDOG=1") >= 3
     assert any("1 taken, 1 done, 0 failed" in line for line in lines if line.startswith("STATUS="))
     assert lines[-1] == "STOPPING=1"
     assert process.returncode == 130
-
-
-def until(there: Callable[[], object], seconds: float = 30.0) -> None:
-    end = time.monotonic() + seconds
-    while not there():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.05)

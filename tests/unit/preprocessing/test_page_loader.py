@@ -3,7 +3,6 @@
 import os
 import signal
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from pipeline.engine import PageSpec
 from pipeline.preprocessing.page_loader import PageLoader, PagePreparation, PageTask, Window, warm_up
 from pipeline.schema.settings import Limits
 from pipeline.system.process_pool import ProcessPool
+from tests.support.builders import file_document
 from tests.support.handmade import Leaf, pdf, text, written
 from tests.support.worker_tasks import without_heif
 
@@ -29,10 +29,6 @@ def pages() -> Iterator[PageLoader]:
         yield PageLoader(pool, Limits())
 
 
-def document(path: Path) -> Document:
-    return Document("0" * 64, path.name, path, "box", datetime(2024, 1, 2), path.stat().st_size)
-
-
 def answered(pages: PageLoader, ticket: PageTask) -> Window:
     """The window of the one ticket that is out."""
     assert pages.ready(60) == [ticket]
@@ -41,7 +37,7 @@ def answered(pages: PageLoader, ticket: PageTask) -> Window:
 
 def test_a_document_in_windows(pages: PageLoader, tmp_path: Path) -> None:
     leaves = [Leaf(text(f"Amount due on page {n}")) for n in range(1, 24)]
-    paper = document(pdf(tmp_path / "a.pdf", leaves))
+    paper = file_document(pdf(tmp_path / "a.pdf", leaves))
     waiting, seen, most = list(range(1, 24, 4)), {}, 0
     out = 0
     while waiting or out:
@@ -68,7 +64,7 @@ def test_the_plan_is_carried_out(pages: PageLoader, tmp_path: Path) -> None:
     image = written(700, 1000).rotate(90, expand=True)
     image.save(tmp_path / "a.png")
     plan = PagePreparation(("orient", "deskew"), Region(0, 0, 1, 0.5), PageSpec(max_side_px=350))
-    window = answered(pages, pages.ask(document(tmp_path / "a.png"), plan, 1, 4))
+    window = answered(pages, pages.ask(file_document(tmp_path / "a.png"), plan, 1, 4))
     (page,) = window.pages
     assert (page.width, page.height) == (350, 250)
     assert page.to_source.point(0, 0) == pytest.approx((0, 700), abs=1)
@@ -76,7 +72,7 @@ def test_the_plan_is_carried_out(pages: PageLoader, tmp_path: Path) -> None:
 
 
 def test_a_text_layer_needs_no_picture(pages: PageLoader, tmp_path: Path) -> None:
-    paper = document(pdf(tmp_path / "a.pdf", [Leaf(text("Amount due 120.00")), Leaf("")]))
+    paper = file_document(pdf(tmp_path / "a.pdf", [Leaf(text("Amount due 120.00")), Leaf("")]))
     plan = PagePreparation(("orient",), None, PageSpec(max_side_px=400, text_layer=True))
     printed, blank = answered(pages, pages.ask(paper, plan, 1, 4)).pages
     assert printed.image is None
@@ -86,19 +82,19 @@ def test_a_text_layer_needs_no_picture(pages: PageLoader, tmp_path: Path) -> Non
 
 
 def test_beyond_the_last_page_is_nothing(pages: PageLoader, tmp_path: Path) -> None:
-    paper = document(pdf(tmp_path / "a.pdf", [Leaf()]))
+    paper = file_document(pdf(tmp_path / "a.pdf", [Leaf()]))
     assert answered(pages, pages.ask(paper, PLAIN, 5, 4)).pages == ()
 
 
 def test_one_bad_page_is_a_fault_and_all_bad_is_an_error(pages: PageLoader, tmp_path: Path) -> None:
     good = pdf(tmp_path / "a.pdf", [Leaf(text("Amount due 120.00"))] * 3).read_bytes()
     (tmp_path / "a.pdf").write_bytes(good.replace(b"12 0 obj\n<< /Type /Page ", b"12 0 obj\n<< /Type /Pale "))
-    first, second, third = answered(pages, pages.ask(document(tmp_path / "a.pdf"), PLAIN, 1, 4)).pages
+    first, second, third = answered(pages, pages.ask(file_document(tmp_path / "a.pdf"), PLAIN, 1, 4)).pages
     assert (first.fault, third.fault) == (None, None)
     assert second.fault is not None
     assert second.image is None
     (tmp_path / "b.pdf").write_bytes(good.replace(b" obj\n<< /Type /Page ", b" obj\n<< /Type /Pale "))
-    ticket = pages.ask(document(tmp_path / "b.pdf"), PLAIN, 1, 4)
+    ticket = pages.ask(file_document(tmp_path / "b.pdf"), PLAIN, 1, 4)
     with pytest.raises(DocumentError) as caught:
         answered(pages, ticket)
     assert caught.value.code == "broken"
@@ -111,7 +107,7 @@ def test_each_error_keeps_its_code(pages: PageLoader, tmp_path: Path) -> None:
     pdf(tmp_path / "locked.pdf", [Leaf()], password="tiger")
     codes = {}
     for name in ("empty", "words", "huge.png", "locked.pdf"):
-        ticket = pages.ask(document(tmp_path / name), PLAIN, 1, 4)
+        ticket = pages.ask(file_document(tmp_path / name), PLAIN, 1, 4)
         with pytest.raises(DocumentError) as caught:
             answered(pages, ticket)
         codes[name] = caught.value.code
@@ -121,7 +117,7 @@ def test_each_error_keeps_its_code(pages: PageLoader, tmp_path: Path) -> None:
 def heavy(path: Path) -> Document:
     """A small file that takes seconds and more than a hundred megabytes to decode."""
     Image.new("L", (12_000, 12_000), 200).save(path, compress_level=1)
-    return document(path)
+    return file_document(path)
 
 
 def test_what_a_decoder_may_not_do(tmp_path: Path) -> None:
@@ -141,7 +137,7 @@ def test_what_a_decoder_may_not_do(tmp_path: Path) -> None:
             with pytest.raises(DocumentError) as caught:
                 ticket.result()
             codes.append(caught.value.code)
-            pages.ask(document(pdf(tmp_path / "b.pdf", [Leaf()])), PLAIN, 1, 1)  # the next document fares well
+            pages.ask(file_document(pdf(tmp_path / "b.pdf", [Leaf()])), PLAIN, 1, 1)  # the next document fares well
             (after,) = pages.ready(60)
             assert seconds < 1 or after.result().total_pages == 1
     assert codes == ["too_slow", "too_much_memory", "crashed"]
@@ -153,7 +149,7 @@ def test_a_missing_package_is_no_fault_of_the_file(tmp_path: Path) -> None:
     from_pillow(Image.new("RGB", (40, 30))).save(tmp_path / "a.heic")
     with ProcessPool(1, seconds=60, memory_mib=4096, start=without_heif) as pool:
         pages = PageLoader(pool, Limits())
-        ticket = pages.ask(document(tmp_path / "a.heic"), PLAIN, 1, 1)
+        ticket = pages.ask(file_document(tmp_path / "a.heic"), PLAIN, 1, 1)
         assert pages.ready(60) == [ticket]
         with pytest.raises(ModelError, match="the package pillow_heif is missing"):
             ticket.result()
@@ -169,7 +165,7 @@ def test_memory_does_not_grow_with_the_pages(tmp_path: Path) -> None:
     noise = np.random.default_rng(1).integers(0, 255, (60, 45), np.uint8)
     scan = Image.fromarray(noise).resize((827, 1169))
     scan.save(tmp_path / "a.pdf", save_all=True, append_images=[scan] * 119, resolution=100, quality=30)
-    paper = document(tmp_path / "a.pdf")
+    paper = file_document(tmp_path / "a.pdf")
     with ProcessPool(2, seconds=60, memory_mib=1024, start=warm_up) as pool:
         pages, most, done, first, out = PageLoader(pool, Limits()), [0.0, 0.0], 0, 1, 0
         while done < 120:

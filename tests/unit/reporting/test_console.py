@@ -1,15 +1,16 @@
 """What documents say is shown, and never obeyed, by the terminal."""
 
-from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from pipeline.core.types import Document, Record
+from pipeline.core.types import Record
 from pipeline.reporting.console import Screen, show_records
 from pipeline.reporting.run_report import RunReport
 from pipeline.schema.job import parse_job
+from tests.support import builders
+from tests.support.builders import document
 
 JOB = parse_job(
     b"name: note\nfields: {place: {type: text}, total: {type: money}, parts: {type: list, item: {type: text}}}\n"
@@ -17,8 +18,7 @@ JOB = parse_job(
 
 
 def record(name: str, **data: object) -> Record:
-    document = Document("0" * 64, name, Path(name), "note", datetime(2026, 1, 1, tzinfo=UTC), 1)
-    return Record(document, "note", None, (1,), data, {}, {}, (), None, {})
+    return builders.record(data, document=document(name, "note"))
 
 
 @pytest.mark.parametrize("hostile", ["[/]x.pdf", "[red]x", "a[/b]" * 9, "\x1b[2Jx", "\udcff.pdf", "\u202egpj.exe"])

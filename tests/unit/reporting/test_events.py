@@ -1,6 +1,7 @@
 """What a run tells while it goes on: the live file, JSON lines, Prometheus metrics, the GPU's load."""
 
 import io
+import itertools
 import json
 import os
 import time
@@ -24,6 +25,7 @@ from pipeline.schema.job import Job, parse_job
 from pipeline.schema.settings import Settings
 from pipeline.system.gpu_monitor import GpuMonitor
 from pipeline.system.locks import RootLock
+from tests.support.waiting import wait_until
 
 NOTE = parse_job(b"name: note\nfields:\n  total: {type: money, required: true}\n")
 SCRIPT = {"a.png": '{"total": "12.50"}', "*": "{}"}
@@ -153,9 +155,7 @@ def test_the_driver_is_asked_for_the_load_of_the_first_card(tmp_path: Path, monk
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,1")
     told: list[float] = []
     with GpuMonitor(lambda second, share: told.append(share)):
-        until = time.monotonic() + 10
-        while len(told) < 3 and time.monotonic() < until:
-            time.sleep(0.01)
+        wait_until(lambda: len(told) >= 3)
     assert told == [0.5, 1.0, 0.0]
     assert "--id=3 " in (tmp_path / "nvidia-smi.asked").read_text()
 
@@ -222,14 +222,17 @@ def test_an_answer_is_seen_as_it_is_made_and_no_longer(tmp_path: Path, monkeypat
 
 
 def test_many_long_answers_are_bounded(tmp_path: Path) -> None:
-    told = live_status.LiveStatus(tmp_path, "run", "echo", ["ask"])
+    told = live_status.LiveStatus(tmp_path, "run", "echo", ["ask"], clock=itertools.count(0, 60).__next__)
     told.started(1)
     for number in range(100):
         told.answering(f"{number}", "字" * 1_000_000)
     told.answering("3", "anew")
-    assert len(told._answers) == live_status.WATCHED
-    assert told._answers["3"] == "anew"
-    assert len(told._answers["4"]) == PARTIAL_LETTERS
+    with RootLock(tmp_path, "run"):
+        seen = live_status.read(tmp_path)
+    assert seen is not None
+    assert list(seen["answering"]) == [f"{number}" for number in range(live_status.WATCHED)]
+    assert seen["answering"]["3"] == "anew"
+    assert len(seen["answering"]["4"]) == PARTIAL_LETTERS
 
 
 def test_what_a_killed_run_said_can_be_wiped(tmp_path: Path) -> None:

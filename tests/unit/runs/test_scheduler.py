@@ -18,6 +18,7 @@ from pipeline.schema.job import parse_job
 from pipeline.schema.settings import Limits
 from pipeline.system.process_pool import ProcessPool
 from tests.stress import bombs
+from tests.support.builders import document
 
 NOTE = parse_job(b"name: note\npreprocess: []\nfields: {number: {type: text, required: true}}\n")
 ASK = parse_job(b"name: ask\nquestions: true\nfields: {answer: {type: prose}}\n")
@@ -36,7 +37,7 @@ def assignment(folder: Path, name: str, good: bool = True) -> Assignment:
     else:
         path.write_bytes(b"%PDF-1.7\n" + name.encode())
     document_id = hashlib.sha256(name.encode()).hexdigest()
-    return Assignment(Document(document_id, name, path, "note", datetime(2026, 1, 1, tzinfo=UTC), 1), [NOTE])
+    return Assignment(document(name, "note", id=document_id, path=path), [NOTE])
 
 
 def told(event: Event) -> str:

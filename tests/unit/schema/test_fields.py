@@ -4,7 +4,7 @@ import json
 import re
 from datetime import date, time
 from decimal import Decimal
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import pyarrow as pa
@@ -273,11 +273,11 @@ def test_schemas_stay_within_what_a_decoder_can_enforce(name: str) -> None:
 @pytest.mark.parametrize("pattern", [r"(a|a)+", r"(a+)+$", r"(a|aa)+", r"(?:a?){60}a{60}", r"(a*)*b\1"])
 def test_no_pattern_holds_up_a_night(pattern: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.schema.fields.bounded_regex.MATCH_S", 0.1)
-    began = perf_counter()
+    began = process_time()
     found = field(type="text", pattern=pattern).coerce("a" * 58 + "!")
     assert found.value is None
     assert [problem.code for problem in found.problems] == ["not_allowed"]
-    assert perf_counter() - began < 3
+    assert process_time() - began < 3
 
 
 def test_large_patterns_of_real_forms_are_taken() -> None:
@@ -344,12 +344,12 @@ def test_a_decoder_takes_the_schema(name: str) -> None:
     "text", ["1," * 50_000, "1 " * 50_000, "☑ " * 20_000, "01.02.2024 " * 9_000, "9" * 100_000, "(" * 99_999]
 )
 def test_a_very_long_answer_costs_a_moment_only(text: str) -> None:
-    began = perf_counter()
+    began = process_time()
     for name, each in EVERY.items():
         value, problems = each.coerce(text)
         assert problems or name in ("many", "rows", "plain", "group")
         assert is_empty(value) or name == "many" or each.long_text  # long texts are kept, with a problem
-    assert perf_counter() - began < 1
+    assert process_time() - began < 1
 
 
 # --- whatever comes

@@ -29,6 +29,7 @@ from pipeline.storage import attachments
 from pipeline.storage.job_table import JobTable
 from pipeline.storage.record_store import RecordStore
 from pipeline.system import filesystem
+from tests.support import builders
 from tests.support.ear import Ear
 
 PAGE = parse_job(b"name: screens\npreprocess: []\nfields: {it: {type: code, language: vue}}\n")
@@ -196,9 +197,8 @@ def test_boxes_are_drawn_on_turned_pages_too_and_at_the_edges() -> None:
 
 
 def record(name: str = "a.png", page: int | None = None, job: Job = PAGE) -> Record:
-    document = Document("ab" * 32, name, Path(), job.inbox, WHEN, 9)
-    provenance = {"job_digest": job.digest, "run": "r1", "engine": "echo"}
-    return Record(document, job.name, page, (page or 1,), {"it": VUE}, {}, {}, (), None, provenance)
+    document = builders.document(name, job.inbox, id="ab" * 32, received_at=WHEN)
+    return builders.record({"it": VUE}, job, page, document=document)
 
 
 def test_a_run_that_died_between_file_and_record_leaves_nothing(tmp_path: Path) -> None:

@@ -7,10 +7,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import date
 from decimal import Decimal
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.core.geometry import Box
-from pipeline.core.types import Document, Evidence, Issue, Record
+from pipeline.core.types import Evidence, Issue, Record
 from pipeline.schema.job import Job, parse_job
 from pipeline.storage import attachments
 from pipeline.storage.corrections import Draft, EditConflict, check, open_draft, save
@@ -26,6 +24,7 @@ from pipeline.storage.job_table import JobTable
 from pipeline.storage.record_store import RecordStore
 from pipeline.storage.save_marker import repair
 from pipeline.system.locks import writing
+from tests.support import builders
 
 FIELDS: dict[str, Any] = {
     "number": {"type": "text", "required": True},
@@ -45,22 +44,13 @@ DATA: dict[str, Any] = {
 
 
 def record(number: int = 0, **changes: Any) -> Record:
-    document = Document(
-        sha256(bytes([number])).hexdigest(), f"{number}.pdf", Path(), "invoice", datetime(2026, 11, 22, tzinfo=UTC), 1
-    )
-    made = Record(
-        document=document,
-        job="invoice",
-        page=None,
-        pages=(1,),
-        data=DATA,
-        confidence={"total": 0.3, "lines[1].amount": 0.9},
-        evidence={"total": Evidence(1, Box(1, 2, 3, 4), "30.00"), "lines[1].amount": Evidence(1, None, "2.00")},
-        issues=(Issue("doubtful", "total", "sure to 0.30"), Issue("rule_failed", "total", "does not hold")),
-        error=None,
-        provenance={"engine": "echo", "run": "night", "job_digest": JOB.digest},
-    )
-    return replace(made, **changes)
+    given: dict[str, Any] = {
+        "document": builders.document(f"{number}.pdf", "invoice"),
+        "confidence": {"total": 0.3, "lines[1].amount": 0.9},
+        "evidence": {"total": Evidence(1, Box(1, 2, 3, 4), "30.00"), "lines[1].amount": Evidence(1, None, "2.00")},
+        "issues": (Issue("doubtful", "total", "sure to 0.30"), Issue("rule_failed", "total", "does not hold")),
+    }
+    return builders.record(DATA, JOB, None, "night", **given | changes)
 
 
 @pytest.fixture

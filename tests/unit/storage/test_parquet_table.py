@@ -21,12 +21,13 @@ from hypothesis import strategies as st
 
 from pipeline.core.errors import StorageError
 from pipeline.core.geometry import Box
-from pipeline.core.types import Document, Evidence, Issue, Record
+from pipeline.core.types import Evidence, Issue, Record
 from pipeline.schema.job import Job
 from pipeline.storage.arrow_schema import schema
 from pipeline.storage.job_table import JobTable
 from pipeline.storage.record_store import RecordStore
 from pipeline.system import filesystem
+from tests.support import builders
 
 FIELDS: dict[str, Any] = {
     "发票号码": {"type": "text"},
@@ -65,28 +66,16 @@ EVIDENCE = {"total": Evidence(2, Box(1, 2, 3, 4), "1.234,50 €"), "lines[0].tex
 
 
 def record(number: int, data: dict[str, Any] | None = None, page: int | None = None, **changes: Any) -> Record:
-    document = Document(
-        sha256(str(number).encode()).hexdigest(),
-        f"{number}.pdf",
-        Path(),
-        "box",
-        START - timedelta(seconds=number % 7),
-        10,
-    )
-    given = Record(
-        document=document,
-        job="invoice",
-        page=page,
-        pages=(page or 1,),
-        data=FULL if data is None else data,
-        confidence=CONFIDENCE,
-        evidence=EVIDENCE,
-        issues=(),
-        error=None,
-        provenance={"engine": "echo", "run": "r1", "job_digest": JOB.digest},
-        processed_at=START,
-    )
-    return replace(given, **changes)
+    received_at = START - timedelta(seconds=number % 7)
+    given: dict[str, Any] = {
+        "document": builders.document(
+            f"{number}.pdf", id=sha256(str(number).encode()).hexdigest(), received_at=received_at
+        ),
+        "confidence": CONFIDENCE,
+        "evidence": EVIDENCE,
+        "processed_at": START,
+    }
+    return builders.record(FULL if data is None else data, JOB, page, **given | changes)
 
 
 def failed(number: int) -> Record:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -19,29 +18,20 @@ from pipeline.core.types import Document, Issue, Record
 from pipeline.schema.job import Job
 from pipeline.storage.record_json import from_json
 from pipeline.storage.record_store import RecordStore
+from tests.support import builders
 
 JOB = Job.model_validate({"name": "invoice", "fields": {"total": {"type": "money"}, "day_due": {"type": "date"}}})
 MONDAY = datetime(2026, 11, 23, 1, 0, tzinfo=UTC)
 
 
 def document(number: int) -> Document:
-    return Document(sha256(str(number).encode()).hexdigest(), f"{number}.pdf", Path(), "box", MONDAY, 10)
+    return builders.document(f"{number}.pdf", received_at=MONDAY)
 
 
 def record(number: int = 1, page: int | None = None, run: str = "r1", **changes: Any) -> Record:
-    given = Record(
-        document=document(number),
-        job="invoice",
-        page=page,
-        pages=(page or 1,),
-        data={"total": Decimal(number), "day_due": date(2027, 1, 1)},
-        confidence={"total": 0.9},
-        evidence={},
-        issues=(),
-        error=None,
-        provenance={"engine": "echo", "run": run, "job_digest": JOB.digest},
-    )
-    return replace(given, **changes)
+    data = {"total": Decimal(number), "day_due": date(2027, 1, 1)}
+    given = {"document": document(number), "confidence": {"total": 0.9}} | changes
+    return builders.record(data, JOB, page, run, **given)
 
 
 def pages(number: int, count: int, run: str = "r1") -> list[Record]:
@@ -218,13 +208,16 @@ COMMIT_FOREVER = """
 import itertools, os, random, signal, sys, time; from pathlib import Path; sys.path[:0] = sys.argv[2:]
 from tests.unit.storage.test_record_store import pages, store_at
 chance = random.Random(7)
+committed, ours = os.pipe()
 for round in range(20):
     child = os.fork()
     if child == 0:
         store = store_at(Path(sys.argv[1]))
         for number in itertools.count(1000 * round):
             store.commit(pages(number % 40, 3, run=str(number)))
-    time.sleep(chance.uniform(0.01, 0.06))
+            os.write(ours, b"x")
+    os.read(committed, 1)
+    time.sleep(chance.uniform(0, 0.03))  # any moment of a later commit
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     print(round, flush=True)

@@ -303,7 +303,7 @@ def test_a_killed_process_leaves_no_sink_behind_the_records(name: str, site: Pat
         "3",
     ]
     paths = {**os.environ, "PYTHONPATH": os.pathsep.join((str(PROJECT), str(PROJECT / "tests")))}
-    done = subprocess.run(command, env=paths, capture_output=True, text=True, check=False, timeout=280)
+    done = subprocess.run(command, env=paths, capture_output=True, text=True, check=False, timeout=580)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
     assert told["faults"] == [], done.stderr

@@ -15,6 +15,7 @@ import pytest
 from pipeline.core.errors import BUSY, BusyError, StorageError
 from pipeline.system import locks as lock_module
 from pipeline.system.locks import RootLock, holder, run_name
+from tests.support.waiting import EVENT_S
 
 
 def mounts(root: Path, kind: str) -> Path:
@@ -91,7 +92,9 @@ if child == 0:
 print(child, flush=True)
 os.kill(os.getpid(), 9)
 """
-    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True, timeout=30)
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True, timeout=EVENT_S
+    )
     child = int(done.stdout)
     try:
         os.kill(child, 0)  # it lives on
@@ -117,7 +120,7 @@ def test_a_root_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_on_a_local_disk_every_other_run_is_dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock_module, "_MOUNTS", mounts(tmp_path, "ext4"))
+    monkeypatch.setattr(lock_module, "MOUNTS", mounts(tmp_path, "ext4"))
     with RootLock(tmp_path, "mine") as lock:
         assert not lock.alive("2026-11-22T031500.123-otherhost-17")
 
@@ -126,7 +129,7 @@ def test_on_a_local_disk_every_other_run_is_dead(tmp_path: Path, monkeypatch: py
 def test_on_a_share_busy_runs_of_other_machines_are_alive(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    monkeypatch.setattr(lock_module, "_MOUNTS", mounts(tmp_path, kind))
+    monkeypatch.setattr(lock_module, "MOUNTS", mounts(tmp_path, kind))
     mine = run_name(datetime(2026, 11, 22, 3, 15, 0, 123456))
     assert mine.startswith("2026-11-22T031500.123-")
     assert mine.endswith(f"-{os.getpid()}")

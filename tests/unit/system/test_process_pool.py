@@ -1,6 +1,7 @@
 """Guarded processes, with real ones: what a task costs when it goes wrong, and that nothing else is lost."""
 
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -21,13 +22,14 @@ from pipeline.system.pool_task import Task, WorkerDied, WorkerOutOfMemory, Worke
 from pipeline.system.process_pool import ProcessPool
 from pipeline.system.worker_process import WorkerError
 from tests.support import worker_tasks as tasks
+from tests.support.waiting import EVENT_S, gone, wait_until
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
 
 @pytest.fixture(scope="module")
 def shared_pool() -> Iterator[ProcessPool]:
-    with ProcessPool(2, seconds=20, memory_mib=256) as pool:
+    with ProcessPool(2, seconds=EVENT_S, memory_mib=256) as pool:
         yield pool
 
 
@@ -42,20 +44,6 @@ def finish(pool: ProcessPool) -> list[Task]:
     while pool.in_flight:
         done += pool.wait()
     return done
-
-
-def gone(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
-
-
-def wait_until(true: Callable[[], bool], seconds: float = 10) -> None:
-    until = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < until, "did not happen"
-        time.sleep(0.02)
 
 
 def test_an_array_comes_back_changed_and_ours(shared_pool: ProcessPool) -> None:
@@ -103,9 +91,11 @@ def test_arrays_around_every_border_arrive_whole(shared_pool: ProcessPool, size:
     assert back["text"] == "äää"
 
 
-def test_results_come_in_the_order_in_which_they_are_ready(shared_pool: ProcessPool) -> None:
-    slow, quick = shared_pool.submit(tasks.sleep, 0.4), shared_pool.submit(tasks.sleep, 0.01)
-    assert finish(shared_pool) == [quick, slow]
+def test_results_come_in_the_order_in_which_they_are_ready(shared_pool: ProcessPool, tmp_path: Path) -> None:
+    slow, quick = shared_pool.submit(tasks.wait_for, str(tmp_path / "go")), shared_pool.submit(tasks.same, 1)
+    assert shared_pool.wait() == [quick]
+    (tmp_path / "go").touch()
+    assert shared_pool.wait() == [slow]
 
 
 def test_room_counts_what_keeps_workers_busy(shared_pool: ProcessPool) -> None:
@@ -117,14 +107,15 @@ def test_room_counts_what_keeps_workers_busy(shared_pool: ProcessPool) -> None:
     assert shared_pool.room == 4
 
 
-def test_wait_gives_up_in_time_and_is_quick_when_there_is_nothing(shared_pool: ProcessPool) -> None:
+def test_wait_gives_up_in_time_and_is_quick_when_there_is_nothing(shared_pool: ProcessPool, tmp_path: Path) -> None:
     assert shared_pool.wait() == []
-    task = shared_pool.submit(tasks.sleep, 0.5)
+    task = shared_pool.submit(tasks.wait_for, str(tmp_path / "go"))
     start = time.monotonic()
     assert shared_pool.wait(0.05) == []
-    assert time.monotonic() - start < 0.4
+    assert time.monotonic() - start < EVENT_S / 10  # the task itself would never end
     with pytest.raises(WorkerError, match="not finished"):
         task.result()
+    (tmp_path / "go").touch()
     assert shared_pool.wait() == [task]
 
 
@@ -150,20 +141,21 @@ def test_arguments_that_cannot_travel_fail_only_their_task(shared_pool: ProcessP
     assert ask(shared_pool, tasks.same, 1) == 1
 
 
-def test_a_slow_task_is_stopped_and_the_others_are_not() -> None:
-    with ProcessPool(2, seconds=2.5, memory_mib=256) as pool:
+def test_a_slow_task_is_stopped_and_the_others_are_not(start_s: float) -> None:
+    limit_s = round(max(2.5, 2 * start_s), 1)
+    with ProcessPool(2, seconds=limit_s, memory_mib=256) as pool:
         slow = pool.submit(tasks.spin)
         others = [pool.submit(tasks.sleep, 0.2) for _ in range(6)]  # some of them wait behind the slow one
         done = finish(pool)
         assert sorted(task.number for task in done) == list(range(1, 8))
-        with pytest.raises(WorkerTooSlow, match=r"longer than 2\.5 s"):
+        with pytest.raises(WorkerTooSlow, match=rf"longer than {re.escape(f'{limit_s:g}')} s"):
             slow.result()
         assert [task.result() for task in others] == [0.2] * 6
 
 
 @pytest.mark.parametrize(("function", "words"), [(tasks.crash, "SIGSEGV"), (tasks.leave, "exited with 3")])
 def test_a_crash_costs_one_task(function: Callable[[], None], words: str) -> None:
-    with ProcessPool(1, seconds=20, memory_mib=256) as pool:
+    with ProcessPool(1, seconds=EVENT_S, memory_mib=256) as pool:
         crash = pool.submit(function)
         after = pool.submit(tasks.same, "alive")  # waits in the channel of the worker that crashes
         assert finish(pool) == [crash, after]
@@ -173,7 +165,7 @@ def test_a_crash_costs_one_task(function: Callable[[], None], words: str) -> Non
 
 
 def test_a_worker_that_the_system_kills_is_replaced() -> None:
-    with ProcessPool(1, seconds=20, memory_mib=256) as pool:
+    with ProcessPool(1, seconds=EVENT_S, memory_mib=256) as pool:
         ask(pool, tasks.pid)
         task = pool.submit(tasks.spin)
         os.kill(pool.pids[0], signal.SIGKILL)
@@ -188,7 +180,7 @@ def test_a_worker_that_the_system_kills_is_replaced() -> None:
 
 @linux_only
 def test_memory_has_a_limit_relative_to_what_the_worker_holds() -> None:
-    with ProcessPool(1, seconds=20, memory_mib=300) as pool:
+    with ProcessPool(1, seconds=EVENT_S, memory_mib=300) as pool:
         assert ask(pool, tasks.take_memory, 200) == 200
         with pytest.raises(WorkerOutOfMemory):
             ask(pool, tasks.take_memory, 400)
@@ -196,7 +188,7 @@ def test_memory_has_a_limit_relative_to_what_the_worker_holds() -> None:
 
 
 def test_workers_are_replaced_after_their_share_of_tasks() -> None:
-    with ProcessPool(1, seconds=20, memory_mib=256, recycle=3) as pool:
+    with ProcessPool(1, seconds=EVENT_S, memory_mib=256, recycle=3) as pool:
         for _ in range(7):
             pool.submit(tasks.pid)
         pids = [task.result() for task in finish(pool)]
@@ -204,20 +196,20 @@ def test_workers_are_replaced_after_their_share_of_tasks() -> None:
 
 
 def test_start_runs_once_in_each_worker() -> None:
-    with ProcessPool(1, seconds=20, memory_mib=256, start=tasks.remember_start) as pool:
+    with ProcessPool(1, seconds=EVENT_S, memory_mib=256, start=tasks.remember_start) as pool:
         assert ask(pool, tasks.was_started) == "yes"
     assert tasks.was_started() is None
 
 
 def test_what_start_raises_becomes_the_result_of_each_task() -> None:
-    with ProcessPool(1, seconds=20, memory_mib=256, start=tasks.fail_to_start) as pool:
+    with ProcessPool(1, seconds=EVENT_S, memory_mib=256, start=tasks.fail_to_start) as pool:
         for _ in range(2):
             with pytest.raises(ModelError, match="cannot start: FileNotFoundError: the weights are not there"):
                 ask(pool, tasks.same, 1)
 
 
 def test_a_crash_at_the_start_is_told_and_does_not_go_round_in_circles() -> None:
-    with ProcessPool(1, seconds=20, memory_mib=256, start=tasks.crash_at_start) as pool:
+    with ProcessPool(1, seconds=EVENT_S, memory_mib=256, start=tasks.crash_at_start) as pool:
         given = [pool.submit(tasks.same, 1) for _ in range(2)]
         assert finish(pool) == given
         for task in given:
@@ -225,21 +217,20 @@ def test_a_crash_at_the_start_is_told_and_does_not_go_round_in_circles() -> None
                 task.result()
 
 
-def test_workers_are_silent_and_leave_ctrl_c_to_the_parent(
-    shared_pool: ProcessPool, capfd: pytest.CaptureFixture[str]
-) -> None:
-    with ProcessPool(1, seconds=20, memory_mib=256) as pool:
+def test_workers_are_silent_and_leave_ctrl_c_to_the_parent(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with ProcessPool(1, seconds=EVENT_S, memory_mib=256) as pool:
         ask(pool, tasks.speak)
-        task = pool.submit(tasks.sleep, 0.3)
-        pool.wait(0.1)
+        task = pool.submit(tasks.wait_for, str(tmp_path / "go"), str(tmp_path / "begun"))
+        wait_until((tmp_path / "begun").exists)
         os.kill(pool.pids[0], signal.SIGINT)
+        (tmp_path / "go").touch()
         pool.wait()
-        assert task.result() == 0.3
+        assert task.result() == str(tmp_path / "go")
     assert capfd.readouterr() == ("", "")
 
 
 def test_close_ends_workers_their_children_and_their_tasks() -> None:
-    pool = ProcessPool(1, seconds=20, memory_mib=256)
+    pool = ProcessPool(1, seconds=EVENT_S, memory_mib=256)
     grandchild = ask(pool, tasks.start_grandchild)
     task, waiting = pool.submit(tasks.spin), [pool.submit(tasks.spin) for _ in range(3)]
     pids = pool.pids
@@ -261,7 +252,7 @@ def test_no_descriptor_is_left_on_either_side(shared_pool: ProcessPool) -> None:
     assert tasks.open_descriptors() == before
     assert {ask(shared_pool, tasks.open_descriptors) for _ in range(6)} == workers
     for _ in range(3):
-        with ProcessPool(1, seconds=20, memory_mib=256) as pool:
+        with ProcessPool(1, seconds=EVENT_S, memory_mib=256) as pool:
             ask(pool, tasks.same, 1)
     assert tasks.open_descriptors() == before
 

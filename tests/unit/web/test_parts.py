@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from pipeline.schema.settings import Limits, Settings
 from pipeline.storage.corrections import open_draft, save
 from pipeline.storage.job_table import JobTable
 from pipeline.storage.record_store import RecordStore
+from tests.support import builders
 from tests.support.browsing import PROJECT
 from tests.support.handmade import Leaf, pdf, text
 
@@ -38,8 +39,8 @@ from web.context import WebContext
 from web.data.page_images import PageImages
 from web.data.record_list import Filter, chosen, record_list
 from web.data.run_history import checked, together
-from web.image_route import _sheet
-from web.pages.export import _safe, csv
+from web.image_route import page_of_files
+from web.pages.export import csv, spreadsheet_safe
 
 JOB = Job.model_validate(
     {
@@ -100,8 +101,7 @@ def test_it_is_told_how_a_page_lies_and_where_nobody_asks_nothing_is(
 
 
 def document(content: bytes, name: str) -> Document:
-    moment = datetime(2026, 11, 22, tzinfo=UTC)
-    return Document(hashlib.sha256(content).hexdigest(), name, Path(), "bills", moment, len(content))
+    return builders.document(name, "bills", id=hashlib.sha256(content).hexdigest(), size_bytes=len(content))
 
 
 def test_an_original_is_known_by_its_bytes_not_by_its_name(tmp_path: Path) -> None:
@@ -128,9 +128,9 @@ def test_pages_of_a_set_that_was_asked_about_are_counted_through(tmp_path: Path)
     assert pictures(tmp_path, replace(dropped, id="0" * 64)) is None
     place = WebContext(Settings(root=tmp_path))
     try:
-        sizes = [_sheet(place, [book, folder / "10.png"], number, False) for number in (1, 2, 3)]
+        sizes = [page_of_files(place, [book, folder / "10.png"], number, False) for number in (1, 2, 3)]
         with pytest.raises(DocumentError, match="no page"):
-            _sheet(place, [book, folder / "10.png"], 4, False)
+            page_of_files(place, [book, folder / "10.png"], 4, False)
     finally:
         place.scans.close()
     assert [(page.width, page.height, total) for page, total in sizes] == [(833, 556, 3), (556, 833, 3), (30, 20, 3)]
@@ -200,11 +200,12 @@ def test_what_a_job_calls_its_keys_is_not_said_to_who_reviews(tmp_path: Path) ->
 
 @pytest.mark.parametrize("given", ["=1+1", "@SUM(A1)", "+cmd|' /C calc'!A0", "-2+3+cmd"])
 def test_no_text_of_a_document_becomes_a_formula(given: str) -> None:
-    assert _safe(given) == f"'{given}"
+    assert spreadsheet_safe(given) == f"'{given}"
 
 
-def test_a_phone_and_a_negative_amount_stay_as_they_are() -> None:
-    assert [_safe(each) for each in ("+49 (0)30 12-34", "-5.00", "a=b", 5)] == ["+49 (0)30 12-34", "-5.00", "a=b", 5]
+@pytest.mark.parametrize("given", ["+49 (0)30 12-34", "-5.00", "a=b", 5])
+def test_a_phone_and_a_negative_amount_stay_as_they_are(given: str | int) -> None:
+    assert spreadsheet_safe(given) == given
 
 
 @given(st.decimals(-(10**9), 10**9, places=2), st.dates(date(1950, 1, 1), date(2049, 12, 31)), st.booleans())
