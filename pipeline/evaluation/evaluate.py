@@ -15,7 +15,8 @@ from pipeline.inbox import question_files
 from pipeline.preprocessing.page_loader import PageLoader
 from pipeline.reporting.events import Listener
 from pipeline.reporting.run_report import ReportEntry, thumbnail
-from pipeline.runs.scheduler import Assignment, DocumentFinished, Scheduler
+from pipeline.runs.scheduler import Scheduler
+from pipeline.runs.scheduler_events import Assignment, DocumentFinished
 from pipeline.schema.job import Job
 
 

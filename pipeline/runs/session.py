@@ -22,8 +22,9 @@ from pipeline.reporting.events import EventFanout, Listener
 from pipeline.reporting.live_status import LiveStatus
 from pipeline.reporting.metrics import Metrics
 from pipeline.reporting.run_report import RunReport
-from pipeline.runs.batch import BatchRun, RunContext, jobs_by_inbox, waiting_lines
+from pipeline.runs.batch import BatchRun, RunContext
 from pipeline.runs.commit import Committer
+from pipeline.runs.job_selection import jobs_by_inbox, waiting_lines
 from pipeline.schema.job import Job
 from pipeline.schema.settings import Settings
 from pipeline.storage.corrections import repair

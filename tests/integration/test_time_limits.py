@@ -19,7 +19,8 @@ from pipeline.engine import Engine, PageSpec, Reply, Request
 from pipeline.extraction import prompt
 from pipeline.preprocessing.page_loader import PageLoader, warm_up
 from pipeline.reporting.run_report import RunReport
-from pipeline.runs.scheduler import Assignment, DocumentFinished, Event, Idle, Scheduler
+from pipeline.runs.scheduler import Scheduler
+from pipeline.runs.scheduler_events import Assignment, DocumentFinished, Event, Idle
 from pipeline.runs.session import Session
 from pipeline.schema.job import Job, parse_job
 from pipeline.schema.settings import Limits, Settings, load_settings
