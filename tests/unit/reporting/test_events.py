@@ -22,7 +22,7 @@ from pipeline.reporting.run_report import ReportEntry, RunReport
 from pipeline.runs.session import Session
 from pipeline.schema.job import Job, parse_job
 from pipeline.schema.settings import Settings
-from pipeline.system.gpu_monitor import GpuMonitor
+from pipeline.system.gpu_monitor import GpuMonitor, GpuQueryError, query
 from pipeline.system.locks import RootLock
 
 NOTE = parse_job(b"name: note\nfields:\n  total: {type: money, required: true}\n")
@@ -160,8 +160,24 @@ def test_the_driver_is_asked_for_the_load_of_the_first_card(tmp_path: Path, monk
     assert "--id=3 " in (tmp_path / "nvidia-smi.asked").read_text()
 
 
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [("echo 'No devices were found'; exit 6", "No devices were found"), ("exit 9", "nothing"), ("echo A, 1", "A, 1")],
+)
+def test_an_unusable_answer_of_the_driver_is_an_error_with_its_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, reason: str
+) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(GpuQueryError, match=f"nvidia-smi says: {reason}"):
+        query("name", "driver_version", "memory.total")
+
+
 def test_without_a_driver_nothing_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
+    assert query("name") is None
     told: list[float] = []
     with GpuMonitor(lambda second, share: told.append(share)):
         pass
