@@ -90,7 +90,7 @@ def test_metrics_that_cannot_be_written_name_the_file_and_stop_no_work(
     root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     drain(root, Screen(quiet=True), metrics=tmp_path / "gone" / "x.prom")
-    assert "gone/x.prom: the metrics cannot be written there (No such file or directory)" in caplog.text
+    assert "gone/x.prom: the metrics cannot be written (No such file or directory)" in caplog.text
     assert list((root / "inbox" / "note").iterdir()) == []
 
 
@@ -213,7 +213,7 @@ def asked(root: Path, name: str, question: str, by_program: bool) -> None:
 
 def test_an_answer_is_seen_as_it_is_made_and_no_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(echo, "PAUSE_S", 0.0)
-    monkeypatch.setattr(live_status, "WATCHED_S", 0.0)
+    monkeypatch.setattr(live_status, "PARTIAL_S", 0.0)
     root = tmp_path
     asked(root, "page-1", "What is it?", True)
     asked(root, "by-hand", "And this?", False)
@@ -243,7 +243,7 @@ def test_many_long_answers_are_bounded(tmp_path: Path) -> None:
     for number in range(100):
         told.answering(f"{number}", "字" * 1_000_000)
     told.answering("3", "anew")
-    assert len(told._answers) == live_status.WATCHED
+    assert len(told._answers) == live_status.MAX_PARTIAL_ANSWERS
     assert told._answers["3"] == "anew"
     assert len(told._answers["4"]) == PARTIAL_LETTERS
 
