@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Scanmill's command line. `run_batch.py` alone drains the inbox; the commands lie in commands/."""
+"""The command line of Scanmill. Without a command it is `run`; the commands are in commands/."""
 
 import io
 import os
@@ -9,7 +9,7 @@ from types import FrameType
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
-    """Ctrl-C while modules are loaded, before and after a command: nothing is open yet, and nothing to be said."""
+    """Exit at once on Ctrl-C before and after a command: nothing is open that must be closed."""
     os._exit(130)
 
 
@@ -29,12 +29,14 @@ try:
 except (ImportError, MemoryError) as error:
     if __name__ != "__main__":
         raise
-    lacking = f"A package is missing or cannot be loaded ({error}). Install Scanmill's packages: pip install -e ."
-    sys.stderr.write(f"{shortage(error) or lacking}\n")
+    missing_package = (
+        f"A package is missing or cannot be loaded ({error}). Install Scanmill's packages: pip install -e ."
+    )
+    sys.stderr.write(f"{shortage(error) or missing_package}\n")
     sys.exit(3)
 
 app = typer.Typer(
-    help="Drop scans into a folder; in the morning there is a checked table. Without a command: run.",
+    help="Read scanned documents from an inbox folder into checked tables. Without a command: run.",
     context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -59,12 +61,12 @@ app.command()(web.web)
 def main(arguments: list[str]) -> None:
     """`run_batch.py` alone, or with options only, is `run_batch.py run`."""
     if sys.stdout is None or sys.stderr is None:  # closed, as with >&-
-        nowhere = open(os.devnull, "w")  # noqa: SIM115 - it lasts as long as the process
-        sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
+        devnull = open(os.devnull, "w")  # noqa: SIM115 - it lasts as long as the process
+        sys.stdout, sys.stderr = sys.stdout or devnull, sys.stderr or devnull
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # where the terminal has no Chinese, say
-    named = arguments and (not arguments[0].startswith("-") or arguments[0] in ("-h", "--help"))
-    app(arguments if named else ["run", *arguments], prog_name="run_batch.py")
+        sys.stdout.reconfigure(errors="backslashreplace")  # for terminals that are not UTF-8
+    has_command = arguments and (not arguments[0].startswith("-") or arguments[0] in ("-h", "--help"))
+    app(arguments if has_command else ["run", *arguments], prog_name="run_batch.py")
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""The commands of run_batch.py: parse, wire, map errors to exit codes. The work lies in pipeline/ and models/."""
+"""The commands of run_batch.py: parse options, call pipeline/ and models/, map errors to exit codes."""

@@ -1,4 +1,4 @@
-"""What a job makes of itself, for `run_batch.py show`: prompt, JSON schema of the answer, columns of the table."""
+"""Preview a job for `run_batch.py show`: its prompt, the JSON schema of the answer, the columns of its table."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,24 +11,24 @@ from pipeline.schema.job import Job
 from pipeline.storage.arrow_schema import schema
 
 A4_PX = (840, 1176)  # the example page: A4 as Qwen2.5-VL sees it, in 1,260 cells of 28 pixels
-BETWEEN = "\n\n---- and about the next region, on a picture of its own:\n\n"
+BETWEEN = "\n\n---- next region, as a request of its own with its own picture:\n\n"
 
 
-def inspect(job: Job) -> dict[str, Any]:
+def preview(job: Job) -> dict[str, Any]:
     """Plain JSON: name, digest, system, question, schema, max_new_tokens, columns (name → Arrow type).
 
-    A job with regions has a question for each: they stand below one another; `schema` is that of all fields.
+    A job with regions has one question for each; `question` joins them. `schema` covers all fields.
     """
-    question = "(what the person asks)" if job.questions else None
+    question = "(the question of the user)" if job.questions else None
     document = Document("0" * 64, "example.pdf", Path("example.pdf"), job.inbox, datetime.now(UTC), 0, question)
     page = Page(1, *A4_PX, Affine())
     request = prompt.ask(job, document, (page,))
-    asked = [prompt.ask(part, document, (page,)) for part in job.parts]
+    parts = [prompt.ask(part, document, (page,)) for part in job.parts]
     return {
         "name": job.name,
         "digest": job.digest,
         "system": request.system,
-        "question": BETWEEN.join(part.question for part in asked),
+        "question": BETWEEN.join(part.question for part in parts),
         "schema": request.schema,
         "max_new_tokens": request.max_new_tokens,
         "columns": {column.name: str(column.type) for column in schema(job)},

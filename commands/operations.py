@@ -1,4 +1,4 @@
-"""Commands that keep Scanmill running on a machine of its own: bundle, doctor, schedule."""
+"""Commands to deploy and operate Scanmill: bundle, doctor, schedule."""
 
 import os
 import sys
@@ -7,32 +7,43 @@ from typing import Annotated
 
 import typer
 
-from commands.options import HERE, Config, Jobs, Json, Root, Until, errors_told, print_json, say, settings_of, tell
+from commands.options import (
+    HERE,
+    Config,
+    Jobs,
+    Json,
+    Root,
+    Until,
+    error_handling,
+    print_json,
+    read_settings,
+    write_stderr,
+    write_stdout,
+)
 from pipeline.core.errors import OK, SOME_FAILED, ConfigError
 from pipeline.core.safe_text import sanitize
 from pipeline.schema.settings import Settings
 
-WAIT_MINUTES = 30  # the page's own watch ends after ten minutes without a question
-PIP = "What follows -- goes to pip wheel: --index-url, --constraint, …"
+WAIT_MINUTES = 30  # the watch that the web page starts ends after ten minutes without a question
+PIP = "Options for pip wheel after --: --index-url, --constraint, …"
 
 
 def bundle(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The new folder for the bundle.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="New folder for the bundle.")],
     pip_options: Annotated[list[str] | None, typer.Argument(metavar="[-- PIP OPTIONS]...", help=PIP)] = None,
     extra: Annotated[
         list[str] | None,
-        typer.Option("--extra", metavar="NAME", help="Packages beyond the base: gpu, flash, …; may be repeated."),
+        typer.Option("--extra", metavar="NAME", help="Optional packages to include: gpu, flash, …; may be repeated."),
     ] = None,
-    weights: Annotated[
-        Path | None, typer.Option("--weights", metavar="DIR", help="A weights folder to take along.")
-    ] = None,
+    weights: Annotated[Path | None, typer.Option("--weights", metavar="DIR", help="Weights folder to include.")] = None,
     python: Annotated[
-        Path | None, typer.Option("--python", metavar="FILE", help="The Python to gather for; else this one.")
+        Path | None,
+        typer.Option("--python", metavar="FILE", help="Python interpreter to build for; default: this one."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Gather all that a machine without a network needs: wheels with hashes, the project, weights, install.sh."""
-    with errors_told(as_json):
+    """Build a folder to install Scanmill from without a network: wheels with hashes, project, weights, install.sh."""
+    with error_handling(as_json):
         from operations.bundle import gather
         from operations.progress import Steps
 
@@ -44,43 +55,43 @@ def bundle(
             print_json({"scanmill": 1, "bundle": str(folder), "sha256": own, "bytes": made.bytes, "files": files})
         else:
             size, count = f"{made.bytes / 1e6:,.0f} MB", len(made.packages)
-            say(f"{sanitize(folder)}: {len(made.files)} files, {size}, {count} packages")
-            say(f"SHA-256 of its manifest.json: {own}")
-        tell(f"On the other machine: sh {sanitize(folder.name)}/install.sh /srv/scanmill")
+            write_stdout(f"{sanitize(folder)}: {len(made.files)} files, {size}, {count} packages")
+            write_stdout(f"SHA-256 of its manifest.json: {own}")
+        write_stderr(f"On the other machine: sh {sanitize(folder.name)}/install.sh /srv/scanmill")
 
 
 def schedule(
-    at: Annotated[str, typer.Option("--at", metavar="HH:MM", help="When the run starts every night.")] = "02:00",
+    at: Annotated[str, typer.Option("--at", metavar="HH:MM", help="Start time of the nightly run.")] = "02:00",
     until: Until = None,
     watching: Annotated[
-        bool, typer.Option("--watch", help="Not at a time: a watch that always runs, and starts with the machine.")
+        bool, typer.Option("--watch", help="Schedule a `watch` that starts at boot instead of a nightly run.")
     ] = False,
     root: Root = None,
     config: Config = None,
     jobs: Jobs = None,
-    install: Annotated[bool, typer.Option("--install", help="Put it in place for this user.")] = False,
-    remove: Annotated[bool, typer.Option("--remove", help="Take it away again.")] = False,
+    install: Annotated[bool, typer.Option("--install", help="Install the schedule for this user.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove the installed schedule.")] = False,
     name: Annotated[
-        str, typer.Option("--name", metavar="NAME", help="Tells several of them on one machine apart.")
+        str, typer.Option("--name", metavar="NAME", help="Name of the schedule, to have several on one machine.")
     ] = "scanmill",
 ) -> None:
-    """Print the line for cron and the units for systemd that start a run every night, or put them in place."""
-    with errors_told():
+    """Print the crontab line and the systemd units for a nightly run, or install them."""
+    with error_handling():
         from operations import install_schedule
         from operations.schedule import ScheduledTask, checked, cron_line, units
         from pipeline.runs.session import open_session
         from pipeline.schema.job import load_jobs
 
-        settings = settings_of(config, root=root, jobs=jobs)
+        settings = read_settings(config, root=root, jobs=jobs)
         if not remove:
             open_session(
                 settings.root, load_jobs(settings.jobs)
-            )  # not taken: what the night would stumble over is told now
+            )  # reports faults now instead of at night; takes no lock
         options = [("--root", settings.root), ("--config", config), ("--jobs", jobs)]
         words = [word for option, place in options if place for word in (option, str(place.absolute()))]
         words += ["--until", until] if until else []
         words += [] if watching else ["--wait", str(WAIT_MINUTES)]
-        python = Path(sys.executable).absolute()  # the virtual environment's own name of it, never what it links to
+        python = Path(sys.executable).absolute()  # inside the virtual environment: the link must not be resolved
         start = (str(python), str(HERE / "run_batch.py"), "watch" if watching else "run")
         plan = checked(
             ScheduledTask(
@@ -96,12 +107,12 @@ def schedule(
         )
         if install or remove:
             done = install_schedule.install(plan) if install else install_schedule.remove(name)
-            say("\n".join(map(sanitize, done)) or "nothing was there")
+            write_stdout("\n".join(map(sanitize, done)) or "nothing was installed")
             return
-        say(f"# a line for cron (crontab -e)\n{cron_line(plan)}")
+        write_stdout(f"# crontab line (crontab -e)\n{cron_line(plan)}")
         for file, text in units(plan).items():
-            say(f"\n# ~/.config/systemd/user/{file}\n{text.rstrip()}")
-        tell("Nothing was changed; --install puts it in place.")
+            write_stdout(f"\n# ~/.config/systemd/user/{file}\n{text.rstrip()}")
+        write_stderr("Nothing was changed; --install installs it.")
 
 
 def doctor(
@@ -109,12 +120,12 @@ def doctor(
     config: Config = None,
     jobs: Jobs = None,
     bundle: Annotated[
-        Path | None, typer.Option("--bundle", metavar="DIR", help="Verify this bundle too, every byte of it.")
+        Path | None, typer.Option("--bundle", metavar="DIR", help="Also verify every file of this bundle.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Say whether all is well for tonight, what to do where not, and what a run would do. Exits 1 on any fault."""
-    with errors_told(as_json):
+    """Check that a run can succeed, list faults with their remedies, and forecast the next run. Exits 1 on a fault."""
+    with error_handling(as_json):
         from operations.doctor import examine, good_jobs
         from operations.doctor_output import show_forecast, show_results
         from operations.forecast import forecast
@@ -122,7 +133,7 @@ def doctor(
 
         settings: Settings | ConfigError
         try:
-            settings = settings_of(config, root=root, jobs=jobs)
+            settings = read_settings(config, root=root, jobs=jobs)
         except ConfigError as error:
             settings = error
         with Steps() as steps:

@@ -1,4 +1,4 @@
-"""What the commands share: their options, and how settings, engine and errors reach them."""
+"""What all commands share: options, settings, the engine, output, error handling, stop signals."""
 
 import logging
 import os
@@ -26,33 +26,35 @@ from pipeline.system import missing_library
 from pipeline.system.filesystem import storage_error
 from pipeline.system.resource_shortage import check_address_space, raising_shortage
 
-HERE = Path(__file__).resolve().parents[1]  # the project: jobs/, configs/ and samples/ lie here
+HERE = Path(__file__).resolve().parents[1]  # the project, with jobs/, configs/ and samples/
 
 Root = Annotated[
-    Path | None, typer.Option("--root", metavar="DIR", help="The folder with inbox/, results/ and the rest.")
+    Path | None,
+    typer.Option("--root", metavar="DIR", help="Root folder, with inbox/, results/ and the other data folders."),
 ]
-Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="A machine's settings (configs/*.yaml).")]
-Jobs = Annotated[Path | None, typer.Option("--jobs", metavar="DIR", help="The folder of job files.")]
-Only = Annotated[
-    list[str] | None, typer.Option("--job", metavar="NAME", help="Only this job; may be given several times.")
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="Config file with the settings of this machine (configs/*.yaml)."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout; all else goes to stderr.")]
+Jobs = Annotated[Path | None, typer.Option("--jobs", metavar="DIR", help="Folder with the job files.")]
+Only = Annotated[list[str] | None, typer.Option("--job", metavar="NAME", help="Only this job; may be repeated.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout; everything else goes to stderr.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="Stop after this many documents.")]
 Until = Annotated[
     str | None,
-    typer.Option("--until", metavar="HH:MM", help="End within a minute once the clock next shows this time."),
+    typer.Option("--until", metavar="HH:MM", help="Stop at this time of day, within a minute."),
 ]
-JobName = Annotated[str, typer.Argument(metavar="JOB", help="A job's name, or the path of a job file.")]
+JobName = Annotated[str, typer.Argument(metavar="JOB", help="Name of a job, or path of a job file.")]
 
 
-def settings_of(config: Path | None, **overrides: Any) -> Settings:
-    """The settings of the config, else of configs/default.yaml; what the command line says comes first."""
+def read_settings(config: Path | None, **overrides: Any) -> Settings:
+    """The settings of the config file, by default configs/default.yaml. Options of the command line take precedence."""
     default = HERE / "configs" / "default.yaml"
     return load_settings(config or (default if default.is_file() else None), **overrides)
 
 
-def job_named(settings: Settings, name: str) -> Job:
-    """The job of that name, or of that file. Raises ConfigError."""
+def find_job(settings: Settings, name: str) -> Job:
+    """The job with this name or file. Raises ConfigError."""
     path = Path(name)
     if path.suffix in (".yaml", ".yml"):
         if not os.path.lexists(path):
@@ -62,34 +64,34 @@ def job_named(settings: Settings, name: str) -> Job:
 
 
 def print_json(value: Any) -> None:
-    """One JSON value on stdout; amounts keep every digit, and bytes of a name that are not UTF-8 are escapes."""
+    """Print one JSON value to stdout. Decimals keep every digit; bytes of a name that are not UTF-8 are escaped."""
     text = simplejson.dumps(value, ensure_ascii=False, indent=1, use_decimal=True, default=str)
     sys.stdout.write(json_text(text) + "\n")
 
 
-def say(text: object) -> None:
-    """Lines on stdout, without control characters. Names in it go through `sanitize` first, so each is one line."""
+def write_stdout(text: object) -> None:
+    """Write lines to stdout without control sequences. Apply `harmless` to names first: they may hold newlines."""
     sys.stdout.write(sanitize_lines(text) + "\n")
 
 
-def tell(text: object) -> None:
-    """As `say`, on stderr."""
+def write_stderr(text: object) -> None:
+    """As `write_stdout`, to stderr."""
     sys.stderr.write(sanitize_lines(text) + "\n")
 
 
 @contextmanager
-def errors_told(as_json: bool = False) -> Iterator[None]:
-    """Every error becomes a sentence on stderr and its exit code."""
+def error_handling(as_json: bool = False) -> Iterator[None]:
+    """Print errors to stderr, or as JSON, and exit with their exit code."""
     try:
-        with interruptible(), errors_of_the_system():
+        with interruptible(), system_errors():
             yield
     except ScanmillError as error:
         if as_json:
             faults = [str(fault) for fault in error.faults] if isinstance(error, ConfigError) else [str(error)]
-            with suppress(OSError):  # it may be stdout that takes nothing any more
+            with suppress(OSError):  # stdout may be what failed
                 print_json({"scanmill": 1, "error": type(error).__name__, "messages": faults})
         if not error.logged:
-            tell(error)
+            write_stderr(error)
         raise typer.Exit(error.exit_code) from None
     except Exception as error:
         missing = missing_library.fault(error)
@@ -100,13 +102,13 @@ def errors_told(as_json: bool = False) -> Iterator[None]:
         sys.stderr.write(f"{missing}\n")
         raise typer.Exit(CANNOT_RUN) from None
     except KeyboardInterrupt:
-        tell("Interrupted. What a run had in hand goes back to the inbox when the next one starts.")
+        write_stderr("Interrupted. The next run moves documents in progress back to the inbox.")
         raise typer.Exit(INTERRUPTED) from None
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Ctrl-C raises KeyboardInterrupt inside; outside of it `run_batch.py` ends at once, in silence."""
+    """Inside, Ctrl-C raises KeyboardInterrupt; outside, `run_batch.py` exits at once without a message."""
     before = signal.getsignal(signal.SIGINT)
     if before == signal.SIG_IGN or threading.current_thread() is not threading.main_thread():
         yield
@@ -119,56 +121,56 @@ def interruptible() -> Iterator[None]:
 
 
 @contextmanager
-def errors_of_the_system() -> Iterator[None]:
-    """What nobody else has caught: raises ModelError where something ran out, StorageError for other OSErrors."""
+def system_errors() -> Iterator[None]:
+    """Convert OSErrors: ModelError if a resource ran out, else StorageError."""
     try:
         with raising_shortage():
             yield
-    except BrokenPipeError:  # whoever reads our output has left; typer ends in silence
+    except BrokenPipeError:  # the reader of our output is gone; typer exits without a message
         raise
     except OSError as error:
-        raise storage_error(error, error.filename or "the current folder, or where output goes") from error
+        raise storage_error(error, error.filename or "the current folder, or the target of the output") from error
 
 
 class Stop:
-    """True once a signal came, or the given time of day has come."""
+    """Callable: true after SIGINT or SIGTERM, or at the given time of day. A second signal interrupts at once."""
 
     def __init__(self, until: str | None) -> None:
         self.signalled = False
         self._end = _next(until) if until else None
-        self._last_s = _longest(self._end) if self._end else None
+        self._deadline_s = _deadline(self._end) if self._end else None
         for name in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(name, self._hear)
+            signal.signal(name, self._on_signal)
 
-    def _hear(self, number: int, frame: object) -> None:
-        if self.signalled:  # asked twice: stop at once; the next start repairs
+    def _on_signal(self, number: int, frame: object) -> None:
+        if self.signalled:  # second signal: stop at once; the next run recovers
             raise KeyboardInterrupt
         self.signalled = True
 
     def __call__(self) -> bool:
-        if self._end is None or self._last_s is None:
+        if self._end is None or self._deadline_s is None:
             return self.signalled
-        return self.signalled or datetime.now() >= self._end or time.monotonic() >= self._last_s
+        return self.signalled or datetime.now() >= self._end or time.monotonic() >= self._deadline_s
 
 
-def _longest(end: datetime) -> float:
-    """When `time.monotonic` has surely passed the end, though the clock was set back; an hour is for summer time."""
+def _deadline(end: datetime) -> float:
+    """The latest value of `time.monotonic` at the end, even if the clock is set back. One hour allows for DST."""
     return time.monotonic() + (end - datetime.now()).total_seconds() + 3600
 
 
 def patience(minutes: float, stop: Stop, screen: Screen | JsonLog) -> Callable[[str], bool]:
-    """What a run asks while another holds its folder (`RootLock`): whether to try again, a second later."""
-    last_s, told = time.monotonic() + minutes * 60, False
+    """The `patience` of a RootLock: whether to try again, after one second. Raises typer.Exit after a signal."""
+    deadline_s, noted = time.monotonic() + minutes * 60, False
 
     def again(busy: str) -> bool:
-        nonlocal told
+        nonlocal noted
         if stop.signalled:
             raise typer.Exit(INTERRUPTED)
-        if stop() or time.monotonic() >= last_s:
+        if stop() or time.monotonic() >= deadline_s:
             return False
-        if not told:
-            screen.note(f"{busy} It is waited for, {minutes:g} minutes at most.")
-            told = True
+        if not noted:
+            screen.note(f"{busy} Waiting for it, {minutes:g} minutes at most.")
+            noted = True
         time.sleep(1.0)
         return True
 
@@ -176,7 +178,7 @@ def patience(minutes: float, stop: Stop, screen: Screen | JsonLog) -> Callable[[
 
 
 def _next(until: str) -> datetime:
-    """The next time the clock shows HH:MM."""
+    """The next time at which the clock shows HH:MM. Raises ConfigError."""
     try:
         clock = datetime.strptime(until, "%H:%M").time()
     except ValueError:
@@ -186,29 +188,29 @@ def _next(until: str) -> datetime:
     return end if end > now else end + timedelta(days=1)
 
 
-def screen_of(settings: Settings) -> Screen | JsonLog:
-    """Where a run tells what happens: bars or plain lines for people, or JSON lines."""
+def open_screen(settings: Settings) -> Screen | JsonLog:
+    """The output of a run: progress on the terminal, or JSON lines."""
     return JsonLog() if settings.log == "json" else Screen()
 
 
 @contextmanager
-def engine_of(settings: Settings, screen: Screen | JsonLog) -> Iterator[tuple[Any, str]]:
-    """The engine and the sentence that says which it is and why. Raises ModelError."""
+def open_engine(settings: Settings, screen: Screen | JsonLog) -> Iterator[tuple[Any, str]]:
+    """The engine, and a sentence that says which one was chosen and why. Raises ModelError."""
     from pipeline.plugins import engines
 
     check_address_space(settings.limits.memory_mib)
-    log = logging.getLogger("scanmill")  # what an engine says of its plan and its kernels
+    log = logging.getLogger("scanmill")  # for the engine's log lines about memory and kernels
     log.setLevel(logging.INFO)
-    # held back at first: the first line of a run is the one that says which engine reads, and why
-    log.addHandler(told := MemoryHandler(1000, logging.CRITICAL, ConsoleReporter(screen)))
+    # buffered at first, so that the first line of a run names the engine
+    log.addHandler(buffer := MemoryHandler(1000, logging.CRITICAL, ConsoleReporter(screen)))
     try:
         model, why = engines.load(settings)
         screen.note(why)
-        told.flushLevel = logging.INFO
-        told.flush()
+        buffer.flushLevel = logging.INFO
+        buffer.flush()
         try:
             yield model, why
         finally:
             model.close()
     finally:
-        log.removeHandler(told)
+        log.removeHandler(buffer)

@@ -1,4 +1,4 @@
-"""Commands that read documents or move them: run, watch, retry, demo."""
+"""Commands that process or move documents: run, watch, retry, demo."""
 
 from datetime import datetime
 from pathlib import Path
@@ -16,14 +16,14 @@ from commands.options import (
     Root,
     Stop,
     Until,
-    engine_of,
-    errors_told,
+    error_handling,
+    open_engine,
+    open_screen,
     patience,
     print_json,
-    say,
-    screen_of,
-    settings_of,
-    tell,
+    read_settings,
+    write_stderr,
+    write_stdout,
 )
 from pipeline.core.errors import INTERRUPTED, SOME_FAILED, ConfigError, Fault
 from pipeline.core.safe_text import sanitize
@@ -40,13 +40,16 @@ def run(
     limit: Limit = None,
     until: Until = None,
     wait: Annotated[
-        float, typer.Option("--wait", min=0, metavar="MINUTES", help="Where another run holds the folder, wait for it.")
+        float,
+        typer.Option(
+            "--wait", min=0, metavar="MINUTES", help="If another run uses the root, wait for it up to this long."
+        ),
     ] = 0,
     as_json: Json = False,
 ) -> None:
-    """Drain the inbox once. This is what `run_batch.py` alone does."""
-    with errors_told(as_json):
-        settings = settings_of(config, root=root, jobs=jobs)
+    """Process all documents in the inbox once. This is the default command."""
+    with error_handling(as_json):
+        settings = read_settings(config, root=root, jobs=jobs)
         chosen = load_jobs(settings.jobs, job or ())
         stop = Stop(until)
         run_report = _drain(settings, chosen, stop, limit, wait)
@@ -63,9 +66,11 @@ def _drain(settings: Settings, jobs: list[Job], stop: Stop, limit: int | None = 
     from pipeline.runs.session import Session, open_session
 
     with (
-        screen_of(settings) as screen,
-        open_session(settings.root, jobs, patience(wait, stop, screen)) as lock,  # before the engine: there is one card
-        engine_of(settings, screen) as (model, why),
+        open_screen(settings) as screen,
+        open_session(
+            settings.root, jobs, patience(wait, stop, screen)
+        ) as lock,  # before the engine is loaded: there may be only one GPU
+        open_engine(settings, screen) as (model, why),
         Session(settings, jobs, model, why, screen, lock) as session,
     ):
         run_report = session.batch(limit, stop)
@@ -80,28 +85,28 @@ def watch(
     job: Only = None,
     until: Until = None,
     stop_when_idle: Annotated[
-        float | None, typer.Option("--stop-when-idle", metavar="MINUTES", help="End after so long without work.")
+        float | None, typer.Option("--stop-when-idle", metavar="MINUTES", help="End after this long without documents.")
     ] = None,
 ) -> None:
-    """Keep the engine warm and read whatever is dropped, until stopped."""
-    with errors_told():
+    """Keep the engine loaded and process documents as they arrive, until stopped."""
+    with error_handling():
         from operations.systemd_notify import Systemd
         from pipeline.runs.session import Session, open_session
         from pipeline.runs.watch import watch as keep_watching
 
-        settings = settings_of(config, root=root, jobs=jobs)
+        settings = read_settings(config, root=root, jobs=jobs)
         chosen, stop, systemd = load_jobs(settings.jobs, job or ()), Stop(until), Systemd()
 
         def stopped() -> bool:
-            """Asked wherever work goes on, so that being asked is a sign of life."""
+            """Also pings the systemd watchdog: `stop` is polled wherever work is done."""
             systemd.alive()
             return stop()
 
         inbox, idle = settings.root / "inbox", settings.idle_unload_minutes
         with (
-            screen_of(settings) as screen,
+            open_screen(settings) as screen,
             open_session(settings.root, chosen) as lock,
-            engine_of(settings, screen) as (model, why),
+            open_engine(settings, screen) as (model, why),
             Session(settings, chosen, model, why, screen, lock) as session,
         ):
             screen.note(f"watching {inbox}; stop with Ctrl-C")
@@ -127,44 +132,45 @@ def watch(
 
 
 def retry(
-    box: Annotated[list[str] | None, typer.Argument(metavar="[BOX]...", help="Only these inboxes.")] = None,
+    box: Annotated[
+        list[str] | None, typer.Argument(metavar="[INBOX]...", help="Only these inboxes; default: all.")
+    ] = None,
     root: Root = None,
     config: Config = None,
 ) -> None:
-    """Move failed documents back into their inbox, to be read again at the next run."""
-    with errors_told():
+    """Move failed documents back to their inbox; the next run processes them again."""
+    with error_handling():
         from pipeline.core.suggest import unknown
         from pipeline.inbox.file_queue import Inbox
         from pipeline.system.locks import RootLock
 
-        settings = settings_of(config, root=root)
-        places = [*settings.root.glob("inbox/*/"), *settings.root.glob("failed/*/")]
-        known = sorted({place.name for place in places})
+        settings = read_settings(config, root=root)
+        known = sorted({path.name for folder in ("inbox", "failed") for path in settings.root.glob(f"{folder}/*/")})
         if wrong := [name for name in box or () if name not in known]:
             raise ConfigError([Fault("retry", None, name, unknown(name, known, "inbox")) for name in wrong])
         with RootLock(settings.root, "retry"):
             moved = Inbox(settings.root, "retry").retry(box)
         for name in moved:
-            say(f"inbox/{sanitize(name)}")
-        tell(f"Back in the inbox: {counted(len(moved), 'document')}.")
+            write_stdout(f"inbox/{sanitize(name)}")
+        write_stderr(f"Back in the inbox: {counted(len(moved), 'document')}.")
 
 
 def demo(
     root: Annotated[
-        Path, typer.Option("--root", metavar="DIR", help="Where to put the demo; it is emptied first.")
+        Path, typer.Option("--root", metavar="DIR", help="Folder for the demo; its contents are deleted first.")
     ] = Path("demo"),
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Read the sample documents into a fresh folder and compare with what they truly say."""
-    with errors_told(as_json):
-        from pipeline.evaluation.demo import compare_with_truth, lay_out, read_back, show_demo
+    """Process the sample documents in a new folder and compare the results with their labels."""
+    with error_handling(as_json):
+        from pipeline.evaluation.demo import compare_with_labels, prepare_root, read_records, show_demo
 
-        settings = settings_of(config, root=root, jobs=HERE / "jobs")
-        chosen = lay_out(HERE / "samples", root, load_jobs(settings.jobs))
+        settings = read_settings(config, root=root, jobs=HERE / "jobs")
+        chosen = prepare_root(HERE / "samples", root, load_jobs(settings.jobs))
         run_report = _drain(settings, chosen, Stop(None))
-        records = read_back(root, chosen)
-        scores = compare_with_truth(HERE / "samples", chosen, records)
+        records = read_records(root, chosen)
+        scores = compare_with_labels(HERE / "samples", chosen, records)
         if as_json:
             print_json({**run_report.to_dict(), "truth": {name: each.to_dict() for name, each in scores.items()}})
         else:

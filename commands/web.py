@@ -1,4 +1,4 @@
-"""The local page: review, ask, runs."""
+"""The `web` command: the local web page."""
 
 import getpass
 import sys
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from commands.options import Config, Jobs, Root, errors_told, settings_of
+from commands.options import Config, Jobs, Root, error_handling, read_settings
 from pipeline.core.errors import ConfigError, Fault
 
 
@@ -14,44 +14,45 @@ def web(
     root: Root = None,
     config: Config = None,
     jobs: Jobs = None,
-    host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Where to listen.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option("--port", metavar="N", min=0, max=65535, help="The port; 0 takes a free one.")
+        int, typer.Option("--port", metavar="N", min=0, max=65535, help="Port to listen on; 0 chooses a free one.")
     ] = 8501,
     behind_proxy: Annotated[
         bool,
         typer.Option(
-            "--behind-proxy", help="Only a proxy may connect (web.proxies in the config), and what it says counts."
+            "--behind-proxy",
+            help="Accept connections only from a proxy (web.proxies in the config), and trust its headers.",
         ),
     ] = False,
-    open_browser: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    open_browser: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     set_password: Annotated[
-        bool, typer.Option("--set-password", help="Ask for a password, print its line for the config, and end.")
+        bool, typer.Option("--set-password", help="Ask for a password, print its hash for the config, and exit.")
     ] = False,
 ) -> None:
-    """Serve the local page: review and correct records, ask about pictures, see how runs went."""
-    with errors_told():
+    """Serve the web page: review and correct records, ask about pictures, see run reports."""
+    with error_handling():
         if set_password:
             from web.auth.password import hashed
 
-            sys.stdout.write(f'web:\n  password: "{hashed(_asked())}"\n')
+            sys.stdout.write(f'web:\n  password: "{hashed(_read_password())}"\n')
             return
         from web.serve import serve
 
-        serve(settings_of(config, root=root, jobs=jobs), config, host, port, behind_proxy, open_browser)
+        serve(read_settings(config, root=root, jobs=jobs), config, host, port, behind_proxy, open_browser)
 
 
-def _asked() -> str:
-    """From the terminal, twice; from a pipe, one line."""
+def _read_password() -> str:
+    """Read it twice from a terminal, or one line from a pipe. Raises ConfigError."""
     if not sys.stdin.isatty():
-        return _long_enough(sys.stdin.readline().rstrip("\n"))
-    first = _long_enough(getpass.getpass("Password: "))
+        return _checked(sys.stdin.readline().rstrip("\n"))
+    first = _checked(getpass.getpass("Password: "))
     if getpass.getpass("Again: ") != first:
-        raise ConfigError([Fault("--set-password", None, "", "the two were not the same")])
+        raise ConfigError([Fault("--set-password", None, "", "the two passwords differ")])
     return first
 
 
-def _long_enough(password: str) -> str:
+def _checked(password: str) -> str:
     if len(password) < 8:
         raise ConfigError([Fault("--set-password", None, "", "use at least 8 characters")])
     return password

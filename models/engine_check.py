@@ -1,13 +1,11 @@
-"""What the doctor wants to know of the engines: which will read, and are card, kernels and weights well.
+"""Checks of the engines for `doctor`: which one is chosen, and whether GPU, kernels and weights are usable.
 
-Works without torch and without a driver's program; what cannot be known without them is said to be unknown.
+Works without torch and without nvidia-smi; what cannot be found out without them is reported as unknown.
 """
 
 import hashlib
 import json
 import os
-import shutil
-import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -18,7 +16,7 @@ from models.qwen_vl.weights import weights_folder
 from pipeline.core.check_result import CheckResult
 from pipeline.core.errors import LibraryError, ModelError
 from pipeline.plugins.engines import Begin, CheckContext, choose
-from pipeline.system import missing_library
+from pipeline.system import gpu_monitor, missing_library
 from pipeline.system.filesystem import sha256_of
 from pipeline.system.process_pool import once
 from pipeline.system.worker_process import WorkerError
@@ -28,11 +26,10 @@ if TYPE_CHECKING:
 
 GIB = 1 << 30
 BESIDE_GIB = 2.6  # context, graphs, margin, pictures and a step's work beside the 7B's weights; 18 GiB in all
-ASK_S = 30.0  # a driver that does not answer by then hangs
 
 
 class GpuInfo(NamedTuple):
-    """A GPU as its driver tells it; sizes in GiB."""
+    """A GPU as its driver reports it; sizes in GiB."""
 
     name: str
     driver: str
@@ -78,20 +75,16 @@ def unused_weights(context: CheckContext) -> Iterator[CheckResult]:
 
 def card() -> GpuInfo | str:
     """The first card that this process may use, or why there is none."""
-    if program := shutil.which("nvidia-smi"):
-        wanted = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0] or "0"
-        query = "--query-gpu=name,driver_version,memory.total,memory.free"
-        command = [program, f"--id={wanted}", query, "--format=csv,noheader,nounits"]
+    try:
+        values = gpu_monitor.query("name", "driver_version", "memory.total", "memory.free")
+    except gpu_monitor.GpuQueryError as error:
+        return str(error)
+    if values is not None:
+        name, driver, total, free = values
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=ASK_S, check=False)
-        except subprocess.TimeoutExpired:
-            return "the driver does not answer; restart the machine"
-        try:
-            name, driver, total, free = (each.strip() for each in done.stdout.splitlines()[0].split(","))
             return GpuInfo(name, driver, float(total) / 1024, float(free) / 1024)
-        except (ValueError, IndexError):
-            said = (done.stdout + done.stderr).strip().split("\n")[0]
-            return f"nvidia-smi says: {said or 'nothing'}"
+        except ValueError:
+            return f"nvidia-smi says: {', '.join(values)}"
     if not Path("/dev/nvidia0").exists() or find_spec("torch") is None:
         return "no GPU is seen here (no nvidia-smi, no /dev/nvidia0)"
     try:

@@ -1,1 +1,1 @@
-"""What keeps Scanmill running on a machine of its own: bundle, doctor, nightly start."""
+"""Deployment and operation: offline bundle, doctor, schedule."""

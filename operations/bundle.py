@@ -1,7 +1,7 @@
-"""Gathers all that a machine without a network needs into one folder: wheels, project, weights, and install.sh.
+"""Build a bundle to install Scanmill from without a network: wheels, project, weights and install.sh.
 
-The folder is made beside its place, as NAME.partial, and gets its name when it is whole. Wheels are for the Python and
-the platform of this machine; what pip fetched once lies in pip's own cache, so that a second attempt is quick.
+The folder is written as NAME.partial and renamed when it is complete. Wheels are for the Python version and platform of
+this machine. pip caches downloads, so that a second attempt is fast.
 """
 
 import json
@@ -25,21 +25,21 @@ from pipeline.core.errors import ConfigError, Fault
 from pipeline.system import filesystem
 from pipeline.system.filesystem import sha256_of
 
-CONSTRAINTS = ("constraints.txt", "constraints-gpu.txt")  # the versions that everybody gets
+CONSTRAINTS = ("constraints.txt", "constraints-gpu.txt")  # pinned versions
 FILES = ("run_batch.py", "pyproject.toml", *CONSTRAINTS, "Makefile", "LICENSE", "NOTICE", *(
     f"{name}.md" for name in ("README", "CHANGELOG", "DECISIONS", "CONTRIBUTING")))  # fmt: skip
 FOLDERS = ("commands", "configs", "docs", "jobs", "models", "operations", "pipeline", "samples", "web")
-HIDDEN = (".streamlit",)  # the one folder with a leading dot that holds settings and no cache
-SAID = 25  # last lines of pip that are shown when it fails
+HIDDEN = (".streamlit",)  # hidden folders that are part of the project
+PIP_LINES = 25  # last lines of pip's output that are shown if it fails
 
 INSTALL = """#!/bin/sh
 # Installs Scanmill from this bundle, without a network:  sh install.sh FOLDER
-# A folder that holds an earlier installation is brought up to date. PYTHON=… names another Python {python}.
+# An earlier installation in FOLDER is updated. PYTHON=… selects another Python {python}.
 set -eu
 here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
 python=${{PYTHON:-python{python}}}
 if ! command -v "$python" >/dev/null 2>&1; then
-    echo "This bundle needs Python {python}, and there is no $python. Install it, or name it: PYTHON=/path/to/python sh install.sh FOLDER" >&2
+    echo "This bundle needs Python {python}, but there is no $python. Install it, or set its path: PYTHON=/path/to/python sh install.sh FOLDER" >&2
     exit 3
 fi
 export PYTHONPATH="$here/{project}" PYTHONDONTWRITEBYTECODE=1
@@ -47,17 +47,17 @@ exec "$python" -m operations.bundle_install "$here" "$@"
 """  # noqa: E501
 
 README = """# Scanmill {version}, for a machine without a network
-Made {made_at} for Python {python} on {platform} ({libc}); extras: {extras}; {packages} packages; weights: {weights}.
+Built {made_at} for Python {python} on {platform} ({libc}); extras: {extras}; {packages} packages; weights: {weights}.
 
-1. Copy this whole folder to that machine.
-2. `sh install.sh /srv/scanmill` verifies every byte, copies the project to that folder and installs the packages there
-   into `.venv`, by hash and from this folder alone. It prints the SHA-256 of manifest.json, to compare with the one
-   that was printed when this bundle was made. The same command brings an earlier installation up to date: documents,
-   results, and the jobs and configs that you changed stay.
-3. `cd /srv/scanmill && .venv/bin/python run_batch.py doctor` says whether all is well there, and what to do where not.
-   `.venv/bin/python run_batch.py demo` reads the samples.
+1. Copy this folder to that machine.
+2. `sh install.sh /srv/scanmill` verifies every file, copies the project to that folder and installs the packages
+   into `.venv`, by hash and only from this folder. It prints the SHA-256 of manifest.json; compare it with the one
+   printed when this bundle was built. The same command updates an earlier installation and keeps documents, results,
+   and changed jobs and configs.
+3. `cd /srv/scanmill && .venv/bin/python run_batch.py doctor` checks the installation and lists remedies.
+   `.venv/bin/python run_batch.py demo` processes the samples.
 
-`run_batch.py doctor --bundle FOLDER` looks at the bundle again. docs/operations.md has the rest.
+`run_batch.py doctor --bundle FOLDER` verifies the bundle again. See docs/operations.md.
 """
 
 
@@ -70,7 +70,7 @@ def gather(
     pip_options: Sequence[str],
     steps: Steps,
 ) -> tuple[Manifest, str]:
-    """Makes the bundle; returns its manifest and the manifest's SHA-256.
+    """Builds the bundle; returns its manifest and the SHA-256 of the manifest.
 
     Raises ConfigError (an unknown extra, a folder that is not empty), BundleError (pip) and StorageError.
     """
@@ -78,14 +78,14 @@ def gather(
     if bundle.is_symlink() or (bundle.exists() and (not bundle.is_dir() or any(bundle.iterdir()))):
         raise ConfigError([Fault(str(bundle), None, "", "is not empty; name a new folder for the bundle")])
     if weights is not None and not (weights / "config.json").is_file():
-        raise ConfigError([Fault(str(weights), None, "--weights", "is no weights folder: it holds no config.json")])
+        raise ConfigError([Fault(str(weights), None, "--weights", "is not a weights folder: it has no config.json")])
     partial = bundle.with_name(bundle.name + ".partial")
     machine = _machine(project, python)
     with filesystem.storing(bundle):
         partial.mkdir(parents=True, exist_ok=True)
-        for name in (WHEELS, PROJECT):  # the weights alone are worth going on with
+        for name in (WHEELS, PROJECT):  # copied weights are kept from an earlier attempt
             shutil.rmtree(partial / name, ignore_errors=True)
-        steps.step("gathering the packages")
+        steps.step("building the wheels")
         pins = [word for name in CONSTRAINTS for word in ("--constraint", project / name)]
         _fetch(python, wanted, partial / WHEELS, [*pins, *pip_options], steps)
         packages = _lock(partial)
@@ -98,12 +98,12 @@ def gather(
             copy_weights(weights, partial / WEIGHTS / weights.resolve().name, steps)
         made_at = datetime.now().astimezone().isoformat(timespec="seconds")
         named = weights.resolve().name if weights else None
-        told = {"version": _version(project), "made_at": made_at, "extras": ", ".join(extras) or "none",
+        values = {"version": _version(project), "made_at": made_at, "extras": ", ".join(extras) or "none",
                 "packages": len(packages), "weights": named or "none", "project": PROJECT,
                 "python": machine.python, "platform": machine.platform, "libc": machine.libc}  # fmt: skip
-        (partial / "install.sh").write_text(INSTALL.format(**told))
+        (partial / "install.sh").write_text(INSTALL.format(**values))
         (partial / "install.sh").chmod(0o755)
-        (partial / "README.md").write_text(README.format(**told))
+        (partial / "README.md").write_text(README.format(**values))
         files = _digests(partial, steps)
         manifest = Manifest(_version(project), made_at, machine, tuple(extras), packages, named, files)
         own = manifest.write(partial)
@@ -114,9 +114,9 @@ def gather(
 
 
 def requirements(pyproject: Path, extras: Sequence[str]) -> list[str]:
-    """What pip must fetch: the base, the extras, and what builds the project. Raises ConfigError."""
-    told = tomllib.loads(pyproject.read_text("utf-8"))
-    known: dict[str, list[str]] = told["project"]["optional-dependencies"]
+    """The requirements for pip: base, extras and build system. Raises ConfigError for an unknown extra."""
+    config = tomllib.loads(pyproject.read_text("utf-8"))
+    known: dict[str, list[str]] = config["project"]["optional-dependencies"]
     faults = []
     for extra in extras:
         if extra not in known:
@@ -125,10 +125,10 @@ def requirements(pyproject: Path, extras: Sequence[str]) -> list[str]:
             faults.append(Fault("--extra", None, "", f"{extra} is not known; {right}"))
     if faults:
         raise ConfigError(faults)
-    wanted, open_ = [*told["project"]["dependencies"], *told["build-system"]["requires"]], list(extras)
+    wanted, open_ = [*config["project"]["dependencies"], *config["build-system"]["requires"]], list(extras)
     while open_:
         for line in known[open_.pop()]:
-            if (asked := Requirement(line)).name == told["project"]["name"]:  # an extra made of others
+            if (asked := Requirement(line)).name == config["project"]["name"]:  # an extra made of others
                 open_ += asked.extras
             else:
                 wanted.append(line)
@@ -136,9 +136,9 @@ def requirements(pyproject: Path, extras: Sequence[str]) -> list[str]:
 
 
 def project_files(project: Path) -> list[str]:
-    """What must lie on the other side to run, as paths below the project: code, jobs, configs, samples, documents.
+    """The files of the project to copy, as relative paths: code, jobs, configs, samples, docs.
 
-    A walk and not git's list: your own jobs and configs belong to it, committed or not. Of models/, packages only.
+    Includes jobs and configs that are not committed. Of models/ only Python packages are copied, no weights.
     """
     found = [name for name in FILES if (project / name).is_file()]
     for top in FOLDERS:
@@ -162,7 +162,7 @@ def _version(project: Path) -> str:
 
 
 def _machine(project: Path, python: Path) -> Machine:
-    """What the wheels will be made for: that Python, asked by itself."""
+    """The machine that the wheels are for, as reported by `python`. Raises ConfigError."""
     ask = (
         "import json, dataclasses; from operations.bundle_manifest import Machine; "
         "print(json.dumps(dataclasses.asdict(Machine.here())))"
@@ -170,7 +170,9 @@ def _machine(project: Path, python: Path) -> Machine:
     try:
         done = subprocess.run([python, "-c", ask], cwd=project, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        raise ConfigError([Fault("--python", None, "", f"{python} is no Python that runs here ({error})")]) from None
+        raise ConfigError(
+            [Fault("--python", None, "", f"{python} cannot be run as a Python interpreter ({error})")]
+        ) from None
     return Machine(**json.loads(done.stdout))
 
 
@@ -181,18 +183,18 @@ def _fetch(python: Path, wanted: Sequence[str], wheels: Path, options: Sequence[
         *options,
         *wanted,
     ]
-    said: deque[str] = deque(maxlen=SAID)
+    output: deque[str] = deque(maxlen=PIP_LINES)
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace") as pip:
         assert pip.stdout is not None
         for line in pip.stdout:
-            said.append(line)
+            output.append(line)
             steps.detail(line)
     if pip.returncode:
-        raise BundleError(f"pip could not gather the packages. Its last words:\n{''.join(said).rstrip()}")
+        raise BundleError(f"pip could not build the wheels. Its last output:\n{''.join(output).rstrip()}")
 
 
 def _lock(partial: Path) -> dict[str, str]:
-    """Writes the requirements, each with its one hash; returns the packages and their versions."""
+    """Writes requirements.lock with the hash of every wheel; returns the packages and their versions."""
     packages, lines = {}, []
     for wheel in sorted((partial / WHEELS).glob("*.whl")):
         name, version, *_ = wheel.name.split("-")
@@ -209,23 +211,23 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def copy_weights(weights: Path, target: Path, steps: Steps) -> None:
-    """One that is there already, whole, is not copied again. Its time of change says so: it is set last."""
+    """Copy the weights. Files with equal size and time of change are complete and skipped: the time is set last."""
     files = [path for path in sorted(weights.rglob("*")) if path.is_file() and not _hidden(path.relative_to(weights))]
     advance = steps.step("copying the weights", sum(path.stat().st_size for path in files))
     wanted = {path.relative_to(weights) for path in files}
     for old in [path for path in target.rglob("*") if path.is_file() and path.relative_to(target) not in wanted]:
         old.unlink()
     for path in files:
-        place, found = target / path.relative_to(weights), path.stat()
-        if place.is_file() and (place.stat().st_size, place.stat().st_mtime_ns) == (found.st_size, found.st_mtime_ns):
-            advance(found.st_size)
+        copy, info = target / path.relative_to(weights), path.stat()
+        if copy.is_file() and (copy.stat().st_size, copy.stat().st_mtime_ns) == (info.st_size, info.st_mtime_ns):
+            advance(info.st_size)
             continue
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("rb") as source, place.open("wb") as out:
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("rb") as source, copy.open("wb") as destination:
             while block := source.read(1 << 22):
-                out.write(block)
+                destination.write(block)
                 advance(len(block))
-        os.utime(place, ns=(found.st_atime_ns, found.st_mtime_ns))
+        os.utime(copy, ns=(info.st_atime_ns, info.st_mtime_ns))
 
 
 def _hidden(path: Path) -> bool:
@@ -233,10 +235,10 @@ def _hidden(path: Path) -> bool:
 
 
 def _digests(partial: Path, steps: Steps) -> dict[str, tuple[int, str]]:
-    """Of what was truly written, read back."""
+    """Size and SHA-256 of every file, read back from the disk."""
     places = sorted(path for path in partial.rglob("*") if path.is_file())
     sizes = [place.stat().st_size for place in places]
-    advance = steps.step("reading it all back", sum(sizes))
+    advance = steps.step("verifying the bundle", sum(sizes))
     return {
         place.relative_to(partial).as_posix(): (size, sha256_of(place, advance))
         for place, size in zip(places, sizes, strict=True)

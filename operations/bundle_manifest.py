@@ -1,6 +1,6 @@
-"""What lies in a bundle: every file with its size and SHA-256, and the machine that it was made for.
+"""The manifest of a bundle: every file with its size and SHA-256, and the machine that it is for.
 
-Needs no package: this runs on the other side, before anything is installed.
+Needs only the standard library: it runs on the target machine before anything is installed.
 """
 
 import hashlib
@@ -18,16 +18,16 @@ from pipeline.system.filesystem import sha256_of
 
 NAME = "manifest.json"
 
-Progress = Callable[[int], None]  # bytes that were just done
+Progress = Callable[[int], None]  # called with the number of bytes just read
 
 
 class BundleError(ScanmillError):
-    """A bundle cannot be made or used: says what is wrong, and what to do."""
+    """A bundle cannot be built or used. The text says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What wheels depend on. `python` is "3.11", `platform` as sysconfig says it ("linux-x86_64"), `libc` "glibc"."""
+    """What wheels depend on: `python` ("3.11"), `platform` of sysconfig ("linux-x86_64"), `libc` ("glibc")."""
 
     python: str
     platform: str
@@ -39,7 +39,7 @@ class Machine:
         return Machine(version, sysconfig.get_platform(), platform.libc_ver()[0])
 
     def faults(self, made_for: "Machine") -> list[str]:
-        """Why what was made for another machine cannot be installed here."""
+        """Why a bundle for the machine `made_for` cannot be installed on this one."""
         found = []
         if self.python != made_for.python:
             found.append(f"it was made for Python {made_for.python}, and this is {self.python}")
@@ -66,15 +66,15 @@ class Manifest:
     def read(path: Path) -> "Manifest":
         """Raises BundleError."""
         try:
-            told: dict[str, Any] = json.loads(path.read_text("utf-8"))
+            manifest: dict[str, Any] = json.loads(path.read_text("utf-8"))
             return Manifest(
-                told["version"],
-                told["made_at"],
-                Machine(**told["machine"]),
-                tuple(told["extras"]),
-                dict(told["packages"]),
-                told["weights"],
-                {path: (int(each["bytes"]), str(each["sha256"])) for path, each in told["files"].items()},
+                manifest["version"],
+                manifest["made_at"],
+                Machine(**manifest["machine"]),
+                tuple(manifest["extras"]),
+                dict(manifest["packages"]),
+                manifest["weights"],
+                {path: (int(each["bytes"]), str(each["sha256"])) for path, each in manifest["files"].items()},
             )
         except FileNotFoundError:
             raise BundleError(f"There is no {path}; is this a bundle, and was all of it copied?") from None
@@ -82,10 +82,10 @@ class Manifest:
             raise BundleError(f"{path} cannot be read ({error}); copy the bundle again") from None
 
     def write(self, bundle: Path) -> str:
-        """Writes it and returns its own SHA-256, which a person can compare on the other side."""
-        told = {"scanmill": 1, "kind": "bundle", **asdict(self)}
-        told["files"] = {path: {"bytes": size, "sha256": sha256} for path, (size, sha256) in self.files.items()}
-        data = json.dumps(told, ensure_ascii=False, indent=1).encode() + b"\n"
+        """Writes the manifest and returns its SHA-256, to be compared on the target machine."""
+        manifest = {"scanmill": 1, "kind": "bundle", **asdict(self)}
+        manifest["files"] = {path: {"bytes": size, "sha256": sha256} for path, (size, sha256) in self.files.items()}
+        data = json.dumps(manifest, ensure_ascii=False, indent=1).encode() + b"\n"
         (bundle / NAME).write_bytes(data)
         return hashlib.sha256(data).hexdigest()
 
@@ -94,16 +94,16 @@ class Manifest:
         return sum(size for size, _ in self.files.values())
 
     def faults(self, bundle: Path, progress: Progress = lambda done: None) -> Iterator[str]:
-        """What is missing, cut off or changed, a sentence each. Reads every byte; what else lies there is no fault."""
+        """Missing, truncated and changed files, one sentence each. Reads every file; additional files are ignored."""
         for path, (size, sha256) in self.files.items():
-            place = bundle / path
+            file = bundle / path
             try:
-                there = place.stat().st_size if place.is_file() and not place.is_symlink() else None
-                if there is None:
+                found = file.stat().st_size if file.is_file() and not file.is_symlink() else None
+                if found is None:
                     yield f"{path} is missing"
-                elif there != size:
-                    yield f"{path} has {there:,} bytes where {size:,} belong"
-                elif sha256_of(place, progress) != sha256:
-                    yield f"{path} has other bytes than it was made with"
+                elif found != size:
+                    yield f"{path} has {found:,} bytes instead of {size:,}"
+                elif sha256_of(file, progress) != sha256:
+                    yield f"{path} has changed contents"
             except OSError as error:
                 yield f"{path} cannot be read ({error.strerror})"

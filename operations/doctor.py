@@ -1,6 +1,6 @@
-"""Is all well for tonight? Machine, packages, settings, folders, disk, clock and engine, a line each; changes nothing.
+"""Check whether a run can succeed: machine, packages, settings, folders, disk, clock, engine. Changes nothing.
 
-A fault would stop a run or make it lose its sense; a warning is worth a look in daylight. What is well is said, too.
+A fault would stop a run or make its results useless; a warning should be looked into. Successful checks are listed too.
 """
 
 import os
@@ -36,9 +36,9 @@ from pipeline.system.locks import holder, on_share
 from pipeline.system.resource_shortage import ADDRESS_SPACE_CURE, address_space_fault
 
 MIB = 1 << 20
-LEAST_MIB, SPARE_MIB = 100, 1024  # free: below the first nothing can be written for long; the second is room to breathe
-FILES_A_DOCUMENT = 8  # records, the file itself in two places for a moment, pictures: more than there ever are
-BORN, LAST = 2026, 2100  # no clock shows a year outside of these
+LEAST_MIB, SPARE_MIB = 100, 1024  # free disk space: a fault below the first; a warning below the second
+FILES_A_DOCUMENT = 8  # an upper bound: records, pictures, the file itself in two folders
+FIRST_YEAR, LAST_YEAR = 2026, 2100  # a clock outside of these is wrong
 LONG_HELD_S = 24 * 3600.0
 WORKING_FOLDERS = ("inbox", "working", "done", "failed", "duplicate", "records", "results", "files", "runs")
 
@@ -46,13 +46,13 @@ WORKING_FOLDERS = ("inbox", "working", "done", "failed", "duplicate", "records",
 def examine(
     project: Path, settings: Settings | ConfigError, bundle: Path | None, steps: Steps
 ) -> Iterator[CheckResult]:
-    """Every finding, in the order of the table. `settings` may be what was wrong with them."""
+    """All findings, in the order of the table. `settings` may be the error of reading them."""
     if bundle is not None:
         yield _bundle(bundle, steps)
-    told = tomllib.loads((project / "pyproject.toml").read_text("utf-8"))["project"]
-    yield _python(told["requires-python"])
-    yield from packages(told, settings)
-    yield from brought()
+    project_config = tomllib.loads((project / "pyproject.toml").read_text("utf-8"))["project"]
+    yield _python(project_config["requires-python"])
+    yield from packages(project_config, settings)
+    yield from plugins()
     yield _offline()
     if isinstance(settings, ConfigError):
         for fault in settings.faults:
@@ -73,7 +73,7 @@ def examine(
 
 
 def good_jobs(settings: Settings | ConfigError) -> list[Job]:
-    """The jobs, or none where they have faults, which `examine` tells."""
+    """The jobs; empty if they have faults, which `examine` reports."""
     try:
         return [] if isinstance(settings, ConfigError) else load_jobs(settings.jobs)
     except ConfigError:
@@ -81,7 +81,7 @@ def good_jobs(settings: Settings | ConfigError) -> list[Job]:
 
 
 def _bundle(bundle: Path, steps: Steps) -> CheckResult:
-    cure = "Copy the bundle again, or make a new one on a machine like this."
+    cure = "Copy the bundle again, or build a new one on a machine like this one."
     try:
         manifest = Manifest.read(bundle / NAME)
     except BundleError as error:
@@ -91,7 +91,9 @@ def _bundle(bundle: Path, steps: Steps) -> CheckResult:
     if faults:
         return CheckResult("bundle", "fault", "; ".join(faults), cure)
     size = f"{len(manifest.files)} files, {manifest.bytes / 1e6:,.0f} MB"
-    return CheckResult("bundle", "ok", f"{size}, whole; version {manifest.version} of {manifest.made_at}; fits here")
+    return CheckResult(
+        "bundle", "ok", f"{size}, intact; version {manifest.version} of {manifest.made_at}; for this machine"
+    )
 
 
 def _python(supported: str) -> CheckResult:
@@ -100,64 +102,64 @@ def _python(supported: str) -> CheckResult:
     if here.python in SpecifierSet(supported):
         return CheckResult("Python", "ok", seen)
     return CheckResult(
-        "Python", "fault", f"{seen}; supported is {supported}", "Install one of those, and make .venv anew."
+        "Python", "fault", f"{seen}; supported is {supported}", "Install a supported version and create .venv again."
     )
 
 
 def _offline() -> CheckResult:
-    """Importing Scanmill has set every switch; one that differs was changed by this very process since."""
+    """Importing Scanmill sets every switch; one that differs was changed later by this process."""
     if wrong := offline.wrong_switches():
         seen = ", ".join(f"{each.variable} is {os.environ.get(each.variable, 'not set')}" for each in wrong)
-        cure = "Leave these variables alone after Scanmill is imported: it sets " + ", ".join(
+        cure = "Do not change these variables after Scanmill is imported: it sets " + ", ".join(
             f"{each.variable}={each.value}" for each in wrong
         )
-        return CheckResult("offline", "fault", f"libraries may call out: {seen}", cure)
+        return CheckResult("offline", "fault", f"libraries may use the network: {seen}", cure)
     libraries = ", ".join(dict.fromkeys(each.library for each in offline.SWITCHES if each.library))
     return CheckResult("offline", "ok", f"telemetry and downloads are off: {libraries}")
 
 
-def packages(told: Mapping[str, object], settings: Settings | ConfigError) -> Iterator[CheckResult]:
-    """The base, and each extra: whole, in part, or not here. `told` is [project] of pyproject.toml."""
-    base, extras = told["dependencies"], told["optional-dependencies"]
+def packages(project: Mapping[str, object], settings: Settings | ConfigError) -> Iterator[CheckResult]:
+    """Whether the base and each extra are installed. `project` is [project] of pyproject.toml."""
+    base, extras = project["dependencies"], project["optional-dependencies"]
     assert isinstance(base, list)
     assert isinstance(extras, dict)
     needed = "" if isinstance(settings, ConfigError) else choose(settings)[0].extra
     for name, wanted in (("base", base), *extras.items()):
         if name.startswith("test"):
             continue
-        faults, there = _lacking(wanted)
+        faults, installed = _package_faults(wanted)
         if not faults:
-            yield CheckResult("packages", "ok", f"{name}: all {len(wanted)} are here")
+            yield CheckResult("packages", "ok", f"{name}: all {len(wanted)} are installed")
         elif name in ("base", needed):
             extra = "" if name == "base" else f"[{name}]"
             cure = f"pip install -c constraints.txt -e '.{extra}', or install.sh of a bundle"
             yield CheckResult("packages", "fault", f"{name}: {', '.join(faults)}", cure)
-        elif there:
+        elif installed:
             cure = f"pip install -c constraints.txt -e '.[{name}]'"
-            yield CheckResult("packages", "warning", f"{name}, in part: {', '.join(faults)}", cure)
+            yield CheckResult("packages", "warning", f"{name}, incomplete: {', '.join(faults)}", cure)
         else:
-            yield CheckResult("packages", "ok", f"{name}: not installed, and not needed for this")
+            yield CheckResult("packages", "ok", f"{name}: not installed, and not needed")
 
 
-def brought() -> Iterator[CheckResult]:
-    """The engines and formats that installed packages bring; nothing where there are none."""
+def plugins() -> Iterator[CheckResult]:
+    """The engines and formats that installed packages provide."""
     for registry in (ENGINES, FORMATS):
         try:
             foreign = registry.foreign
         except ConfigError as error:
-            yield CheckResult("packages", "fault", str(error), "Without it no run begins.")
+            yield CheckResult("packages", "fault", str(error), "No run can start until this is fixed.")
             continue
         for name, package in foreign.items():
             try:
                 registry.get(name)
                 yield CheckResult("packages", "ok", f"{registry.what} {name}, brought by {package}")
             except ConfigError as error:
-                yield CheckResult("packages", "fault", str(error), "pip uninstall it, or install it again.")
+                yield CheckResult("packages", "fault", str(error), "Uninstall the package, or install it again.")
 
 
-def _lacking(wanted: Sequence[str]) -> tuple[list[str], int]:
-    """What is missing or too old or new, and how many are there."""
-    faults, there = [], 0
+def _package_faults(wanted: Sequence[str]) -> tuple[list[str], int]:
+    """Missing packages and wrong versions, and the number of packages that are installed."""
+    faults, installed = [], 0
     for line in wanted:
         need = Requirement(line)
         if need.marker is not None and not need.marker.evaluate():
@@ -167,10 +169,10 @@ def _lacking(wanted: Sequence[str]) -> tuple[list[str], int]:
         except PackageNotFoundError:
             faults.append(f"{need.name} is missing")
             continue
-        there += 1
+        installed += 1
         if not need.specifier.contains(found, prereleases=True):
-            faults.append(f"{need.name} {found} where {need.specifier} is needed")
-    return faults, there
+            faults.append(f"{need.name} {found} is installed, {need.specifier} is needed")
+    return faults, installed
 
 
 def _jobs(settings: Settings) -> Iterator[CheckResult]:
@@ -184,25 +186,25 @@ def _jobs(settings: Settings) -> Iterator[CheckResult]:
 
 
 def _memory(settings: Settings) -> Iterator[CheckResult]:
-    """Only where something bounds it."""
+    """A fault if the address space is limited too much."""
     if fault := address_space_fault(settings.limits.memory_mib):
         yield CheckResult("memory", "fault", fault, ADDRESS_SPACE_CURE)
 
 
 def folders(settings: Settings) -> Iterator[CheckResult]:
-    """Raises StorageError where not even a look is allowed."""
+    """Raises StorageError if the root cannot be accessed."""
     root = settings.root
     with filesystem.storing(root):
-        there = (root / "inbox").is_dir()
-    if not there:
+        exists = (root / "inbox").is_dir()
+    if not exists:
         cure = f"mkdir -p {root / 'inbox'}, or connect the share, or name another root."
         yield CheckResult("folders", "fault", f"there is no {root / 'inbox'}", cure)
         return
     yield _rights(root)
     yield _room(root)
     if on_share(root) and not settings.poll:
-        cure = "Set `poll: true`: a share does not tell of files that other machines drop."
-        yield CheckResult("share", "warning", f"{root} lies on a share", cure)
+        cure = "Set `poll: true`: a network share does not report files from other machines."
+        yield CheckResult("share", "warning", f"{root} is on a network share", cure)
     held = holder(root)
     if not held:
         left = [place for place in _entries(root / "working") if any(_files(place))]
@@ -219,8 +221,8 @@ def folders(settings: Settings) -> Iterator[CheckResult]:
 
 
 def tables(settings: Settings, jobs: Sequence[Job]) -> Iterator[CheckResult]:
-    """Whether every table has the rows of its records; reads the tables and lists the records."""
-    if not jobs or not os.path.isdir(settings.root / "records"):  # not Path.is_dir, which raises where it has no right
+    """Whether every table has the rows of its records. Reads all tables and lists the records."""
+    if not jobs or not os.path.isdir(settings.root / "records"):  # Path.is_dir raises where it has no right
         return
     try:
         if holder(settings.root):
@@ -234,12 +236,12 @@ def tables(settings: Settings, jobs: Sequence[Job]) -> Iterator[CheckResult]:
     for job, verdict in ((job, each) for job, of_job in verdicts for each in of_job.items()):
         name, found = verdict
         if not found.sound:
-            cure = f"The next run makes it right from the records; to do it now: run_batch.py table {job.name}"
+            cure = f"The next run rebuilds it from the records; to do it now: run_batch.py table {job.name}"
             yield CheckResult("tables", "warning", f"{job.name}: {describe(name, found)}", cure)
         if found.foreign:
             names = ", ".join(filesystem.printable(path.name) for path in found.foreign)
-            cure = f"The next run moves them to {ASIDE}/: pandas would stumble over them."
-            yield CheckResult("tables", "warning", f"in {found.foreign[0].parent} lie other files: {names}", cure)
+            cure = f"The next run moves them to {ASIDE}/: pandas cannot read a folder with them."
+            yield CheckResult("tables", "warning", f"other files in {found.foreign[0].parent}: {names}", cure)
     if all(found.sound for _, of_job in verdicts for found in of_job.values()):
         counts = {name: sum(of_job[name].rows for _, of_job in verdicts) for name in settings.sinks}
         rows = ", ".join(f"{count:,} rows in {name}" for name, count in counts.items())
@@ -264,9 +266,9 @@ def _rights(root: Path) -> CheckResult:
 
 
 def _room(root: Path) -> CheckResult:
-    """Files move by renaming, so that only what is made of them needs room: at most as much again."""
-    lying = [path for box in _entries(root / "inbox") for path in _files(box)]
-    waiting = [path for path in lying if not ignored(os.path.basename(path))]
+    """Files move by renaming, so that only results need space: at most as much as the files themselves."""
+    files = [path for box in _entries(root / "inbox") for path in _files(box)]
+    waiting = [path for path in files if not ignored(os.path.basename(path))]
     inbox_mib = sum(_size(path) for path in waiting) / MIB
     free_mib = shutil.disk_usage(root).free / MIB
     inodes = os.statvfs(root)
@@ -285,8 +287,8 @@ def _clock(root: Path) -> CheckResult:
     now = datetime.now().astimezone()
     seen = f"{now:%Y-%m-%d %H:%M} {now.tzname()}"
     cure = "Set the clock (timedatectl): records, tables and `--until` go by it."
-    if not BORN <= now.year <= LAST:
-        return CheckResult("clock", "fault", f"{seen}: no such year can be", cure)
+    if not FIRST_YEAR <= now.year <= LAST_YEAR:
+        return CheckResult("clock", "fault", f"{seen}: the year is wrong", cure)
     stamps = (re.match(r"(\d{4}-\d\d-\d\d)_(\d\d)-(\d\d)-\d\d.*\.json$", name) for name in _names(root / "runs"))
     newest = max((f"{found[1]} {found[2]}:{found[3]}" for found in stamps if found), default="")
     if newest > f"{now:%Y-%m-%d %H:%M}":
@@ -295,7 +297,7 @@ def _clock(root: Path) -> CheckResult:
 
 
 def _published(project: Path) -> dict[str, str]:
-    """The SHA-256 of weights files by name, where this was installed from a bundle that had them."""
+    """The SHA-256 of weights files by name, if this was installed from a bundle with weights."""
     if not (project / KEPT).is_file():
         return {}
     files = Manifest.read(project / KEPT).files
@@ -303,12 +305,12 @@ def _published(project: Path) -> dict[str, str]:
 
 
 def _entries(folder: Path) -> list[Path]:
-    """The folders in it; a box may be a link to one."""
-    return [folder / name for name in _names(folder) if os.path.isdir(folder / name)]  # which raises nothing
+    """The subfolders, links to folders included."""
+    return [folder / name for name in _names(folder) if os.path.isdir(folder / name)]  # never raises
 
 
 def _names(folder: Path) -> list[str]:
-    """What lies in it, as far as one may look."""
+    """The names in it; empty if it cannot be read."""
     try:
         return sorted(os.listdir(folder))
     except OSError:

@@ -1,4 +1,4 @@
-"""The doctor's tables on the terminal."""
+"""Print the results of `doctor` as tables."""
 
 from collections.abc import Sequence
 
@@ -13,25 +13,27 @@ STYLE = {"ok": "green", "warning": "yellow", "fault": "bold red"}
 
 
 def show_results(findings: Sequence[CheckResult]) -> None:
-    """A line each, with what to do below what was seen; the counts last."""
+    """Print one row for each result, with its remedy, and the counts."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
     table.add_column("")
-    table.add_column("what was seen, and what to do", overflow="fold")
+    table.add_column("result and remedy", overflow="fold")
     before = ""
     for each in findings:
-        told = safe(each.seen) + (f"\n[bold]→ {safe(each.cure)}[/]" if each.cure else "")
-        table.add_row(f"[{STYLE[each.state]}]{each.state}[/]", safe(each.check if each.check != before else ""), told)
+        text = safe(each.seen) + (f"\n[bold]→ {safe(each.cure)}[/]" if each.cure else "")
+        table.add_row(f"[{STYLE[each.state]}]{each.state}[/]", safe(each.check if each.check != before else ""), text)
         before = each.check
     stdout().print(table)
     faults, warnings = (sum(each.state == state for each in findings) for state in ("fault", "warning"))
     stdout().print(
-        "All is well." if not faults + warnings else f"{counted(faults, 'fault')}, {counted(warnings, 'warning')}."
+        "No faults, no warnings."
+        if not faults + warnings
+        else f"{counted(faults, 'fault')}, {counted(warnings, 'warning')}."
     )
 
 
 def show_forecast(boxes: Sequence[InboxForecast], pace: Pace | None) -> None:
-    """What a run would do now."""
+    """Print the forecast of the next run."""
     if not boxes:
         return
     rows = [[each.inbox, each.jobs, each.documents, _when(each)] for each in boxes]
@@ -41,10 +43,10 @@ def show_forecast(boxes: Sequence[InboxForecast], pace: Pace | None) -> None:
     left = sum(each.documents for each in boxes) - documents
     also = f"; {left} wait for another engine" if left else ""
     if not documents:
-        stdout().print(f"Nothing waits that this engine can read{also}.")
+        stdout().print(f"No documents wait for this engine{also}.")
     elif pace is None:
         stdout().print(
-            f"{counted(documents, 'document')} will be read{also}. How long is not known: no run here read any yet."
+            f"{counted(documents, 'document')} will be read{also}. Duration unknown: no run was measured yet."
         )
     else:
         about = words(sum(each.seconds or 0.0 for each in ready))

@@ -1,4 +1,4 @@
-"""What a run would do now: which jobs, how many documents, and how long at the pace that was last measured here."""
+"""Forecast the next run: documents for each inbox, and the duration at the last measured speed."""
 
 import json
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ from pipeline.schema.job import Job
 from pipeline.schema.settings import Settings
 from pipeline.system import filesystem
 
-RUNS = 50  # the newest accounts that are asked for a pace
+RUNS = 50  # newest run reports to search for a measured speed
 
 
 @dataclass(frozen=True, slots=True)
 class InboxForecast:
-    """`waits` says why the engine leaves it; `seconds` is None where nothing was measured yet."""
+    """`waits` is the reason why the engine cannot process it; `seconds` is None if no speed was measured yet."""
 
     inbox: str
     jobs: str
@@ -32,7 +32,7 @@ class InboxForecast:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Pages a second of the newest run of this engine that read some, and pages a document in it by inbox."""
+    """Pages per second in the newest run of this engine with pages, and its mean pages per document by inbox."""
 
     run: str
     pages_per_second: float
@@ -44,7 +44,7 @@ class Pace:
 
 
 def forecast(settings: Settings, jobs: Sequence[Job]) -> tuple[list[InboxForecast], Pace | None]:
-    """The boxes that some job reads. Empty where there is no inbox, or none that can be read."""
+    """The forecast for all inboxes with a job, and the speed. Empty if the inbox folder is missing or unreadable."""
     engine, _ = choose(settings)
     waits = {job.inbox: reason for job in jobs if (reason := engine.unsupported_reason(job))}
     try:
@@ -62,7 +62,7 @@ def forecast(settings: Settings, jobs: Sequence[Job]) -> tuple[list[InboxForecas
 
 
 def last_pace(runs: Path, engine: str) -> Pace | None:
-    """From the accounts below runs/; one that cannot be read is passed over."""
+    """The speed from the run reports below `runs`. Unreadable reports are skipped."""
     for path in sorted(runs.glob("*.json"), reverse=True)[:RUNS] if runs.is_dir() else ():
         try:
             run_report = json.loads(filesystem.read_file(path))
@@ -81,7 +81,7 @@ def last_pace(runs: Path, engine: str) -> Pace | None:
 
 
 def words(seconds: float) -> str:
-    """About how long: "40 s", "12 min", "3.5 h"."""
+    """A rough duration: "40 s", "12 min", "3.5 h"."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"

@@ -1,6 +1,6 @@
-"""Puts the nightly start in place for the user, and takes it away again: systemd where it serves the user, else cron.
+"""Install and remove the schedule for the current user: with systemd if the user has it, else with cron.
 
-Whatever was put there before under the same name goes first, so that nothing ever starts twice.
+An earlier schedule with the same name is removed first, so that nothing is started twice.
 """
 
 import getpass
@@ -15,11 +15,11 @@ from pipeline.core.errors import ScanmillError
 
 
 class ScheduleInstallError(ScanmillError):
-    """Neither systemd nor cron could be told."""
+    """The schedule cannot be installed or removed."""
 
 
 def install(plan: ScheduledTask) -> list[str]:
-    """What was done, in sentences. Raises PlantingError."""
+    """Installs the schedule; returns what was done, in sentences. Raises ScheduleInstallError."""
     remove(plan.name)
     if systemd_serves():
         folder = _unit_folder()
@@ -30,39 +30,39 @@ def install(plan: ScheduledTask) -> list[str]:
         _systemctl("daemon-reload")
         starter = f"{plan.name}.timer" if plan.at else f"{plan.name}.service"
         _systemctl("enable", "--now", starter)
-        done = [f"{folder / name} is in place" for name in texts]
-        return [*done, f"look at it: systemctl --user status {starter}", _linger()]
+        done = [f"{folder / name} was installed" for name in texts]
+        return [*done, f"show it with: systemctl --user status {starter}", _linger()]
     if not shutil.which("crontab"):
         raise ScheduleInstallError(
-            "Neither systemd for this user nor crontab is here. Start it by other means: "
-            "the line for cron, printed without --install, is the command."
+            "Neither a systemd user instance nor crontab is available. Use another scheduler: "
+            "the crontab line, printed without --install, has the command."
         )
     lines = [*_without(_crontab(), plan.name), _begin(plan.name), cron_line(plan), _end(plan.name)]
     _write_crontab(lines)
-    return [f"the crontab of {getpass.getuser()} has the line; look at it: crontab -l"]
+    return [f"the crontab of {getpass.getuser()} has the line; show it with: crontab -l"]
 
 
 def remove(name: str) -> list[str]:
-    """What was taken away, in sentences. Raises PlantingError."""
+    """Removes the schedule; returns what was removed, in sentences. Raises ScheduleInstallError."""
     done = []
     there = [path for end in ("timer", "service") if (path := _unit_folder() / f"{name}.{end}").exists()]
     for path in there:
         if systemd_serves():
             _systemctl("disable", "--now", path.name)
         path.unlink()
-        done.append(f"{path} is gone")
+        done.append(f"{path} was removed")
     if there and systemd_serves():
         _systemctl("daemon-reload")
     if shutil.which("crontab"):
         before = _crontab()
         if (after := _without(before, name)) != before:
             _write_crontab(after)
-            done.append("the line in the crontab is gone")
+            done.append("the crontab line was removed")
     return done
 
 
 def systemd_serves() -> bool:
-    """Whether a service manager of this user's own is running."""
+    """Whether a systemd user instance is running."""
     if not shutil.which("systemctl"):
         return False
     return subprocess.run(["systemctl", "--user", "show-environment"], capture_output=True, check=False).returncode == 0
@@ -79,15 +79,15 @@ def _systemctl(*words: str) -> None:
 
 
 def _linger() -> str:
-    """Without it a user's timers sleep while the user is not logged in."""
+    """Enable lingering, so that timers run while the user is not logged in; returns the result as a sentence."""
     user = getpass.getuser()
     try:
         done = subprocess.run(["loginctl", "enable-linger", user], capture_output=True, text=True, check=False)
     except FileNotFoundError:
         done = None
     if done is not None and not done.returncode:
-        return f"it starts while nobody is logged in, too (loginctl enable-linger {user})"
-    return f"it starts only while {user} is logged in; for the nights: sudo loginctl enable-linger {user}"
+        return f"it also starts while the user is not logged in (loginctl enable-linger {user})"
+    return f"it starts only while {user} is logged in; to change that: sudo loginctl enable-linger {user}"
 
 
 def _begin(name: str) -> str:
@@ -106,7 +106,7 @@ def _crontab() -> list[str]:
 
 
 def _without(lines: list[str], name: str) -> list[str]:
-    """The crontab without the marked block. A begin mark without its end is left: somebody's lines may follow it."""
+    """The crontab without the marked block. A begin mark without an end mark is kept, with the lines after it."""
     text = "\n".join(lines)
     block = rf"(?ms)^# >>> scanmill {re.escape(name)}:(?:(?!^# >>> ).)*?^# <<< scanmill {re.escape(name)}$\n?"
     kept = re.sub(block, "", text + "\n").removesuffix("\n")

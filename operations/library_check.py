@@ -1,4 +1,4 @@
-"""Do the libraries of guarded workers load? Each is tried in a guarded process, where a crash costs nothing."""
+"""Check that the libraries of guarded workers load. Each is tried in a guarded process, because it may crash."""
 
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
@@ -9,11 +9,11 @@ from pipeline.system import missing_library
 from pipeline.system.process_pool import ProcessPool
 from pipeline.system.worker_process import WorkerError
 
-RIVALS = ("opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless")  # they write the same files
+CONFLICTING = ("opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless")  # they write the same files
 
 
 def findings() -> Iterator[CheckResult]:
-    """A fault for each library that does not load, or one line about all; then OpenCV's package and its font."""
+    """A fault for each library that does not load, or one result for all; then the OpenCV packages and font."""
     faults, seen = {}, []
     with ProcessPool(1, seconds=120, memory_mib=4096, ahead=0) as pool:
         tasks = {module: pool.submit(missing_library.load, module) for module in missing_library.WORKERS}
@@ -26,27 +26,29 @@ def findings() -> Iterator[CheckResult]:
         except LibraryError as error:
             faults[module] = CheckResult("libraries", "fault", error.what, error.cure)
         except (ModelError, WorkerError) as error:  # it crashed, or ran out of time or memory
-            cure = "It may not be made for this processor or system. Install it again, or an older version."
+            cure = "It may not support this processor or system. Install it again, or an older version."
             faults[module] = CheckResult("libraries", "fault", f"{module}, when it is loaded: {error}", cure)
     yield from faults.values()
     if not faults:
         yield CheckResult("libraries", "ok", f"all that workers need load: {', '.join(seen)}")
-    if rivals := [name for name in RIVALS if _installed(name)]:
-        seen_there = f"{', '.join(rivals)} beside opencv-python-headless: the one installed last holds the files of cv2"
+    if conflicts := [name for name in CONFLICTING if _installed(name)]:
+        seen_there = (
+            f"{', '.join(conflicts)} beside opencv-python-headless: the one installed last holds the files of cv2"
+        )
         yield CheckResult("libraries", "warning", seen_there, missing_library.HEADLESS)
     if "cv2" not in faults:
         yield _fonts(*font.result())
 
 
 def opencv() -> tuple[str, bool]:
-    """In a process: OpenCV's version, and whether it has a font that letters Chinese."""
+    """Runs in a worker: the version of OpenCV, and whether it has a font with Chinese letters."""
     import cv2
 
     return cv2.__version__, hasattr(cv2, "FontFace")
 
 
 def _fonts(release: str, has_font: bool) -> CheckResult:
-    """Marked pictures are lettered with the font inside OpenCV 5, which has Chinese letters."""
+    """Labels in pictures are drawn with the font of OpenCV 5, which has Chinese letters."""
     seen = f"OpenCV {release}"
     if has_font:
         return CheckResult("fonts", "ok", f"{seen} brings its own, for marked pictures; none of the system is needed")

@@ -1,4 +1,4 @@
-"""Long steps on the terminal: what is being done, and how far it is. Elsewhere a line a step."""
+"""Show the progress of long steps: a bar on a terminal, else one line for each step."""
 
 from collections.abc import Callable
 from types import TracebackType
@@ -18,11 +18,11 @@ from rich.progress import (
 
 from pipeline.reporting.console import safe
 
-WIDEST = 72  # of the small print beside a step
+MAX_DETAIL_WIDTH = 72
 
 
 class Steps:
-    """Use as a context. `step` begins a step and ends the one before it; `advance` counts its bytes."""
+    """Use as a context manager. `step` starts a step and ends the one before; `advance` counts its bytes."""
 
     def __init__(self) -> None:
         out = Console(stderr=True, highlight=False)
@@ -43,7 +43,7 @@ class Steps:
         self._bars.stop()
 
     def step(self, text: str, size: int | None = None) -> Callable[[int], None]:
-        """Begins a step of `size` bytes (None: nobody knows); returns what counts them."""
+        """Starts a step of `size` bytes (None: unknown); returns `advance`."""
         if self._plain:
             self._plain.print(safe(text), soft_wrap=True)
         if self._task is not None:
@@ -56,6 +56,8 @@ class Steps:
             self._bars.advance(self._task, done)
 
     def detail(self, text: str) -> None:
-        """Small print beside the step at hand, on a terminal."""
+        """Show a detail next to the current step, on a terminal."""
         if self._task is not None:
-            self._bars.update(self._task, description=f"{self._text} [dim]{safe(' '.join(text.split())[:WIDEST])}[/]")
+            self._bars.update(
+                self._task, description=f"{self._text} [dim]{safe(' '.join(text.split())[:MAX_DETAIL_WIDTH])}[/]"
+            )

@@ -1,4 +1,4 @@
-"""The nightly start, as a line for cron and as units for systemd: texts alone. planting.py puts them in place."""
+"""Build the crontab line and the systemd units of a schedule. install_schedule.py installs them."""
 
 import os
 import re
@@ -12,16 +12,16 @@ from pathlib import Path
 from pipeline.core.errors import ConfigError, Fault
 from pipeline.core.safe_text import sanitize
 
-PLACES = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
-PROGRAMS = ("nvidia-smi", "cc")  # asked for the card's load; compiles the GPU engine's kernels
-STOP_S = 900  # after a stop: pages in flight finish, the account is written
+SYSTEM_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+PROGRAMS = ("nvidia-smi", "cc")  # reports the GPU load; compiles the kernels of the GPU engine
+STOP_S = 900  # after a stop: time to finish pages in flight and write the run report
 
 
 @dataclass(frozen=True, slots=True)
 class ScheduledTask:
-    """What is to be started, and when. All paths are absolute. `start_s`: how long the engine may take to be ready.
+    """The command to start, and when. All paths are absolute. `start_s`: how long the engine may take to load.
 
-    `at` None means: always, as a watch. `writes` are folders that it writes to, the root first.
+    `at` None means a watch that always runs. `writes` are the folders that it writes to, the root first.
     """
 
     name: str
@@ -45,10 +45,10 @@ class ScheduledTask:
         if self.at is None and self.until is not None:
             found.append(Fault("--until", None, "", "a watch always runs; leave out --until, or --watch"))
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,60}", self.name):
-            found.append(Fault("--name", None, "", f"{self.name!r}: small letters, digits, - and _ only"))
+            found.append(Fault("--name", None, "", f"{self.name!r}: lower-case letters, digits, - and _ only"))
         paths = (*self.command, str(self.folder), *map(str, self.writes))
         if any(sanitize(path) != path for path in paths):
-            why = "a path with a control character, or bytes that are no UTF-8, cannot stand in a crontab or a unit"
+            why = "a path with a control character, or bytes that are not UTF-8, cannot be used in a crontab or a unit"
             found.append(Fault("--root", None, "", why))
         return found
 
@@ -62,16 +62,16 @@ def _is_time(text: str) -> bool:
 
 
 def checked(plan: ScheduledTask) -> ScheduledTask:
-    """The plan. Raises ConfigError with everything that is wrong with it."""
+    """The plan. Raises ConfigError with all its faults."""
     if faults := plan.faults():
         raise ConfigError(faults)
     return plan
 
 
 def search_path(python: Path) -> str:
-    """PATH for a start without a login: the environment's own programs, the system's, and those that a run may call."""
+    """PATH for a start without a login: the virtual environment, the system, and programs that a run may call."""
     found = (os.path.dirname(place) for name in PROGRAMS if (place := shutil.which(name)))
-    return ":".join(dict.fromkeys((str(python.parent), *PLACES, *found)))
+    return ":".join(dict.fromkeys((str(python.parent), *SYSTEM_PATH, *found)))
 
 
 def _environment(plan: ScheduledTask) -> dict[str, str]:
@@ -80,25 +80,25 @@ def _environment(plan: ScheduledTask) -> dict[str, str]:
 
 
 def cron_line(plan: ScheduledTask) -> str:
-    """One line; its log is for this user alone, and dated, for not every end of a run leaves an account.
+    """The crontab line. Output goes to a private log with dates, since a run that fails early writes no report.
 
-    In a crontab a % would begin the standard input, so each is escaped.
+    % is escaped: in a crontab it starts the standard input.
     """
     when = "@reboot"
     if plan.at is not None:
         hour, minute = plan.at.split(":")
         when = f"{int(minute)} {int(hour)} * * *"
-    told = " ".join(f"{name}={shlex.quote(value)}" for name, value in _environment(plan).items())
+    variables = " ".join(f"{name}={shlex.quote(value)}" for name, value in _environment(plan).items())
     command = shlex.join(plan.command)
     log = shlex.quote(str(plan.root / "cron.log"))
-    line = f"umask 077; cd {shlex.quote(str(plan.folder))} && {{ date; {told} {command}; }} >> {log} 2>&1"
+    line = f"umask 077; cd {shlex.quote(str(plan.folder))} && {{ date; {variables} {command}; }} >> {log} 2>&1"
     return f"{when}  " + line.replace("%", "\\%")
 
 
 def units(plan: ScheduledTask) -> dict[str, str]:
-    """The text of each unit by its file name: a service that the timer starts, or one that always runs."""
+    """The text of each unit by file name: a service with its timer, or a service that always runs."""
     watching = plan.at is None
-    # No sign of life while a dead engine is started again, three times: the supervisor has its own, shorter clock.
+    # No watchdog ping while a dead engine is restarted up to three times; the supervisor has a shorter limit.
     silence_s = int(3 * plan.start_s) + 600
     kind = ["Type=oneshot", "TimeoutStartSec=infinity"]
     if watching:
@@ -116,13 +116,13 @@ def units(plan: ScheduledTask) -> dict[str, str]:
         *(f"Environment={_quoted(f'{name}={value}')}" for name, value in _environment(plan).items()),
         *(f'Environment="{name}={value}"' for name, value in caches.items()),
         f"ExecStart={_command(plan.command)}",
-        "# The first signal goes to the run alone: its helpers must finish what they have in hand.",
+        "# The first signal goes only to the run: its worker processes must finish their tasks.",
         "KillMode=mixed",
         f"TimeoutStopSec={STOP_S}",
-        "# 130: it was stopped. 1 says that some documents failed, and `systemctl --failed` should show it.",
+        "# 130: it was stopped. 1: some documents failed, which `systemctl --failed` should show.",
         "SuccessExitStatus=130",
-        "# It writes the root and its caches, and needs no network. PrivateUsers lets a user's own service manager do",
-        "# the rest; where the kernel allows no user namespaces, take out the lines from here on.",
+        "# It writes to the root and its caches, and needs no network. PrivateUsers allows a systemd user instance to",
+        "# apply the rest. If the kernel has no user namespaces, remove the lines from here on.",
         "CacheDirectory=scanmill",
         f"ReadWritePaths={' '.join(_quoted(str(place)) for place in plan.writes)}",
         *(
@@ -144,7 +144,7 @@ def units(plan: ScheduledTask) -> dict[str, str]:
         "[Timer]",
         f"OnCalendar=*-*-* {plan.at}:00" + (f" {plan.zone}" if re.fullmatch(r"\w+(/[\w+-]+)*", plan.zone) else ""),
         "AccuracySec=1min",
-        "# A night in which the machine was off is not made up for in the morning, when `--until` has gone by.",
+        "# A run missed while the machine was off is not started later, when `--until` has passed.",
         "Persistent=false",
         "",
         "[Install]",
@@ -162,7 +162,7 @@ def _specifiers(text: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    """One word of a unit's setting, whatever it holds."""
+    """A quoted word for a unit file."""
     return '"' + _specifiers(text).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 

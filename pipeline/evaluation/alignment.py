@@ -1,15 +1,15 @@
-"""Which row of a label belongs to which row of an answer, given the worth of every pair."""
+"""Align the rows of a label with the rows of an answer, given the similarity of every pair."""
 
 
-def in_order(worth: list[list[float]], width: int) -> list[tuple[int, int]]:
-    """The pairs (row, column) of the greatest total worth in which neither rows nor columns cross."""
-    best = [[0.0] * (width + 1) for _ in range(len(worth) + 1)]
-    for row in range(len(worth)):
+def align_in_order(similarity: list[list[float]], width: int) -> list[tuple[int, int]]:
+    """The pairs (row, column) with the greatest total similarity that keep the order of rows and columns."""
+    best = [[0.0] * (width + 1) for _ in range(len(similarity) + 1)]
+    for row in range(len(similarity)):
         for column in range(width):
             best[row + 1][column + 1] = max(
-                best[row][column + 1], best[row + 1][column], best[row][column] + worth[row][column]
+                best[row][column + 1], best[row + 1][column], best[row][column] + similarity[row][column]
             )
-    pairs, row, column = [], len(worth), width
+    pairs, row, column = [], len(similarity), width
     while row and column:
         if best[row][column] == best[row - 1][column]:
             row -= 1
@@ -21,10 +21,12 @@ def in_order(worth: list[list[float]], width: int) -> list[tuple[int, int]]:
     return pairs
 
 
-def in_any_order(worth: list[list[float]], width: int) -> list[tuple[int, int]]:
-    """The likest pair first, then the likest of the rest; of equal ones, those nearest in their order."""
+def align_in_any_order(similarity: list[list[float]], width: int) -> list[tuple[int, int]]:
+    """Greedy: the most similar pair first, then the most similar of the rest. Ties go to the closest positions."""
     ranked = sorted(
-        (-worth[row][column], abs(row - column), row, column) for row in range(len(worth)) for column in range(width)
+        (-similarity[row][column], abs(row - column), row, column)
+        for row in range(len(similarity))
+        for column in range(width)
     )
     pairs: dict[int, int] = {}
     for _, _, row, column in ranked:

@@ -1,4 +1,4 @@
-"""The demo: the sample documents through the real flow, and what they truly say beside what was read."""
+"""The demo: process the sample documents with the normal pipeline and compare the results with their labels."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -13,22 +13,22 @@ from pipeline.schema.job import Job
 from pipeline.storage.record_store import RecordStore
 from pipeline.system.filesystem import folder
 
-MARK = ".scanmill-demo"
+MARKER = ".scanmill-demo"
 
 
-def lay_out(samples: Path, root: Path, jobs: Sequence[Job]) -> list[Job]:
-    """Empties `root` and drops the samples into its inbox; returns the jobs that have some.
+def prepare_root(samples: Path, root: Path, jobs: Sequence[Job]) -> list[Job]:
+    """Empties `root` and copies the samples into its inbox; returns the jobs that have samples.
 
-    Raises ConfigError where `root` holds anything that no demo has made: a demo never deletes other people's files.
+    Raises ConfigError if `root` is not empty and was not made by a demo: no other files are deleted.
     """
-    if root.is_dir() and any(root.iterdir()) and not (root / MARK).is_file():
+    if root.is_dir() and any(root.iterdir()) and not (root / MARKER).is_file():
         raise ConfigError(
             [Fault(str(root), None, "--root", "holds files that are not from a demo; name an empty folder")]
         )
     if root.is_dir():
         shutil.rmtree(root)
     root.mkdir(parents=True, mode=0o700)
-    (root / MARK).write_text("This folder was made by `run_batch.py demo`, which empties it at each start.\n")
+    (root / MARKER).write_text("This folder was made by `run_batch.py demo`, which empties it at each start.\n")
     chosen = [job for job in jobs if (samples / job.inbox).is_dir()]
     for box in {job.inbox for job in chosen}:
         for path in sorted((samples / box).iterdir()):
@@ -36,7 +36,7 @@ def lay_out(samples: Path, root: Path, jobs: Sequence[Job]) -> list[Job]:
     return chosen
 
 
-def read_back(root: Path, jobs: Sequence[Job]) -> dict[str, list[Record]]:
+def read_records(root: Path, jobs: Sequence[Job]) -> dict[str, list[Record]]:
     """The records of each job under `root`, by document name."""
     store = RecordStore(root)
     return {
@@ -47,17 +47,19 @@ def read_back(root: Path, jobs: Sequence[Job]) -> dict[str, list[Record]]:
     }
 
 
-def compare_with_truth(samples: Path, jobs: Sequence[Job], records: Mapping[str, Sequence[Record]]) -> dict[str, Score]:
-    """The score against samples/truth.jsonl of each job that answered; the others wait for another engine.
+def compare_with_labels(
+    samples: Path, jobs: Sequence[Job], records: Mapping[str, Sequence[Record]]
+) -> dict[str, Score]:
+    """The score of each job with answers against samples/truth.jsonl. Other jobs need another engine.
 
-    Text that an engine gives instead of an answer, as it says itself (`only_read`), is not compared.
+    Plain text that an engine returns instead of an answer (issue `only_read`) is not compared.
     """
     labels = [label for label in read_labels(samples / "truth.jsonl") if label.job]
     scores = {}
     for job in (job for job in jobs if any(_answers(record) for record in records[job.name])):
         by_name = {f"{record.document.inbox}/{record.document.name}": record for record in records[job.name]}
-        asked = [label for label in labels if label.job == job.name]
-        scores[job.name] = compare(job, asked, [by_name.get(label.name) for label in asked])
+        of_job = [label for label in labels if label.job == job.name]
+        scores[job.name] = compare(job, of_job, [by_name.get(label.name) for label in of_job])
     return scores
 
 
@@ -68,7 +70,7 @@ def _answers(record: Record) -> bool:
 def show_demo(
     root: Path, jobs: Sequence[Job], records: Mapping[str, Sequence[Record]], scores: Mapping[str, Score]
 ) -> None:
-    """Tables of what was read, how much of it is true, and where everything lies; on stdout."""
+    """Print the records, their accuracy, and the paths of all results to stdout."""
     out = stdout()
     for job in (job for job in jobs if records[job.name]):
         show_records(job, records[job.name])

@@ -1,16 +1,15 @@
-"""Label files: what truly stands on documents, to measure against. One JSON object a line.
+"""Label files: the true values of documents, as a reference for measurements. One JSON object per line.
 
     {"file": "179.jpg", "fields": {"company": "KEDAI PAPAN", "total": "174.90"}, "norm": {"total": 174.9}}
 
-`file` lies under `img/` beside the label file, or is relative to the label file itself. `fields` holds values as
-printed (a list where any of several printings is right, or where the job's field is a list; dicts for groups), `norm`
-typed values where they exist: ISO dates, plain numbers. null or "" says that the document has no such value; a key that
-is absent says nothing. `job` names the job that the line is about, and `page` the page, where they matter. Other keys
-are left alone.
+`file` is a path relative to the label file, or to `img/` beside it. `fields` holds values as printed: a list for
+alternatives or for a list field, dicts for groups. `norm` holds typed values: ISO dates, plain numbers. null or ""
+means that the document has no such value; a missing key means that it is not labelled. `job` and `page` are optional
+and limit the line to one job or page. Other keys are ignored.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -21,7 +20,7 @@ from pipeline.core.errors import ConfigError, Fault
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What one document truly says. `name` is its file as the label file calls it, `file` where it lies."""
+    """The true values of one document. `name` is its file as written in the label file, `file` the resolved path."""
 
     name: str
     file: Path
@@ -33,7 +32,7 @@ class Label:
 
 
 def read_labels(path: Path) -> list[Label]:
-    """The labels of a file, in its order. Numbers are exact (Decimal). Raises ConfigError with every fault."""
+    """The labels of a file, in order. Numbers are Decimal. Raises ConfigError with all faults."""
     try:
         text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -70,24 +69,32 @@ def _label(path: Path, number: int, line: str) -> tuple[list[Fault], Label | Non
         return [fault("", f"is not JSON{where}; every line is one JSON object")], None
     if not isinstance(row, dict):
         return [fault("", 'is not an object like {"file": …, "fields": {…}}')], None
-    faults = []
     name, fields, norm = row.get("file"), row.get("fields") or {}, row.get("norm") or {}
     job, page = row.get("job"), row.get("page")
+    faults = [fault(key, message) for key, message in _invalid(fields, norm, job, page)]
+    file = _labelled_file(path.parent, name)
+    if isinstance(file, str):
+        faults.append(fault("file", file))
+    if faults or isinstance(file, str):
+        return faults, None
+    return [], Label(str(name), file, fields, norm, job, page, number)
+
+
+def _invalid(fields: Any, norm: Any, job: Any, page: Any) -> Iterator[tuple[str, str]]:
+    """(key, message) for every value of the wrong type."""
     for key, value in (("fields", fields), ("norm", norm)):
         if not isinstance(value, dict):
-            faults.append(fault(key, "must be an object of field names and values"))
+            yield key, "must be an object of field names and values"
     if job is not None and not isinstance(job, str):
-        faults.append(fault("job", "must be the name of a job"))
+        yield "job", "must be the name of a job"
     if page is not None and (not isinstance(page, int) or isinstance(page, bool) or page < 1):
-        faults.append(fault("page", "must be a page number, from 1"))
-    file = None
+        yield "page", "must be a page number, from 1"
+
+
+def _labelled_file(folder: Path, name: Any) -> Path | str:
+    """The file `name` in `folder`/img or `folder`, or what is wrong with the name."""
     if not isinstance(name, str) or not name or "\0" in name:
-        faults.append(fault("file", "must be the name of the labelled file"))
-    else:
-        places = (path.parent / "img" / name, path.parent / name)
-        file = next((place for place in places if place.is_file()), None)
-        if file is None:
-            faults.append(fault("file", f'"{name}" lies neither in {places[0].parent} nor in {path.parent}'))
-    if faults or file is None or not isinstance(name, str):
-        return faults, None
-    return [], Label(name, file, fields, norm, job, page, number)
+        return "must be the name of the labelled file"
+    candidates = (folder / "img" / name, folder / name)
+    file = next((each for each in candidates if each.is_file()), None)
+    return file or f'"{name}" is neither in {candidates[0].parent} nor in {folder}'

@@ -1,9 +1,8 @@
-"""How right a job's answers are: per field, over all, and whether its confidence means what it says.
+"""Score the answers of a job: accuracy for each field and overall, and calibration of the confidence.
 
-For a field, `labelled` values are what the labels say is there, and labelled = close + wrong + missing. `close` holds
-the exact ones too; for all but texts it equals `exact`. `invented` are values where the label says that there are none.
-A value is right when it is exact: here, in F1 and in the calibration alike. F1 is micro-averaged: exact against all
-values that were answered (precision) and all that are labelled (recall).
+labelled = close + wrong + missing. `close` includes the exact values; only texts can be close without being exact.
+`invented` values are those where the label says that there is none. A value is right if it is exact, also in F1 and in
+the calibration. F1 is micro-averaged: precision is exact / answered, recall is exact / labelled.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +22,7 @@ from pipeline.system import filesystem
 VERSION = 1
 THRESHOLDS = (0.9, 0.7, 0.5)
 WORST = 10
+MAX_UNUSED_KEYS = 8  # that are listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Tally:
 
     @property
     def f1(self) -> float | None:
-        """None where nothing is labelled and nothing was answered."""
+        """None if nothing is labelled and nothing was answered."""
         total = self.answered + self.labelled
         return 2 * self.exact / total if total else None
 
@@ -102,7 +102,7 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class DocumentScore:
-    """One document against its label. `error` is the code of its DocumentError, or "no answer" without a record."""
+    """The score of one document. `error` is the code of its DocumentError, or "no answer" without a record."""
 
     name: str
     checks: tuple[Check, ...]
@@ -111,7 +111,7 @@ class DocumentScore:
 
     @property
     def faults(self) -> tuple[Check, ...]:
-        """All that is not right, the worst first: wrong or invented, missing, then close."""
+        """All values that are not exact: wrong or invented first, then missing, then close."""
         rank = {"wrong": 0, "invented": 0, "missing": 1, "close": 2}
         return tuple(
             sorted((each for each in self.checks if each.verdict in rank), key=lambda each: rank[each.verdict])
@@ -137,9 +137,9 @@ class DocumentScore:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A job held against labels. `columns` gives every labelled column and its type, in the order of the job.
+    """The score of a job. `columns` is the type of every labelled column, in the order of the job.
 
-    `unlabelled` are columns of the job about which no label says anything, `unused` label keys that no field answers.
+    `unlabelled` are columns of the job that no label has, `unused` are label keys without a field.
     """
 
     job: str
@@ -154,7 +154,7 @@ class Score:
 
     @property
     def unread(self) -> list[tuple[str, Unread]]:
-        """(file, label) of the labels that do not read as their field's type: not counted, so they must be told."""
+        """(file, label) of the labels that cannot be parsed as their field's type: reported, not counted."""
         return [(document.name, each) for document in self.documents for each in document.unread]
 
     @property
@@ -171,7 +171,7 @@ class Score:
 
     @property
     def calibration(self) -> list[Calibration]:
-        """For "all" and for every type: how often values at or above .9, .7 and .5 are right, and their share."""
+        """For "all" and for every type: how many values with a confidence of at least .9, .7 and .5 are right."""
         answered = [each for each in self.checks if each.verdict not in ("missing", "empty")]
         kinds = dict.fromkeys(self.columns.values())
         table = []
@@ -184,7 +184,7 @@ class Score:
         return table
 
     def bins(self, count: int = 10) -> list[tuple[float, float, int]]:
-        """(mean confidence, share right, values) for each tenth of the confidence that has values."""
+        """(mean confidence, share of right values, number of values) for each non-empty bin of the confidence."""
         parts: list[list[Check]] = [[] for _ in range(count)]
         for each in self.checks:
             if each.confidence is not None and each.verdict not in ("missing", "empty"):
@@ -200,7 +200,7 @@ class Score:
         ]
 
     def worst(self, count: int = WORST) -> list[DocumentScore]:
-        """The documents with the most wrong, invented and missing values; a close one weighs a quarter."""
+        """The documents with the most wrong, invented and missing values; a close value counts a quarter."""
 
         def weight(document: DocumentScore) -> float:
             return sum(0.25 if each.verdict == "close" else 1.0 for each in document.faults)
@@ -209,7 +209,7 @@ class Score:
         return ranked[:count]
 
     def rows(self) -> list[list[str]]:
-        """The table per field for printing: a head, a row a column, and the row "all"."""
+        """The table of fields for printing: a header, a row for each column, and the row "all"."""
         head = ["field", "type", "labelled", "exact", "close", "missing", "invented", "wrong", "exact %", "F1"]
         lines = [(path, self.columns[path], tally) for path, tally in self.fields.items()]
         table = [head]
@@ -220,14 +220,14 @@ class Score:
         return table
 
     def calibration_rows(self) -> list[list[str]]:
-        """The calibration for printing: a head, then for each type the share right and the share of values reached."""
+        """The calibration for printing: a header, then for each type the share of right values and the coverage."""
         head = ["type", "values", *(f"right at ≥ {each:g} (share of values)" for each in THRESHOLDS)]
         table = [head]
         cells = self.calibration
         for start in range(0, len(cells), len(THRESHOLDS)):
             part = cells[start : start + len(THRESHOLDS)]
-            said = (f"{html.percent(each.right_share)} ({html.percent(each.coverage)})" for each in part)
-            table.append([part[0].kind, str(part[0].values), *said])
+            cells_of_kind = (f"{html.percent(each.right_share)} ({html.percent(each.coverage)})" for each in part)
+            table.append([part[0].kind, str(part[0].values), *cells_of_kind])
         return table
 
     def to_dict(self) -> dict[str, Any]:
@@ -249,10 +249,10 @@ class Score:
 
 
 def compare(job: Job, labels: Sequence[Label], records: Sequence[Record | None]) -> Score:
-    """Holds records against labels. `records[i]` is the answer to `labels[i]`, None where there is none.
+    """Compares records with labels. `records[i]` is the answer to `labels[i]`, or None.
 
-    Labels about another job are left out. Amounts within the job's `tolerance` are the same. A field that a label does
-    not name is not counted; a document that could not be read is missing all of its values.
+    Labels of other jobs are skipped. Amounts within the job's `tolerance` are equal. Fields that a label does not name
+    are not counted; all values of a document that could not be read are missing.
     """
     documents = []
     columns: dict[str, str] = {path: field.type for path, field in leaves(job.fields)}
@@ -279,7 +279,7 @@ def compare(job: Job, labels: Sequence[Label], records: Sequence[Record | None])
 
 
 def write_html(score: Score, path: Path, thumbnails: Mapping[str, bytes] | None = None) -> Path:
-    """The score as one page; `thumbnails` are small JPEGs of the worst documents by name. Raises StorageError."""
+    """Write the score as an HTML page. `thumbnails` are small JPEGs of documents by name. Raises StorageError."""
     page = html.render(
         "eval.html",
         {
@@ -304,17 +304,16 @@ def _rounded(share: float | None) -> float | None:
     return None if share is None else round(share, 4)
 
 
-UNUSED = 8  # label keys that are named
-
-
 def show_score(score: Score) -> None:
-    """The tables of an evaluation, on stdout."""
+    """Print the tables of an evaluation to stdout."""
     for head, *rows in (score.rows(), score.calibration_rows()):
         show_rows(head, rows, right=head[2:])
     if score.unread:
-        stdout().print(f"labels that the job's own fields cannot read, so not counted: {len(score.unread)}")
+        stdout().print(f"labels that the fields of the job cannot parse (not counted): {len(score.unread)}")
     if score.unlabelled:
-        stdout().print(f"not labelled, so not counted: {safe(', '.join(score.unlabelled))}")
+        stdout().print(f"fields without labels (not counted): {safe(', '.join(score.unlabelled))}")
     if score.unused:
-        more = f" and {len(score.unused) - UNUSED} more" if len(score.unused) > UNUSED else ""
-        stdout().print(f"labels that the job does not ask for: {safe(', '.join(score.unused[:UNUSED]))}{more}")
+        more = f" and {len(score.unused) - MAX_UNUSED_KEYS} more" if len(score.unused) > MAX_UNUSED_KEYS else ""
+        stdout().print(
+            f"label keys without a field in the job: {safe(', '.join(score.unused[:MAX_UNUSED_KEYS]))}{more}"
+        )

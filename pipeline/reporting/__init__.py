@@ -1,1 +1,1 @@
-"""Events, run report, console, live status and metrics."""
+"""Run events and their outputs: console, JSON log, live status, metrics, run report."""

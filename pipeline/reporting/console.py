@@ -1,4 +1,4 @@
-"""What a person sees in the terminal: progress on stderr while it runs, results on stdout afterwards."""
+"""Terminal output: the progress of a run on stderr, results on stdout."""
 
 import logging
 import time
@@ -17,28 +17,28 @@ from rich.table import Table
 from pipeline.core.safe_text import sanitize
 from pipeline.core.types import Record
 from pipeline.reporting.events import Listener
-from pipeline.reporting.run_report import ReportEntry, RunReport, worst
+from pipeline.reporting.run_report import ReportEntry, RunReport, document_status
 from pipeline.schema.fields import is_empty
 from pipeline.schema.job import Job
 
-FAULTS = 20  # of a run that are told one by one
-WIDEST = 24  # a column of a table of records
-PLAIN_LINE_S = 30.0  # in cron's mail: a line of counts every half minute
+MAX_FAULTS = 20  # of a run that are listed
+MAX_COLUMN_WIDTH = 24  # in a table of records
+PLAIN_LINE_S = 30.0  # between two lines of counts, if the output is not a terminal
 STATUS_STYLE = {"ok": "green", "review": "yellow", "failed": "red", "duplicate": "dim", "given back": "dim"}
 
 
 def safe(text: object) -> str:
-    """Text from a document or a file name, harmless in a terminal: no control characters, no markup."""
+    """Text from a document or a file name, escaped for a terminal: no control characters, no markup."""
     return escape(sanitize(text))
 
 
 def counted(number: int, what: str) -> str:
-    """As people say it: 1 page, 2 pages."""
+    """A number with its noun: 1 page, 2 pages."""
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 class Screen:
-    """A run's progress: bars on a terminal; elsewhere plain lines, one for each document that needs a person."""
+    """The progress of a run: a bar on a terminal, else plain lines. One line for each document that needs review."""
 
     def __init__(self, quiet: bool = False) -> None:
         self.out = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
@@ -84,9 +84,9 @@ class Screen:
 
     def finished(self, entry: ReportEntry) -> None:
         self._done += 1
-        status = worst(entry)
+        status = document_status(entry)
         self._counts[status] = self._counts.get(status, 0) + 1
-        if entry.needs_a_look:
+        if entry.needs_review:
             reason = _reason(entry)
             self.out.print(
                 f"[{STATUS_STYLE.get(status, '')}]{status:7}[/] {safe(entry.inbox)}/{safe(entry.name)}{reason}"
@@ -101,26 +101,26 @@ class Screen:
             self.out.print(f"{self._done} of {max(self._total, self._done)}: {counts}")
 
     def ended(self, run_report: RunReport) -> None:
-        """After a batch; `report` says the rest."""
+        """Close the progress bar; `report` prints the result."""
         self._close_bar()
 
     def report(self, run_report: RunReport, root: Path) -> None:
-        """The last lines of a run: the counts that add up, what does not, and where the report lies."""
+        """Print the last lines of a run: counts, faults, and the path of the report."""
         out = self.out
         counts = run_report.summary()
         if counts["taken"]:
-            self._sum(counts)
+            self._print_counts(counts)
         elif not run_report.stuck:
-            out.print(f"Nothing {'else ' if run_report.left else ''}waits in {safe(root / 'inbox')}.")
+            out.print(f"No {'other ' if run_report.left else ''}documents in {safe(root / 'inbox')}.")
         faults = run_report.faults()
-        for fault in faults[:FAULTS]:
+        for fault in faults[:MAX_FAULTS]:
             out.print(f"[red]{safe(fault)}[/]")
-        if len(faults) > FAULTS:
-            out.print(f"[red]… and {len(faults) - FAULTS} more; the JSON file beside the report has them all.[/]")
+        if len(faults) > MAX_FAULTS:
+            out.print(f"[red]… and {len(faults) - MAX_FAULTS} more in the JSON file of the report.[/]")
         if run_report.written:
             out.print(f"report: {safe(run_report.written)}")
 
-    def _sum(self, counts: Mapping[str, Any]) -> None:
+    def _print_counts(self, counts: Mapping[str, Any]) -> None:
         outcomes = [key for key in ("done", "failed", "duplicate", "given_back") if counts[key]]
         ends = ", ".join(f"{counts[key]} {key.replace('_', ' ')}" for key in outcomes)
         of_records = ", ".join(f"{count} {status}" for status, count in counts["records"].items() if count)
@@ -131,7 +131,7 @@ class Screen:
 
 
 class ConsoleReporter(logging.Handler):
-    """Log lines as notes."""
+    """A log handler that prints log lines as notes."""
 
     def __init__(self, screen: Listener) -> None:
         super().__init__(logging.INFO)
@@ -156,7 +156,7 @@ def _reason(entry: ReportEntry) -> str:
 def show_rows(
     columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "", right: Sequence[str] = ()
 ) -> None:
-    """A table on stdout."""
+    """Print a table to stdout."""
     table = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         table.add_column(safe(column), justify="right" if column in right else "left", overflow="fold")
@@ -166,7 +166,7 @@ def show_rows(
 
 
 def stdout() -> Console:
-    """Where results go. Not on a terminal the width is fixed, so that logs and files do not wrap at 80."""
+    """A console on stdout. If it is not a terminal, the width is 160, so that files do not wrap at 80."""
     out = Console(highlight=False, soft_wrap=False)
     if not out.is_terminal:
         out.width = 160
@@ -196,15 +196,15 @@ def cell(value: object) -> str:
 
 
 def show_records(job: Job, records: Sequence[Record]) -> None:
-    """What a job read: a row a record, with status and lowest confidence. Columns that do not fit are counted."""
-    head = ["document", "status", "least sure"]
+    """Print the records of a job, with status and lowest confidence. Columns that do not fit are counted."""
+    head = ["document", "status", "confidence"]
     rows = [
         [_short(record.document.name), cell(record.status), cell(min(record.confidence.values(), default=None))]
         for record in records
     ]
     out = stdout()
     left = [name for name in job.fields if any(not is_empty(record.data.get(name)) for record in records)]
-    left.sort(key=lambda name: not job.fields[name].required)  # what the job insists on is shown first
+    left.sort(key=lambda name: not job.fields[name].required)  # required fields first
     while left:
         column = [_brief(record.data.get(left[0])) for record in records]
         if len(head) == 3:
@@ -220,7 +220,7 @@ def show_records(job: Job, records: Sequence[Record]) -> None:
             row.append(each)
     table = Table(title=safe(job.name), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for name in head:
-        table.add_column(safe(name), justify="right" if name == "least sure" else "left", no_wrap=True)
+        table.add_column(safe(name), justify="right" if name == "confidence" else "left", no_wrap=True)
     if left:
         table.add_column(f"+{len(left)}")
     for row, record in zip(rows, records, strict=True):
@@ -229,7 +229,7 @@ def show_records(job: Job, records: Sequence[Record]) -> None:
 
 
 def _brief(value: object) -> str:
-    """One line of markup for a value: the first value of a group, the number of rows of a list."""
+    """A value as one line of markup: the first value of a group, the number of rows of a list."""
     if isinstance(value, Mapping):
         return next((_brief(each) for each in value.values() if not is_empty(each)), cell(None))
     if isinstance(value, list | tuple) and value and not isinstance(value[0], Mapping):
@@ -238,6 +238,8 @@ def _brief(value: object) -> str:
 
 
 def _short(text: str) -> str:
-    """Plain text as markup that takes at most `WIDEST` columns. Cut first, escaped then: half an escape is none."""
+    """Plain text as markup that takes at most `MAX_COLUMN_WIDTH` columns. Cut before escaping."""
     plain = sanitize(" ".join(text.split()))
-    return escape(plain if cell_len(plain) <= WIDEST else set_cell_size(plain, WIDEST - 1).rstrip() + "…")
+    return escape(
+        plain if cell_len(plain) <= MAX_COLUMN_WIDTH else set_cell_size(plain, MAX_COLUMN_WIDTH - 1).rstrip() + "…"
+    )

@@ -1,4 +1,4 @@
-"""Who is told what happens, as it happens: the terminal, a log, other processes, a test."""
+"""Run event listeners: the interface, and a fan-out to several of them."""
 
 from typing import Protocol
 
@@ -6,15 +6,17 @@ from pipeline.reporting.run_report import ReportEntry, RunReport
 
 
 class Listener(Protocol):
+    """Receives the events of a run. `answering` gets partial answers; `waiting` is the number of documents."""
+
     def note(self, text: str) -> None: ...
     def started(self, waiting: int) -> None: ...
-    def answering(self, document_id: str, text: str) -> None: ...  # how far the answer is to a question that waits
+    def answering(self, document_id: str, text: str) -> None: ...
     def finished(self, entry: ReportEntry) -> None: ...
     def ended(self, run_report: RunReport) -> None: ...
 
 
 class EventFanout:
-    """Several listeners as one; each is told in turn."""
+    """Passes every event to several listeners, in order."""
 
     def __init__(self, *listeners: Listener) -> None:
         self._listeners = listeners

@@ -1,9 +1,8 @@
-"""HTML pages that people read afterwards: the run's report and the accuracy page.
+"""Render the HTML pages of the run report and the evaluation.
 
-All that comes from file names and documents is hostile. Text is escaped by jinja2 (autoescape is on and never off);
-names also lose what could change the order or the look of the words around them; links are relative and
-percent-encoded, so that no name can become a scheme. A page needs nothing but itself: no script, no font, no picture
-from elsewhere.
+Text from file names and documents is hostile. jinja2 escapes all of it (autoescape is always on). Control and direction
+characters in names are made visible. Links are relative and percent-encoded, so that no name can become a scheme. A
+page is self-contained: no scripts, and no fonts or pictures from elsewhere.
 """
 
 import base64
@@ -23,52 +22,52 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 THUMBNAIL_BYTES = 12 * 1024
-_TURNS_TEXT = re.compile("[\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
+_INVISIBLE = re.compile("[\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
 
 
 def visible(text: object) -> str:
-    """`text` with every control, direction mark and lone surrogate written out, as in `inv⟨202E⟩fdp.exe`.
+    """`text` with control characters, direction marks and lone surrogates as hex codes: `inv⟨202E⟩fdp.exe`.
 
-    A surrogate that stands for a byte of a file name that is not UTF-8 becomes that byte: `⟨FF⟩`.
+    A surrogate for a byte of a file name that is not UTF-8 becomes that byte: `⟨FF⟩`.
     """
 
     def spell(character: str) -> str:
         point = ord(character)
         if 0xDC80 <= point <= 0xDCFF:
             return f"⟨{point - 0xDC00:02X}⟩"
-        hidden = unicodedata.category(character) in ("Cc", "Cs") or _TURNS_TEXT.match(character) is not None
+        hidden = unicodedata.category(character) in ("Cc", "Cs") or _INVISIBLE.match(character) is not None
         return f"⟨{point:04X}⟩" if hidden else character
 
     return "".join(map(spell, str(text)))
 
 
 def words(text: object) -> str:
-    """As `visible`, for whole sentences: line breaks and tabs are blanks, as HTML shows them."""
+    """As `visible`, for sentences: line breaks and tabs become blanks."""
     return visible(re.sub(r"[\r\n\t]+", " ", str(text)))
 
 
 def sentence(text: object) -> "Markup":
-    """As `words`, with what stands between backticks set as code."""
+    """As `words`, with text between backticks as code."""
     from markupsafe import Markup, escape
 
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(words(text)))))
 
 
 def link(target: PurePath | str, start: PurePath | str) -> str:
-    """A relative, percent-encoded address from the folder `start` to `target`; "" where there is none.
+    """A relative, percent-encoded URL from the folder `start` to `target`; "" if there is none.
 
-    Both are paths below the same folder (or both absolute). Even `javascript:alert(1)` is a file name here: its colon
-    is encoded, and the address begins with `./` or `../`.
+    Both are paths below the same folder (or both absolute). A file named `javascript:alert(1)` is safe: its colon is
+    encoded, and the URL begins with `./` or `../`.
     """
     try:
         address = quote_from_bytes(os.fsencode(Path(os.path.relpath(target, start)).as_posix()), safe="/")
-    except ValueError:  # another drive, a NUL, or a surrogate that stands for no byte
+    except ValueError:  # another drive, a NUL, or a surrogate without a byte
         return ""
     return address if address.startswith("../") else f"./{address}"
 
 
 def picture(jpeg: bytes) -> str:
-    """A JPEG as a data address, for `src`."""
+    """A JPEG as a data URL, for `src`."""
     return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
 
 
@@ -88,7 +87,7 @@ def thumbnail(image: NDArray[np.uint8], side_px: int = 280) -> bytes:
 
 
 def span(seconds: float) -> str:
-    """A time span as people say it: `0.4 s`, `12 s`, `3 min 05 s`, `7 h 12 min`."""
+    """A duration for display: `0.4 s`, `12 s`, `3 min 05 s`, `7 h 12 min`."""
     if seconds < 9.95:
         return f"{max(seconds, 0.0):.1f} s"
     whole = round(seconds)
@@ -106,9 +105,9 @@ def percent(share: float | None) -> str:
 
 
 def render(template: str, values: Mapping[str, Any]) -> str:
-    """The page `template` (a file beside this module) filled with `values`. A missing value is an error, not a gap.
+    """Render `template` (a file beside this module) with `values`. A missing value raises an error.
 
-    A lone surrogate cannot be stored as UTF-8; one that slipped through is written as `\\udcff`.
+    Lone surrogates, which UTF-8 cannot encode, are written as `\\udcff`.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 

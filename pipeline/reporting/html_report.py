@@ -1,4 +1,4 @@
-"""The account as files: runs/<time>.json for machines, runs/<time>.html for the person who comes in the morning."""
+"""Write the run report: runs/<time>.json and runs/<time>.html."""
 
 import json
 from collections.abc import Mapping
@@ -8,31 +8,31 @@ from typing import Any
 
 from pipeline.core.safe_text import json_text
 from pipeline.reporting import html
-from pipeline.reporting.run_report import ReportEntry, RunReport, worst
+from pipeline.reporting.run_report import ReportEntry, RunReport, document_status
 from pipeline.system import filesystem
 
-CARDS, ROWS, SLOWEST, PLOT_BINS = 100, 2000, 8, 60  # what the page shows; the JSON beside it holds everything
+CARDS, ROWS, SLOWEST, PLOT_BINS = 100, 2000, 8, 60  # limits of the page; the JSON file is complete
 
 
 def write(run_report: RunReport, root: Path) -> tuple[Path, Path]:
-    """Writes the JSON and the page below `root`/runs, and returns both paths; `account.written` is then the page.
+    """Writes the JSON and the page below `root`/runs and returns both paths. Sets `run_report.written` to the page.
 
-    Raises StorageError. The name is the local time at which the run began, with a number where two began together.
+    Raises StorageError. The name is the local start time of the run, with a number if it is taken.
     """
     folder = filesystem.folder(root, "runs")
     page = run_report.written
     if page:
         filesystem.write_atomic(root, page, report(run_report, root, f"{page.stem}.json").encode())
-    else:  # before the JSON: a run that is killed here leaves no JSON without its page
+    else:  # page first: a run that is killed here leaves no JSON without a page
         page = run_report.written = _reserved(run_report, root, folder)
     as_json = page.with_suffix(".json")
-    told = json_text(json.dumps(run_report.to_dict(), ensure_ascii=False, indent=1))
-    filesystem.write_atomic(root, as_json, told.encode() + b"\n")
+    text = json_text(json.dumps(run_report.to_dict(), ensure_ascii=False, indent=1))
+    filesystem.write_atomic(root, as_json, text.encode() + b"\n")
     return as_json, page
 
 
 def _reserved(run_report: RunReport, root: Path, folder: Path) -> Path:
-    """The name of the page, with the page in it: two machines may look for a free name in the same second."""
+    """Writes the page under a free name and returns its path. Two machines may start in the same second."""
     time = run_report.started_at.astimezone().strftime("%Y-%m-%d_%H-%M-%S")
     for stem in (time, *(f"{time}_{count}" for count in range(2, 1_000_000))):
         page = folder / f"{stem}.html"
@@ -43,11 +43,11 @@ def _reserved(run_report: RunReport, root: Path, folder: Path) -> Path:
             if filesystem.move(place, page):
                 return page
             place.unlink()
-    raise AssertionError("there is always a next number")
+    raise AssertionError("no free name")
 
 
 def pace(run_report: RunReport, bins: int | None = None) -> list[float]:
-    """Pages a second over the run, in `bins` equal parts; a document's pages are spread over its own seconds."""
+    """Pages per second over the run, in `bins` equal parts. The pages of a document are spread over its duration."""
     seconds = run_report.seconds
     bins = bins or min(PLOT_BINS, max(6, len(run_report.entries) // 3))
     width, pages = seconds / bins, [0.0] * bins
@@ -61,7 +61,7 @@ def pace(run_report: RunReport, bins: int | None = None) -> list[float]:
 
 
 def busy(run_report: RunReport, bins: int = PLOT_BINS) -> list[float | None]:
-    """The GPU's load (0 to 1) over the run in `bins` equal parts; None where it was not measured. Empty without any."""
+    """GPU load (0 to 1) over the run in `bins` equal parts; None for parts without samples. Empty without samples."""
     if not run_report.load or run_report.seconds <= 0:
         return []
     parts: list[list[float]] = [[] for _ in range(bins)]
@@ -71,7 +71,7 @@ def busy(run_report: RunReport, bins: int = PLOT_BINS) -> list[float | None]:
 
 
 def clock(run_report: RunReport) -> list[str]:
-    """What stands below a plot of the run at its start, middle and end: the time of day, or spans in a short run."""
+    """Axis labels for the start, middle and end of the run: times of day, or durations in a short run."""
     half = run_report.seconds / 2
     if half < 300:
         return ["start", html.span(half), html.span(2 * half)]
@@ -79,14 +79,14 @@ def clock(run_report: RunReport) -> list[str]:
 
 
 def report(run_report: RunReport, root: Path, json_name: str = "") -> str:
-    """The account as one HTML page for <root>/runs/: what needs a person first, everything after it."""
+    """The run report as an HTML page for <root>/runs/, with the documents that need review first."""
     folder = root / "runs"
 
-    def shown(entry: ReportEntry) -> Mapping[str, Any]:
+    def view(entry: ReportEntry) -> Mapping[str, Any]:
         return {
             "entry": entry,
             **entry.to_dict(),
-            "status": worst(entry),
+            "status": document_status(entry),
             "thumbnail": entry.thumbnail,
             "original": html.link(root / entry.moved_to, folder) if entry.moved_to else "",
             "record_links": [html.link(root / path, folder) for path in entry.records],
@@ -94,16 +94,16 @@ def report(run_report: RunReport, root: Path, json_name: str = "") -> str:
 
     jobs = run_report.by_job()
     order = {"failed": 0, "review": 1}
-    doubtful = sorted(
-        (entry for entry in run_report.entries if entry.needs_a_look),
-        key=lambda entry: (order.get(worst(entry), 2), 1.0 if entry.confidence is None else entry.confidence),
+    to_review = sorted(
+        (entry for entry in run_report.entries if entry.needs_review),
+        key=lambda entry: (order.get(document_status(entry), 2), 1.0 if entry.confidence is None else entry.confidence),
     )
     slowest = sorted((entry for entry in run_report.entries if entry.seconds > 0), key=lambda entry: -entry.seconds)
     return html.render(
         "report.html",
         {
             "counts": run_report.summary(),
-            "account": run_report,
+            "run_report": run_report,
             "imbalance": run_report.imbalance(),
             "jobs": {job: counts for job, counts in jobs.items() if any(counts.values())},
             "idle": [job for job, counts in jobs.items() if not any(counts.values())],
@@ -111,9 +111,9 @@ def report(run_report: RunReport, root: Path, json_name: str = "") -> str:
             "pace": pace(run_report),
             "busy": busy(run_report),
             "clock": clock(run_report),
-            "doubtful_total": len(doubtful),
-            "doubtful": [shown(entry) for entry in doubtful[:CARDS]],
-            "slowest": [shown(entry) for entry in slowest[:SLOWEST]],
-            "documents": [shown(entry) for entry in run_report.entries.first(ROWS)],
+            "to_review_total": len(to_review),
+            "to_review": [view(entry) for entry in to_review[:CARDS]],
+            "slowest": [view(entry) for entry in slowest[:SLOWEST]],
+            "documents": [view(entry) for entry in run_report.entries.first(ROWS)],
         },
     )

@@ -1,4 +1,4 @@
-"""A run as JSON lines on stderr, one object an event, for machines that gather logs (`log: json`)."""
+"""Write the events of a run as JSON lines to stderr, for log collectors (`log: json`)."""
 
 import json
 import sys
@@ -8,16 +8,16 @@ from types import TracebackType
 from typing import Any, Self, TextIO
 
 from pipeline.core.errors import ScanmillError
-from pipeline.reporting.run_report import ReportEntry, RunReport, worst
+from pipeline.reporting.run_report import ReportEntry, RunReport, document_status
 
-NOT_SAID = ("question", "answer", "moved_to")
+OMITTED = ("question", "answer", "moved_to")
 
 
 class JsonLog:
-    """In the place of console.Screen. Every line has `time`, `event` and its facts.
+    """Replaces console.Screen. Every line has `time`, `event` and the values of the event.
 
-    The events: note, started, document (as in the account, without what was asked and answered, and before it moved),
-    ended, report, and stopped: an error ended the run.
+    The events: note, started, document (as in the run report, without question, answer and moved_to), ended, report,
+    and stopped (an error ended the run).
     """
 
     def __init__(self, out: TextIO | None = None) -> None:
@@ -43,18 +43,18 @@ class JsonLog:
         pass
 
     def finished(self, entry: ReportEntry) -> None:
-        facts = {key: value for key, value in entry.to_dict().items() if key not in NOT_SAID}
-        self._line("document", status=worst(entry), **facts)
+        facts = {key: value for key, value in entry.to_dict().items() if key not in OMITTED}
+        self._line("document", status=document_status(entry), **facts)
 
     def ended(self, run_report: RunReport) -> None:
         self._line("ended", counts=run_report.summary(), jobs=run_report.by_job(), faults=run_report.faults())
 
     def report(self, run_report: RunReport, root: Path) -> None:
-        """The last line: where the account lies."""
+        """Write the last line: the path of the run report."""
         self._line("report", root=str(root), page=str(run_report.written) if run_report.written else None)
 
     def _line(self, event: str, **facts: Any) -> None:
-        told = {"time": datetime.now().astimezone().isoformat(timespec="milliseconds"), "event": event, **facts}
-        # ASCII, so that whatever a file is called, a line is a line
-        self._out.write(json.dumps(told, default=str) + "\n")
+        line = {"time": datetime.now().astimezone().isoformat(timespec="milliseconds"), "event": event, **facts}
+        # ASCII only: file names cannot break lines
+        self._out.write(json.dumps(line, default=str) + "\n")
         self._out.flush()

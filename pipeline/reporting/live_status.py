@@ -1,6 +1,6 @@
-"""What a run is doing at this moment, for other processes of this user to see: <root>/.live.json, for some seconds.
+"""Publish the status of a running batch to other processes of this user, in <root>/.live.json.
 
-It is private to the user, goes when the run ends, and holds no answer longer than until its document has ended.
+The file is readable by this user only and removed when the run ends. An answer is removed when its document is done.
 """
 
 import json
@@ -13,30 +13,30 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.engine import PARTIAL_LETTERS
-from pipeline.reporting.run_report import ReportEntry, RunReport, worst
+from pipeline.reporting.run_report import ReportEntry, RunReport, document_status
 from pipeline.system import filesystem
 from pipeline.system.locks import holder
 
 _NAME = ".live.json"
-EVERY_S, WATCHED_S = 1.0, 0.4  # between two writings; and while an answer grows before somebody's eyes
-WATCHED = 16  # answers at once: at most 320,000 letters
+EVERY_S, PARTIAL_S = 1.0, 0.4  # between two writes; and between two writes of partial answers
+MAX_PARTIAL_ANSWERS = 16  # at once: at most 320,000 letters
 
 
 class LiveStatus:
-    """A listener. Each batch begins anew, `ended` says that the run waits for work, `close` that it is over.
+    """A listener that writes the status. Counts start at zero with each batch; `close` removes the file.
 
-    The JSON: `run`, `pid`, `engine`, `state` ("working" or "waiting"), `since` (start of the batch or of the wait,
-    local time with offset), `waiting` (documents in the inbox when the batch began), `counts` ({"ok": 3, …} so far,
-    by what became of them), `pages`, `last` (the name that ended last), `boxes` (the inboxes that this run empties),
-    `answering` (how far the answers to questions are, by document id) and `seen_at`.
+    The JSON: `run`, `pid`, `engine`, `state` ("working" or "waiting"), `since` (start of this state, local time with
+    offset), `waiting` (documents in the inbox at the start of the batch), `counts` (documents so far by status, {"ok":
+    3, …}), `pages`, `last` (the last finished document), `boxes` (the inboxes of this run), `answering` (partial
+    answers by document id) and `seen_at` (time of writing).
     """
 
     def __init__(
         self, root: Path, run: str, engine: str, boxes: Iterable[str], clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._root, self._clock = root, clock
-        self._told: dict[str, Any] = {"scanmill": 1, "run": run, "pid": os.getpid(), "engine": engine}
-        self._told["boxes"] = sorted(boxes)
+        self._status: dict[str, Any] = {"scanmill": 1, "run": run, "pid": os.getpid(), "engine": engine}
+        self._status["boxes"] = sorted(boxes)
         self._answers: dict[str, str] = {}
         self._counts: Counter[str] = Counter()
         self._pages = 0
@@ -48,25 +48,25 @@ class LiveStatus:
     def started(self, waiting: int) -> None:
         self._counts.clear()
         self._pages = 0
-        self._told |= {"state": "working", "since": _now(), "waiting": waiting, "last": None}
+        self._status |= {"state": "working", "since": _now(), "waiting": waiting, "last": None}
         self._write()
 
     def answering(self, document_id: str, text: str) -> None:
-        if document_id in self._answers or len(self._answers) < WATCHED:
+        if document_id in self._answers or len(self._answers) < MAX_PARTIAL_ANSWERS:
             self._answers[document_id] = text[:PARTIAL_LETTERS]
-            if self._clock() - self._written >= WATCHED_S:
+            if self._clock() - self._written >= PARTIAL_S:
                 self._write()
 
     def finished(self, entry: ReportEntry) -> None:
-        self._counts[worst(entry)] += 1
+        self._counts[document_status(entry)] += 1
         self._pages += entry.pages
-        self._told["last"] = f"{entry.inbox}/{entry.name}"
+        self._status["last"] = f"{entry.inbox}/{entry.name}"
         if self._answers.pop(entry.document_id, None) is not None or self._clock() - self._written >= EVERY_S:
             self._write()
 
     def ended(self, run_report: RunReport) -> None:
         self._answers.clear()
-        self._told |= {"state": "waiting", "since": _now()}
+        self._status |= {"state": "waiting", "since": _now()}
         self._write()
 
     def close(self) -> None:
@@ -75,27 +75,27 @@ class LiveStatus:
 
     def _write(self) -> None:
         self._written = self._clock()
-        told = {**self._told, "counts": dict(self._counts), "pages": self._pages, "answering": self._answers}
-        told["seen_at"] = _now()
-        text = json.dumps(told, ensure_ascii=False).encode("utf-8", "backslashreplace")
-        place = filesystem.write_scratch(self._root, "json", text + b"\n", durable=False)
+        status = {**self._status, "counts": dict(self._counts), "pages": self._pages, "answering": self._answers}
+        status["seen_at"] = _now()
+        text = json.dumps(status, ensure_ascii=False).encode("utf-8", "backslashreplace")
+        path = filesystem.write_scratch(self._root, "json", text + b"\n", durable=False)
         with filesystem.storing(self._root):
-            os.chmod(place, 0o600)
-            os.replace(place, self._root / _NAME)
+            os.chmod(path, 0o600)
+            os.replace(path, self._root / _NAME)
 
 
 def read(root: Path) -> dict[str, Any] | None:
-    """What the run that holds the root does now; None where none does, or it has not said yet."""
+    """The status of the run that holds the root; None if there is none, or it has not written one yet."""
     held = holder(root)
     try:
-        told = json.loads(filesystem.read_file(root / _NAME))
+        status = json.loads(filesystem.read_file(root / _NAME))
     except (OSError, ValueError):
         return None
-    return told if isinstance(told, dict) and held and told.get("run") == held.get("run") else None
+    return status if isinstance(status, dict) and held and status.get("run") == held.get("run") else None
 
 
 def wipe(root: Path) -> None:
-    """Removes what a killed run said, where no other holds the root. Raises StorageError."""
+    """Removes the status of a killed run, unless another run holds the root. Raises StorageError."""
     if not holder(root):
         with filesystem.storing(root):
             (root / _NAME).unlink(missing_ok=True)

@@ -1,6 +1,6 @@
-"""Numbers for Prometheus: a text file that node_exporter's textfile collector picks up.
+"""Write Prometheus metrics to a file for the textfile collector of node_exporter.
 
-The counters count since this process began; the gauges are those of its last batch, NaN where nothing was measured.
+Counters count from the start of this process. Gauges are those of its last batch, NaN if nothing was measured.
 """
 
 import logging
@@ -15,26 +15,32 @@ log = logging.getLogger("scanmill")
 
 
 class Metrics:
-    """A listener that writes `path` after every batch. `waiting` gives the files in each inbox.
+    """A listener that writes `path` after every batch. `waiting` returns the number of files by inbox.
 
-    Where it cannot be written that is told, and the work goes on.
+    A failure to write is logged and does not stop the run.
     """
 
     def __init__(self, path: Path, waiting: Callable[[], Mapping[str, int]]) -> None:
         from prometheus_client import CollectorRegistry, Counter, Gauge
 
         self._path, self._waiting = path, waiting
-        self._registry = here = CollectorRegistry()
+        self._registry = registry = CollectorRegistry()
         last = "scanmill_last_batch_"
-        self._documents = Counter("scanmill_documents", "Documents by what became of them.", ["outcome"], registry=here)
-        self._records = Counter("scanmill_records", "Records by job and status.", ["job", "status"], registry=here)
-        self._pages = Counter("scanmill_pages", "Pages of the documents that ended.", registry=here)
-        self._seconds = Counter("scanmill_batch_seconds", "Time spent in batches.", registry=here)
-        self._inbox = Gauge("scanmill_inbox_files", "Files that wait.", ["inbox"], registry=here)
-        self._faults = Gauge(f"{last}faults", "What does not add up in the last account.", registry=here)
-        self._ended = Gauge(f"{last}ended_timestamp_seconds", "When the last batch ended.", registry=here)
-        self._pace = Gauge(f"{last}pages_per_second", "Mean pace of the last batch.", registry=here)
-        self._gpu = Gauge(f"{last}gpu_busy_ratio", "Share of its time, as the driver says.", registry=here)
+        self._documents = Counter(
+            "scanmill_documents", "Finished documents by outcome.", ["outcome"], registry=registry
+        )
+        self._records = Counter("scanmill_records", "Records by job and status.", ["job", "status"], registry=registry)
+        self._pages = Counter("scanmill_pages", "Pages of finished documents.", registry=registry)
+        self._seconds = Counter("scanmill_batch_seconds", "Time spent in batches.", registry=registry)
+        self._inbox = Gauge("scanmill_inbox_files", "Waiting files.", ["inbox"], registry=registry)
+        self._faults = Gauge(f"{last}faults", "Faults in the last run report.", registry=registry)
+        self._ended = Gauge(f"{last}ended_timestamp_seconds", "End of the last batch.", registry=registry)
+        self._pace = Gauge(f"{last}pages_per_second", "Mean speed of the last batch.", registry=registry)
+        self._gpu = Gauge(
+            f"{last}gpu_busy_ratio",
+            "Share of time in which the GPU was busy, as reported by the driver.",
+            registry=registry,
+        )
 
     def note(self, text: str) -> None:
         pass
@@ -61,22 +67,22 @@ class Metrics:
         self._ended.set(run_report.finished_at.timestamp() if run_report.finished_at else 0)
         self._pace.set(counts["pages_per_second"])
         busy = run_report.gpu_busy()
-        self._gpu.set(busy["mean"] if busy else nan)  # no card is not the same as an idle card
+        self._gpu.set(busy["mean"] if busy else nan)  # no GPU is not the same as an idle GPU
         for inbox, files in self._waiting().items():
             self._inbox.labels(inbox).set(files)
         self._write()
 
     def _write(self) -> None:
-        """Whole or not at all, and for every reader: the collector is another user, whatever the run's umask."""
+        """Write atomically and readable for all users, whatever the umask: the collector is another user."""
         from prometheus_client import generate_latest
 
-        fresh = self._path.with_name(f"{self._path.name}.{os.getpid()}")  # no .prom: the collector takes no notice
+        partial = self._path.with_name(f"{self._path.name}.{os.getpid()}")  # no .prom suffix: the collector ignores it
         try:
             try:
-                fresh.write_bytes(generate_latest(self._registry))
-                fresh.chmod(0o644)
-                fresh.replace(self._path)
+                partial.write_bytes(generate_latest(self._registry))
+                partial.chmod(0o644)
+                partial.replace(self._path)
             finally:
-                fresh.unlink(missing_ok=True)
+                partial.unlink(missing_ok=True)
         except OSError as error:
-            log.warning("%s: the metrics cannot be written there (%s)", self._path, error.strerror or error)
+            log.warning("%s: the metrics cannot be written (%s)", self._path, error.strerror or error)

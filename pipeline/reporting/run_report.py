@@ -1,14 +1,14 @@
-"""The account of one run: what was taken, what became of it, and what a person should look at.
+"""The report of one run: which documents were claimed, their outcomes, and which need review.
 
-`Account` gathers entries while the run goes on; report.py writes it below runs/ at its end. What was *taken* is counted
-when a document is claimed, and what became of it when it is settled: so the sum can fail.
+`RunReport` collects entries during the run; html_report.py writes it below runs/ at the end. Documents are counted when
+they are claimed and again when they are closed, so that a lost document is noticed.
 
 The JSON object (`to_dict`), version 1: `scanmill` (1), `kind` ("run"), `engine` (a sentence), `model` (its name),
 `started_at`, `finished_at` (local time with its offset), `counts` (as `summary`), `jobs` (records of each job by
 status), `faults`, `notes` (sentences), `documents`, each with `document_id` (SHA-256), `name`, `inbox`, `outcome`,
 `jobs`, `pages`, `seconds`, `settled_at`, `error` ({code, detail, cause, cure} or null), `issues` ([{job, code, path,
 message}], at most 20) and `issues_total`, `confidence` (the lowest of its values, or null), `records` and `moved_to`
-(paths as given, meant to be below the root), `question` and `answer` (how they begin, where a question came with it);
+(paths relative to the root), `question` and `answer` (their beginning, for a document with a question);
 `gpu_busy`: null, or `mean` (0 to 1) and `samples` ([seconds since the start, 0 to 1]), from the driver.
 """
 
@@ -33,9 +33,9 @@ STATUSES: tuple[Status, ...] = get_args(Status)
 
 VERSION = 1
 THUMBNAILS = 100  # in one report
-SAID_LETTERS = 600  # of a question and of its answer; the record has all
-ISSUES_KEPT = 20  # of one document: enough to see what is wrong; the record holds them all
-SAMPLES = 720  # of the GPU's load that are kept: one a minute over twelve hours
+EXCERPT_LETTERS = 600  # of a question and of its answer; the record has the full text
+ISSUES_KEPT = 20  # of one document; the record has all
+SAMPLES = 720  # of the GPU load that are kept: one per minute over twelve hours
 
 
 def _now() -> datetime:
@@ -44,10 +44,10 @@ def _now() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class ReportEntry:
-    """What became of one document. `answers` is a (job, status) for every record; `seconds` from claim to settling.
+    """The outcome of one document. `answers` is a (job, status) for every record; `seconds` its processing time.
 
     `error` is the (code, detail) of its DocumentError; `issues` are (job, Issue), the first `ISSUES_KEPT` of all.
-    Where a question came with the document, `question` and `answer` are how both begin.
+    For a document with a question, `question` and `answer` are the beginning of both.
     """
 
     document_id: str
@@ -82,7 +82,7 @@ class ReportEntry:
         record_paths: Iterable[Path | str] = (),
         moved_to: Path | str | None = None,
     ) -> "ReportEntry":
-        """The entry of a document with its records. Without `error`, the error of the first failed record counts."""
+        """The entry of a document with its records. Without `error`, the error of the first failed record is used."""
         issues = [(record.job, issue) for record in records for issue in record.issues]
         return cls(
             document_id=document.id,
@@ -104,7 +104,7 @@ class ReportEntry:
         )
 
     @property
-    def needs_a_look(self) -> bool:
+    def needs_review(self) -> bool:
         return self.outcome == "failed" or self.error is not None or any(status != "ok" for _, status in self.answers)
 
     def to_dict(self) -> dict[str, Any]:
@@ -145,21 +145,20 @@ class ReportEntry:
 
 
 def _start(text: str) -> str:
-    return text if len(text) <= SAID_LETTERS else text[: SAID_LETTERS - 1] + "…"
+    return text if len(text) <= EXCERPT_LETTERS else text[: EXCERPT_LETTERS - 1] + "…"
 
 
 def _answer(records: Sequence[Record]) -> str | None:
-    """The first text that was answered."""
+    """The first text among all answers."""
     texts = (value for record in records for value in record.data.values() if isinstance(value, str))
     return next((_start(text) for text in texts), None)
 
 
 @dataclass(slots=True)
 class RunReport:
-    """What happened in one run. `take` at every claim, `add` when its document is settled, `finish` at the end.
+    """The report of one run. Call `take` for every claim, `add` when its document is closed, `finish` at the end.
 
-    `engine` is the line that says which engine reads and why, `model` its name; `notes` are sentences for the reader of
-    the report.
+    `engine` is a sentence that says which engine is used and why, `model` its name; `notes` are sentences.
     """
 
     engine: str
@@ -168,43 +167,45 @@ class RunReport:
     started_at: datetime = field(default_factory=_now)
     finished_at: datetime | None = None
     notes: list[str] = field(default_factory=list)
-    stuck: list[str] = field(default_factory=list)  # what could not even be taken, in sentences
-    left: list[str] = field(default_factory=list)  # what waits in the inbox for another engine, in a line
+    stuck: list[str] = field(default_factory=list)  # documents that could not be claimed, in sentences
+    left: list[str] = field(default_factory=list)  # one line about documents that wait for another engine
     entries: CompressedList[ReportEntry] = field(default_factory=CompressedList)
-    load: list[tuple[float, float]] = field(default_factory=list)  # (seconds since the start, 0 to 1) of the GPU
-    written: Path | None = None  # the HTML page, once there is one
+    load: list[tuple[float, float]] = field(
+        default_factory=list
+    )  # samples of the GPU load: (seconds since the start, 0 to 1)
+    written: Path | None = None  # path of the HTML page, once written
     _open: Counter[tuple[str, str]] = field(default_factory=Counter)
     _taken: int = 0
-    _pictures: int = 0
+    _thumbnails: int = 0
 
     def take(self, inbox: str, name: str) -> None:
-        """A document was claimed out of `inbox`."""
+        """Count a document that was claimed from `inbox`."""
         self._taken += 1
         self._open[inbox, name] += 1
 
     def add(self, entry: ReportEntry) -> None:
-        """A document was settled. Its thumbnail is kept where it will be shown, so that memory stays bounded."""
+        """Add the entry of a closed document. Only thumbnails that the page shows are kept, to bound memory."""
         self._open[entry.inbox, entry.name] -= 1
         if not self._open[entry.inbox, entry.name]:
             del self._open[entry.inbox, entry.name]
         if entry.thumbnail is not None:
-            if entry.needs_a_look and self.wants_thumbnails and len(entry.thumbnail) <= THUMBNAIL_BYTES:
-                self._pictures += 1
+            if entry.needs_review and self.wants_thumbnails and len(entry.thumbnail) <= THUMBNAIL_BYTES:
+                self._thumbnails += 1
             else:
                 entry = replace(entry, thumbnail=None)
         self.entries.append(entry)
 
     @property
     def wants_thumbnails(self) -> bool:
-        """Whether the report has room for one more picture."""
-        return self._pictures < THUMBNAILS
+        """Whether the report has room for another thumbnail."""
+        return self._thumbnails < THUMBNAILS
 
     def finish(self) -> None:
         self.finished_at = _now()
 
     @property
     def seconds(self) -> float:
-        """The length of the run, or its length so far."""
+        """The duration of the run, so far or in total."""
         return max(0.0, ((self.finished_at or _now()) - self.started_at).total_seconds())
 
     def summary(self) -> dict[str, Any]:
@@ -222,7 +223,7 @@ class RunReport:
         }
 
     def by_job(self) -> dict[str, dict[str, int]]:
-        """How many records of each job are ok, in review and failed."""
+        """The number of records by job and status."""
         jobs: dict[str, dict[str, int]] = {job: dict.fromkeys(STATUSES, 0) for job in self.jobs}
         for entry in self.entries:
             for job, status in entry.answers:
@@ -230,31 +231,31 @@ class RunReport:
         return jobs
 
     def faults(self) -> list[str]:
-        """What could not be taken, and what does not add up."""
+        """Documents that could not be claimed, and counts that do not add up; in sentences."""
         return [*self.stuck, *self.imbalance()]
 
     def imbalance(self) -> list[str]:
-        """What does not add up, in sentences; empty when taken = done + failed + duplicate + given back, one by one."""
+        """Inconsistent counts, in sentences. Empty if every claimed document has exactly one outcome."""
         counts = Counter(entry.outcome for entry in self.entries)
         parts = [(counts[outcome], outcome) for outcome in OUTCOMES]
         found = []
         if self._taken != len(self.entries):
             total = " + ".join(f"{count} {outcome}" for count, outcome in parts)
-            found.append(f"{self._taken} documents were taken, but {total} make {len(self.entries)}.")
+            found.append(f"{self._taken} documents were taken, but {total} is {len(self.entries)}.")
         for (inbox, name), rest in self._open.items():
             place = html.words(f"{inbox}/{name}")
             found.append(
-                f"{place} was taken, and nothing is known of its end."
+                f"{place} was taken, but has no outcome."
                 if rest > 0
-                else f"{place} was settled, but never taken."
+                else f"{place} has an outcome, but was never taken."
             )
         for entry in self.entries:
             if entry.outcome == "failed" and entry.error is None:
-                found.append(f"{html.words(f'{entry.inbox}/{entry.name}')} failed, and no reason was kept.")
+                found.append(f"{html.words(f'{entry.inbox}/{entry.name}')} failed without a reason.")
         return found
 
     def gpu_busy(self) -> dict[str, Any] | None:
-        """`mean` and at most `SAMPLES` `samples`, neighbours averaged; None where no driver told."""
+        """`mean` and at most `SAMPLES` `samples` (neighbours are averaged); None without samples."""
         if not self.load:
             return None
         step = -(-len(self.load) // SAMPLES)
@@ -263,7 +264,7 @@ class RunReport:
         return {"mean": round(fmean(busy for _, busy in self.load), 3), "samples": samples}
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON; the keys are told at the head of this module."""
+        """Plain JSON; the module docstring lists the keys."""
         return {
             "scanmill": VERSION,
             "kind": "run",
@@ -280,8 +281,8 @@ class RunReport:
         }
 
 
-def worst(entry: ReportEntry) -> str:
-    """The word that stands for a document: its outcome, or `review`/`failed` where one of its records is."""
+def document_status(entry: ReportEntry) -> str:
+    """The status of a document: `failed` or `review` if one of its records is, `ok`, or its outcome."""
     if entry.outcome == "failed" or any(status == "failed" for _, status in entry.answers):
         return "failed"
     if any(status == "review" for _, status in entry.answers):

@@ -1,7 +1,7 @@
-"""The order of a commit: JSON records, then rows in every sink, then the originals move out of working/.
+"""The order of a commit: JSON records, then rows in every sink, then the source files move out of working/.
 
-Rows and moves are gathered and done together in `flush`, because sinks rewrite whole files. Between two
-flushes documents wait in working/, where the next run finds them after a crash and `recover` ends or returns them.
+Rows and moves are batched and done in `flush`, because sinks rewrite whole files. Until then documents stay in
+working/. After a crash the next run finds them there, and `recover` finishes or returns them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,13 +20,13 @@ from pipeline.storage.record_store import RecordStore
 from pipeline.system import filesystem
 
 Moved = Callable[[Path], None]
-NOTHING: Mapping[tuple[str, int], Path] = MappingProxyType({})
+NO_PICTURES: Mapping[tuple[str, int], Path] = MappingProxyType({})
 
 
 class Committer:
-    """Writes what was answered, for one run. `tables` holds one Table a job, by name.
+    """Writes the results of one run. `tables` holds one JobTable for each job, by name.
 
-    `check` is asked before every write and raises StorageError where the root is not what it was.
+    `check` is called before every write and raises StorageError if the root has changed.
     """
 
     def __init__(
@@ -36,35 +36,35 @@ class Committer:
         self._moves: list[tuple[Document, Where, DocumentError | None, Moved]] = []
 
     def missing(self, document: Document, jobs: Sequence[Job]) -> list[Job]:
-        """The jobs that have not yet answered these bytes as they are now asked. None: the document is a duplicate."""
+        """The jobs that have no record of these bytes in their current version. Empty: the document is a duplicate."""
         return [job for job in jobs if not self._store.answered(job, document.id)]
 
-    def write(self, records: Sequence[Record], drawn: Mapping[tuple[str, int], Path] = NOTHING) -> list[Record]:
-        """Commits all records of one document; returns them as they were written. Raises StorageError.
+    def write(self, records: Sequence[Record], pictures: Mapping[tuple[str, int], Path] = NO_PICTURES) -> list[Record]:
+        """Commits all records of one document; returns them as written. Raises StorageError.
 
-        `drawn` holds the temporary files of pictures with boxes, by job and page.
+        `pictures` are temporary files of pages with boxes drawn in, by job and page.
         """
         self._check()
         written = []
         for job, its_records in groupby(sorted(records, key=lambda record: record.job), lambda record: record.job):
             some = list(its_records)
-            files = {each.page: _beside(self._tables[job].job, each, drawn) for each in some}
+            files = {each.page: _attachments(self._tables[job].job, each, pictures) for each in some}
             committed = self._store.commit(some, files)
             self._tables[job].add(committed)
             written += committed
         return written
 
     def close(self, document: Document, where: Where, moved: Moved, error: DocumentError | None = None) -> None:
-        """The document's records are written: the next flush moves it to `where`, then `moved` is told its place."""
+        """Queue the move of a document with all records written. `flush` moves it, then calls `moved` with its path."""
         self._moves.append((document, where, error, moved))
 
     @property
     def due(self) -> bool:
-        """Whether a flush now keeps within its share of the run's time."""
+        """Whether a table is due for a flush, which is limited to a share of the run's time."""
         return any(table.due() for table in self._tables.values())
 
     def flush(self) -> None:
-        """Records to the disk, rows, then moves. Raises StorageError; the next run finishes what was not moved yet."""
+        """Sync records to the disk, write rows, then move files. Raises StorageError; the next run moves the rest."""
         self._check()
         self._store.sync()
         for table in self._tables.values():
@@ -74,46 +74,46 @@ class Committer:
             moved(self._inbox.finish(document, where, error))
 
     def recover(self, boxes: Mapping[str, Sequence[Job]], alive: Callable[[str], bool]) -> tuple[int, int]:
-        """Ends what dead runs left in working/: (finished, given back to the inbox).
+        """Recover documents that dead runs left in working/; returns (finished, returned to the inbox).
 
-        A document is finished when every job of its inbox has its records, written by that very run or before it; else
-        it is read again, as a twin of the document that the records speak of is: the next batch sees what it is.
+        A document is finished if every job of its inbox has its records, from that run or an earlier one. Others are
+        read again, and so is a document with the same bytes as another one that the records name.
         """
-        finished, back = 0, []
+        finished, returned = 0, []
         for claim in self._inbox.recover(alive):
             document, jobs = claim.document, boxes.get(claim.document.inbox, ())
             for job in jobs:
                 self._store.remove_orphans(job.name, document.id)
             written = [record for job in jobs for record in self._store.written_by(claim.run, job, document.id)]
-            for job in jobs:  # also where others are missing: what is answered is not asked again
+            for job in jobs:  # even if other jobs have no record yet
                 self._tables[job.name].add([record for record in written if record.job == job.name])
             records = [record for record in written if _same(record.document, document)]
             done = {record.job for record in records}
             if not records or any(job.name not in done and not self._store.answered(job, document.id) for job in jobs):
-                back.append(document)
+                returned.append(document)
                 continue
             error = next((DocumentError(*record.error) for record in records if record.error), None)
             self.close(document, "failed" if error else "done", lambda _: None, error)
             finished += 1
         self.flush()
-        for document in back:  # not before their rows are safe
+        for document in returned:  # only after their rows are written
             self._inbox.give_back(document)
-        return finished, len(back)
+        return finished, len(returned)
 
 
-def _beside(job: Job, record: Record, drawn: Mapping[tuple[str, int], Path]) -> list[Attachment]:
-    """What is to lie beside a record."""
-    pages = 1 if record.page else len(record.pages)  # the name says which page only where there are several
-    pictures = [
+def _attachments(job: Job, record: Record, pictures: Mapping[tuple[str, int], Path]) -> list[Attachment]:
+    """The files to store next to a record: long texts, and pages with boxes."""
+    pages = 1 if record.page else len(record.pages)  # file names have a page number only if there are several
+    drawn = [
         attachments.picture(page, pages, path)
-        for (name, page), path in drawn.items()
+        for (name, page), path in pictures.items()
         if name == job.name and page in record.pages
     ]
-    return [*attachments.texts(job, record), *pictures]
+    return [*attachments.texts(job, record), *drawn]
 
 
 def _same(written: Document, claimed: Document) -> bool:
-    """Whether a record speaks of this very file; in working/ its name may have got a number."""
+    """Whether a record is about this file; a number may have been added to its name in working/."""
     folder, _, name = claimed.name.rpartition("/")
     its_folder, _, its_name = written.name.rpartition("/")
     if (written.inbox, its_folder) != (claimed.inbox, folder):

@@ -1,4 +1,4 @@
-"""One document on its way: which pages were given out to which questions, which replies are back, who looks again."""
+"""The state of one document in the scheduler: requested pages, received replies, second passes."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +15,7 @@ from pipeline.schema.job import Job
 
 @dataclass(frozen=True, eq=False)
 class SubJob:
-    """One of the questions that a job is put in, as `Job.parts[number]`. With `doubts` it is a second look."""
+    """One part of a job that is asked on its own: `Job.parts[number]`. With `doubts` it belongs to a second pass."""
 
     job: Job
     number: int
@@ -34,9 +34,12 @@ class SubJob:
 
 @dataclass(eq=False)
 class PagePlan:
-    """The pages of one document under one plan, given out window by window. `last_page` is None for the document's."""
+    """The pages of one document under one preparation, requested window by window.
 
-    plan: PagePreparation
+    `last_page` None means the last page of the document.
+    """
+
+    preparation: PagePreparation
     window_pages: int
     parts: list[SubJob]
     next_page: int = 1
@@ -45,137 +48,142 @@ class PagePlan:
 
 @dataclass(eq=False)
 class PendingRecord:
-    """What has come back for one record. `first` is the record before the second look, whose reels are `reels`."""
+    """The replies for one record so far.
+
+    `first` is the record of the first pass while the second is under way; `page_plans` are those of the second pass.
+    """
 
     job: Job
     page: int | None
     awaited: int
     windows: int
-    by_place: dict[tuple[int, int], Reply] = field(default_factory=dict)  # window and part
+    by_window: dict[tuple[int, int], Reply] = field(default_factory=dict)  # by window and part
     first: Record | None = None
     page_plans: list[PagePlan] = field(default_factory=list)
 
     @property
     def replies(self) -> list[Reply]:
-        """In the order of windows; where a part was asked again, its second reply."""
-        return [self.by_place[place] for place in sorted(self.by_place)]
+        """In the order of windows. The reply of a second pass replaces the one of the first."""
+        return [self.by_window[key] for key in sorted(self.by_window)]
 
 
 @dataclass
 class DocumentState:
-    """`total_pages` is None until the first window came back from its decoder."""
+    """`total_pages` is None until the first window is decoded. `decoding_windows` are with the decoders now."""
 
     document: Document
     jobs: Sequence[Job]
     page_spec: PageSpec
     total_pages: int | None = None
-    open_windows: int = 0
-    answered: int = 0
-    answers: dict[tuple[str, int | None], PendingRecord] = field(default_factory=dict)
+    decoding_windows: int = 0
+    closed: int = 0  # records that were emitted
+    pending: dict[tuple[str, int | None], PendingRecord] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Questions that want to see the same pages in the same way share one reel, so each page is decoded once."""
-        self.page_plans = self._reels(
+        self.page_plans = self._plan(
             [SubJob(job, n) for job in self.jobs for n in range(len(job.parts))], self.page_spec
         )
 
-    def _reels(self, parts: Sequence[SubJob], page_spec: PageSpec) -> list[PagePlan]:
-        page_plans: dict[tuple[PagePreparation, int], PagePlan] = {}
+    def _plan(self, parts: Sequence[SubJob], page_spec: PageSpec) -> list[PagePlan]:
+        """Sub-jobs with the same page preparation share one plan, so that each page is decoded once."""
+        plans: dict[tuple[PagePreparation, int], PagePlan] = {}
         for part in parts:
-            plan = PagePreparation(part.job.preprocess, part.asked.region, page_spec)
+            preparation = PagePreparation(part.job.preprocess, part.asked.region, page_spec)
             window = part.job.window or self.page_spec.window_pages
-            page_plans.setdefault((plan, window), PagePlan(plan, window, [])).parts.append(part)
-        return list(page_plans.values())
+            plans.setdefault((preparation, window), PagePlan(preparation, window, [])).parts.append(part)
+        return list(plans.values())
 
     # ---- pages out
-    def wanted(self) -> PagePlan | None:
-        """The reel that may give out its next window now. Until the page count is known only the first window is."""
+    def next_plan(self) -> PagePlan | None:
+        """The plan whose next window may be requested now. Until the page count is known, only the first window is."""
         if self.total_pages is None:
-            return self.page_plans[0] if not self.open_windows else None
-        return next((page_plan for page_plan in self.page_plans if self._left(page_plan)), None)
+            return self.page_plans[0] if not self.decoding_windows else None
+        return next((plan for plan in self.page_plans if self._has_pages_left(plan)), None)
 
-    def _left(self, page_plan: PagePlan) -> bool:
-        return page_plan.next_page <= (page_plan.last_page or self.total_pages or 1)
+    def _has_pages_left(self, plan: PagePlan) -> bool:
+        return plan.next_page <= (plan.last_page or self.total_pages or 1)
 
     @property
-    def given_out(self) -> bool:
-        """Whether every page was given out to every question."""
-        return self.total_pages is not None and self.wanted() is None
+    def all_requested(self) -> bool:
+        """Whether every page was requested for every job."""
+        return self.total_pages is not None and self.next_plan() is None
 
-    def requests(self, page_plan: PagePlan, first: int, pages: Sequence[Page]) -> Iterator[Request]:
-        """The questions about one decoded window."""
+    def requests(self, plan: PagePlan, first: int, pages: Sequence[Page]) -> Iterator[Request]:
+        """The requests about one decoded window."""
         assert self.total_pages is not None
-        windows = max(1, ceil(self.total_pages / page_plan.window_pages))
-        for part in page_plan.parts:
+        windows = max(1, ceil(self.total_pages / plan.window_pages))
+        for part in plan.parts:
             if part.job.per == "page":
                 yield from (part.ask(self.document, (page,)) for page in pages)
             else:
-                yield part.ask(self.document, pages, (first - 1) // page_plan.window_pages, windows)
+                yield part.ask(self.document, pages, (first - 1) // plan.window_pages, windows)
 
-    def lost(self, page_plan: PagePlan, first: int, error: DocumentError) -> list[Page]:
-        """Stand-ins for the pages of a window that could not be read although others could."""
+    def unreadable_pages(self, plan: PagePlan, first: int, error: DocumentError) -> list[Page]:
+        """Placeholders for the pages of a window that could not be decoded, in a document that has readable pages."""
         assert self.total_pages is not None
-        last = min(first + page_plan.window_pages - 1, page_plan.last_page or self.total_pages)
+        last = min(first + plan.window_pages - 1, plan.last_page or self.total_pages)
         return [Page(n, 0, 0, Affine(), fault=str(error)) for n in range(first, last + 1)]
 
     # ---- replies in
-    def take(self, reply: Reply) -> PendingRecord | None:
-        """Keeps a reply; returns its answer once the last reply is there, and each time again after `look_again`."""
+    def add_reply(self, reply: Reply) -> PendingRecord | None:
+        """Adds a reply to its record. Returns the record's replies once all are there, after each pass."""
         request = reply.request
         job = next(job for job in self.jobs if job.name == request.job.name)
         page = request.pages[0].number if job.per == "page" else None
-        answer = self.answers.get((job.name, page))
-        if answer is None:
-            if request.look == 2:  # it was given up meanwhile
+        pending = self.pending.get((job.name, page))
+        if pending is None:
+            if request.look == 2:  # the second pass was dropped meanwhile
                 return None
-            answer = PendingRecord(job, page, request.windows * request.parts, request.windows)
-            self.answers[job.name, page] = answer
-        answer.by_place[request.window, request.part] = _lightened(reply)
-        answer.awaited -= 1
-        return None if answer.awaited else answer
+            pending = PendingRecord(job, page, request.windows * request.parts, request.windows)
+            self.pending[job.name, page] = pending
+        pending.by_window[request.window, request.part] = _without_pictures(reply)
+        pending.awaited -= 1
+        return None if pending.awaited else pending
 
-    def look_again(self, answer: PendingRecord, record: Record) -> bool:
-        """Begins a second look at an answer that is whole, where it is worth one and the engine can look closer.
+    def start_second_pass(self, pending: PendingRecord, record: Record) -> bool:
+        """Starts a second pass of a complete record, if it has doubts and the engine can read at a higher resolution.
 
-        Every window is asked again, but only the parts of the job that can do something about what is wrong.
+        Every window is requested again, but only for the parts of the job that the doubts concern.
         """
-        high_resolution, found = self.page_spec.high_resolution(), second_pass.reasons(answer.job, record)
-        if high_resolution is None or answer.first is not None or not found:
+        high_resolution, found = self.page_spec.high_resolution(), second_pass.reasons(pending.job, record)
+        if high_resolution is None or pending.first is not None or not found:
             return False
-        parts = [SubJob(answer.job, n, second_pass.for_part(part, found)) for n, part in enumerate(answer.job.parts)]
+        parts = [SubJob(pending.job, n, second_pass.for_part(part, found)) for n, part in enumerate(pending.job.parts)]
         parts = [part for part in parts if part.doubts]
-        answer.page_plans = self._reels(parts, high_resolution)
-        if answer.page is not None:
-            for page_plan in answer.page_plans:
-                page_plan.next_page = page_plan.last_page = answer.page
-                page_plan.window_pages = 1
-        self.page_plans += answer.page_plans
-        answer.first, answer.awaited = record, len(parts) * answer.windows
+        pending.page_plans = self._plan(parts, high_resolution)
+        if pending.page is not None:
+            for plan in pending.page_plans:
+                plan.next_page = plan.last_page = pending.page
+                plan.window_pages = 1
+        self.page_plans += pending.page_plans
+        pending.first, pending.awaited = record, len(parts) * pending.windows
         return True
 
     def pending_second_pass(self) -> list[PendingRecord]:
-        """Answers whose second look is not wholly given out yet."""
+        """Records whose second pass is not fully requested yet."""
         return [
-            answer for answer in self.answers.values() if any(self._left(page_plan) for page_plan in answer.page_plans)
+            pending
+            for pending in self.pending.values()
+            if any(self._has_pages_left(plan) for plan in pending.page_plans)
         ]
 
-    def settle(self, answer: PendingRecord) -> None:
-        """The answer's record is out; what still comes for it is not wanted."""
-        del self.answers[answer.job.name, answer.page]
-        self.page_plans = [page_plan for page_plan in self.page_plans if page_plan not in answer.page_plans]
-        self.answered += 1
+    def close_record(self, pending: PendingRecord) -> None:
+        """The record was emitted: drop its remaining page plans."""
+        del self.pending[pending.job.name, pending.page]
+        self.page_plans = [plan for plan in self.page_plans if plan not in pending.page_plans]
+        self.closed += 1
 
     @property
     def complete(self) -> bool:
-        """Whether every answer that the jobs ask for is there."""
-        if not self.given_out:
+        """Whether every record of every job was emitted."""
+        if not self.all_requested:
             return False
         assert self.total_pages is not None
-        return self.answered == sum(self.total_pages if job.per == "page" else 1 for job in self.jobs)
+        return self.closed == sum(self.total_pages if job.per == "page" else 1 for job in self.jobs)
 
 
-def _lightened(reply: Reply) -> Reply:
-    """The reply without what extraction no longer needs: a long document must not keep its pictures to the end."""
+def _without_pictures(reply: Reply) -> Reply:
+    """The reply without pictures, and without words if it has evidence, to save memory in long documents."""
     keep_words = not reply.evidence
     pages = tuple(replace(page, image=None, words=page.words if keep_words else ()) for page in reply.request.pages)
     return replace(reply, request=replace(reply.request, pages=pages))

@@ -1,4 +1,4 @@
-"""Drain, then wait until there is something to drain. Events are hints that make it quick; the rescan is the truth."""
+"""Watch the inbox and run a batch whenever there are files. Regular rescans catch what notifications miss."""
 
 import logging
 import threading
@@ -14,18 +14,17 @@ from watchdog.observers.polling import PollingObserver
 from pipeline.reporting.run_report import RunReport
 from pipeline.runs.session import Session
 
-TICK_S = 0.5  # how soon a stop is noticed while nothing happens
-
+STOP_POLL_S = 0.5  # how often `stop` is checked while idle
 
 log = logging.getLogger("scanmill")
 
 
-class _Hint(FileSystemEventHandler):
-    def __init__(self, bell: threading.Event) -> None:
-        self._bell = bell
+class _OnChange(FileSystemEventHandler):
+    def __init__(self, changed: threading.Event) -> None:
+        self._changed = changed
 
     def on_any_event(self, event: FileSystemEvent) -> None:
-        self._bell.set()
+        self._changed.set()
 
 
 def watch(
@@ -37,58 +36,65 @@ def watch(
     idle_s: float | None = None,
     end_s: float | None = None,
 ) -> Iterator[RunReport]:
-    """Batches as long as `stop` is false; yields the account of each that has something to tell.
+    """Runs batches until `stop` is true; yields the report of each batch that wrote one.
 
-    `poll` looks at the folder instead of asking the kernel, for network shares that tell nothing. After `idle_s`
-    seconds without a batch the engine is put to rest, after `end_s` the watch ends. Raises what a batch raises.
+    With `poll` the folder is scanned every `rescan_s` seconds instead of relying on the kernel's notifications, which
+    network shares do not send. The engine is unloaded after `idle_s` seconds without a batch; the watch ends after
+    `end_s`. Raises what a batch raises.
     """
-    bell = threading.Event()
-    observer = _started(PollingObserver(timeout=rescan_s), folder, bell) if poll else _told(folder, bell, rescan_s)
-    worked = tried = time.monotonic()
-    resting, left = False, 0
+    changed = threading.Event()
+    observer = _polling(folder, changed, rescan_s) if poll else _notified(folder, changed, rescan_s)
+    last_work = last_batch = time.monotonic()
+    unloaded, left = False, 0
     try:
         while not stop():
-            rang = bell.is_set()
-            bell.clear()
+            notified = changed.is_set()
+            changed.clear()
             waiting = session.waiting()
-            # What could not be taken, and has not changed, is not worth waking the engine at every look.
-            known = resting and not rang and waiting == left and time.monotonic() - tried < (idle_s or 0.0)
-            if waiting and not known:
+            # Files that could not be claimed and have not changed do not reload the engine at every scan.
+            unchanged = (
+                unloaded and not notified and waiting == left and time.monotonic() - last_batch < (idle_s or 0.0)
+            )
+            if waiting and not unchanged:
                 run_report = session.batch(stop=stop)
-                tried, resting, left = time.monotonic(), False, session.waiting()
+                last_batch, unloaded, left = time.monotonic(), False, session.waiting()
                 if run_report.summary()["taken"]:
-                    worked = tried
+                    last_work = last_batch
                 if run_report.written:
                     yield run_report
             waited = 0.0
-            while not stop() and waited < rescan_s and not bell.wait(TICK_S):
-                waited += TICK_S
-                idle = time.monotonic() - worked
+            while not stop() and waited < rescan_s and not changed.wait(STOP_POLL_S):
+                waited += STOP_POLL_S
+                idle = time.monotonic() - last_work
                 if end_s is not None and idle >= end_s:
                     return
-                if idle_s is not None and not resting and idle >= idle_s:
-                    session.rest()
-                    resting = True
+                if idle_s is not None and not unloaded and idle >= idle_s:
+                    session.unload_engine()
+                    unloaded = True
     finally:
         observer.stop()
         observer.join()
 
 
-def _told(folder: Path, bell: threading.Event, rescan_s: float) -> BaseObserver:
-    """The kernel's notices; where it gives none, a look at the folder every `rescan_s`."""
+def _notified(folder: Path, changed: threading.Event, rescan_s: float) -> BaseObserver:
+    """An observer on the kernel's notifications; if there are none, one that scans the folder every `rescan_s`."""
     try:
-        return _started(Observer(), folder, bell)
+        return _started(Observer(), folder, changed)
     except OSError as error:
         log.warning(
-            "The system gives no notice of new files (%s): they are looked for every %g s. "
-            "To have them at once, raise fs.inotify.max_user_instances and max_user_watches (sysctl).",
+            "The system does not report new files (%s). The inbox is scanned every %g s instead. "
+            "To react at once, raise fs.inotify.max_user_instances and max_user_watches (sysctl).",
             error.strerror or error,
             rescan_s,
         )
-        return _started(PollingObserver(timeout=rescan_s), folder, bell)
+        return _polling(folder, changed, rescan_s)
 
 
-def _started(observer: BaseObserver, folder: Path, bell: threading.Event) -> BaseObserver:
-    observer.schedule(_Hint(bell), str(folder), recursive=True)
+def _polling(folder: Path, changed: threading.Event, rescan_s: float) -> BaseObserver:
+    return _started(PollingObserver(timeout=rescan_s), folder, changed)
+
+
+def _started(observer: BaseObserver, folder: Path, changed: threading.Event) -> BaseObserver:
+    observer.schedule(_OnChange(changed), str(folder), recursive=True)
     observer.start()
     return observer

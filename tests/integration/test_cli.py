@@ -233,7 +233,7 @@ def test_show_prints_question_form_and_columns_of_every_shipped_job(here: Here, 
     assert all(field in result.stdout for field in fields)
     assert told["question"] in result.stdout
     if told["schema"] is None:
-        assert "The answer is text, of no set form." in result.stdout
+        assert "The answer is free text." in result.stdout
     else:
         assert list(told["schema"]["properties"]) == fields
 

@@ -397,7 +397,7 @@ def test_killed_at_every_change_a_set_stays_whole(tmp_path: Path, dropped: dict[
 ASK = load_jobs(Path(__file__).parents[2] / "jobs", ["ask"])[0]
 
 
-def settings_of(root: Path) -> Settings:
+def read_settings(root: Path) -> Settings:
     (root / "inbox" / BOX).mkdir(parents=True)
     return load_settings(None, root=root, workers=1, settle_s=0)
 
@@ -413,7 +413,7 @@ def picture(root: Path, name: str, colour: int = 0) -> Path:
 
 
 def test_questions_are_answered_and_stand_in_record_and_table(tmp_path: Path) -> None:
-    settings = settings_of(tmp_path)
+    settings = read_settings(tmp_path)
     picture(tmp_path, "dial.png")
     drop(tmp_path, "dial.png.txt", "What does it show?")
     drop(tmp_path, "frage.txt", "Was ist ein Manometer?")
@@ -466,7 +466,7 @@ def account_page(root: Path) -> str:
 
 
 def test_the_same_question_about_the_same_picture_is_a_duplicate_and_another_is_not(tmp_path: Path) -> None:
-    settings = settings_of(tmp_path)
+    settings = read_settings(tmp_path)
     for number, question in enumerate(["What?", "What?", "Why?"]):
         picture(tmp_path, f"{number}.png")
         drop(tmp_path, f"{number}.png.txt", question)
@@ -476,7 +476,7 @@ def test_the_same_question_about_the_same_picture_is_a_duplicate_and_another_is_
 
 
 def test_what_was_only_read_is_asked_again(tmp_path: Path) -> None:
-    settings = settings_of(tmp_path)
+    settings = read_settings(tmp_path)
 
     class OnlyReads(EchoEngine):
         def answer(self, requests: Iterable[Request | None]) -> Iterator[Reply | Partial]:
@@ -499,7 +499,7 @@ def test_what_was_only_read_is_asked_again(tmp_path: Path) -> None:
 def test_killed_after_its_record_was_written_a_set_is_finished_and_not_asked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = settings_of(tmp_path)
+    settings = read_settings(tmp_path)
     picture(tmp_path, "a.png")
     drop(tmp_path, "a.png.txt", "What?")
 
@@ -521,7 +521,7 @@ def test_killed_after_its_record_was_written_a_set_is_finished_and_not_asked_aga
 
 
 def test_every_picture_broken_fails_with_its_name(tmp_path: Path) -> None:
-    settings = settings_of(tmp_path)
+    settings = read_settings(tmp_path)
     for name in ("1.jpg", "2.jpg"):
         drop(tmp_path, f"f/{name}", b"\xff\xd8\xff broken")
     drop(tmp_path, "f/q.txt", "?")
@@ -532,7 +532,7 @@ def test_every_picture_broken_fails_with_its_name(tmp_path: Path) -> None:
 
 
 def test_a_picture_that_ends_its_process_costs_itself_and_is_named(tmp_path: Path) -> None:
-    settings = settings_of(tmp_path).model_copy(update={"limits": Limits(memory_mib=256)})
+    settings = read_settings(tmp_path).model_copy(update={"limits": Limits(memory_mib=256)})
     picture(tmp_path, "trip/1.png", 11)
     picture(tmp_path, "trip/3.png", 33)
     drop(tmp_path, "trip/2.png")
@@ -556,7 +556,7 @@ def test_a_picture_that_ends_its_process_costs_itself_and_is_named(tmp_path: Pat
 
 
 def test_limits_hold_for_the_sum(tmp_path: Path) -> None:
-    settings = settings_of(tmp_path).model_copy(update={"limits": Limits(pages=3)})
+    settings = read_settings(tmp_path).model_copy(update={"limits": Limits(pages=3)})
     for number in range(4):
         picture(tmp_path, f"f/{number}.png")
     drop(tmp_path, "f/q.txt", "?")
@@ -566,7 +566,7 @@ def test_limits_hold_for_the_sum(tmp_path: Path) -> None:
 
 
 def test_page_numbers_run_through_all_files_and_their_pages(tmp_path: Path) -> None:
-    settings = settings_of(tmp_path)
+    settings = read_settings(tmp_path)
     pages = [Image.new("RGB", (60, 40), (number, 9, 9)) for number in (1, 2, 3)]
     drop(tmp_path, "f/b.tiff", b"")
     pages[0].save(tmp_path / "inbox/ask/f/b.tiff", save_all=True, append_images=pages[1:])
@@ -602,7 +602,7 @@ def test_jobs_of_one_inbox_agree_on_questions(tmp_path: Path) -> None:
 def test_the_cpu_engine_reads_what_it_cannot_answer(tmp_path: Path) -> None:
     from models.ocr.engine import OcrEngine
 
-    settings = settings_of(tmp_path)
+    settings = read_settings(tmp_path)
     page = Image.new("RGB", (700, 200), "white")
     ImageDraw.Draw(page).text((40, 60), "Pressure 1.2 MPa", fill="black", font=ImageFont.load_default(48))
     drop(tmp_path, "dial.png")

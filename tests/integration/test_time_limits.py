@@ -19,7 +19,8 @@ from pipeline.core.types import Page, Record
 from pipeline.engine import Engine, PageSpec, Reply, Request
 from pipeline.extraction import prompt
 from pipeline.preprocessing.page_loader import PageLoader, warm_up
-from pipeline.runs.scheduler import Assignment, DocumentFinished, Event, Idle, Scheduler
+from pipeline.runs.scheduler import Scheduler
+from pipeline.runs.scheduler_events import Assignment, DocumentFinished, Event, Idle
 from pipeline.schema.job import Job, parse_job
 from pipeline.schema.settings import Limits, Settings, load_settings
 from pipeline.system.pool_task import WorkerOverBudget

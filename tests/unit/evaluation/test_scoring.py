@@ -98,7 +98,7 @@ def test_all_faults_of_a_label_file_are_told_at_once_with_line_and_key(tmp_path:
     assert places == [
         (2, "file"), (3, ""), (4, ""), (5, "file"), (6, "file"), (7, "fields"), (7, "norm"), (7, "job"), (7, "page"),
     ]  # fmt: skip
-    assert f'{path}:6: file: "gone.pdf" lies neither in' in str(caught.value)
+    assert f'{path}:6: file: "gone.pdf" is neither in' in str(caught.value)
 
 
 def test_amounts_within_the_tolerance_of_the_job_are_the_same() -> None:

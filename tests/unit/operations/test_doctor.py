@@ -147,13 +147,15 @@ def test_tables_that_lost_rows_are_told_with_what_the_next_run_does(root: Path) 
     (root / "results" / "invoice" / "Thumbs.db").touch()
     store.commit([record(2, {"total": None})])
     before = sorted(path for path in root.rglob("*") if path.is_file())
-    cure = "The next run makes it right from the records; to do it now: run_batch.py table invoice"
+    cure = "The next run rebuilds it from the records; to do it now: run_batch.py table invoice"
     parquet = "invoice: the parquet table has 0 rows for 2 records (documents: 2 lost)"
     duckdb = "invoice: the duckdb table has 2 rows for 2 records (documents: 1 older than its record)"
-    foreign = f"in {root}/results/invoice lie other files: Thumbs.db"
+    foreign = f"other files in {root}/results/invoice: Thumbs.db"
     assert list(doctor.tables(settings, [JOB, other])) == [
         CheckResult("tables", "warning", parquet, cure),
-        CheckResult("tables", "warning", foreign, "The next run moves them to aside/: pandas would stumble over them."),
+        CheckResult(
+            "tables", "warning", foreign, "The next run moves them to aside/: pandas cannot read a folder with them."
+        ),
         CheckResult("tables", "warning", duckdb, cure),
     ]
     assert sorted(path for path in root.rglob("*") if path.is_file()) == before

@@ -74,7 +74,7 @@ def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         checked(ScheduledTask("my name", "25:00", "6", ("python",), tmp_path, (tmp_path / "a\nb",), 600))
     assert len(caught.value.faults) == 4
-    with pytest.raises(ConfigError, match="no UTF-8"):
+    with pytest.raises(ConfigError, match="not UTF-8"):
         plan(tmp_path / os.fsdecode(b"latin-\xe9"))
     with pytest.raises(ConfigError, match="a watch always runs"):
         plan(tmp_path, None, "06:00")
@@ -109,7 +109,7 @@ def test_the_crontab_keeps_its_own_lines_and_has_ours_once(cron: Path, tmp_path:
     lines = cron.read_text().splitlines()
     assert lines[:4] == mine.split("\n")
     assert [line.split("  ")[0] for line in lines if "--root" in line] == ["30 3 * * *", "0 2 * * *"]
-    assert install_schedule.remove("scanmill") == ["the line in the crontab is gone"]
+    assert install_schedule.remove("scanmill") == ["the crontab line was removed"]
     assert install_schedule.remove("scanmill") == []
     install_schedule.remove("second")
     assert cron.read_text() == mine + "\n"
@@ -125,7 +125,7 @@ def test_without_cron_and_systemd_it_says_so(cron: Path, tmp_path: Path) -> None
     (tmp_path / "bin" / "crontab").unlink()
     if shutil.which("crontab"):
         pytest.skip("this machine has a crontab of its own")
-    with pytest.raises(install_schedule.ScheduleInstallError, match="Neither systemd"):
+    with pytest.raises(install_schedule.ScheduleInstallError, match="Neither a systemd"):
         install_schedule.install(plan(tmp_path))
 
 
@@ -139,7 +139,7 @@ def test_systemd_is_told_and_the_units_go_away_again(cron: Path, tmp_path: Path)
     done = install_schedule.install(plan(tmp_path))
     assert sorted(os.listdir(units_at)) == ["scanmill.service", "scanmill.timer"]
     assert "systemctl --user enable --now scanmill.timer" in heard.read_text()
-    assert any("while nobody is logged in" in line for line in done)
+    assert any("while the user is not logged in (" in line for line in done)
     install_schedule.install(plan(tmp_path, None, None))  # from a night to a watch: the timer must not stay
     assert os.listdir(units_at) == ["scanmill.service"]
     assert "systemctl --user disable --now scanmill.timer" in heard.read_text()

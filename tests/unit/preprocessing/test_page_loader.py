@@ -127,7 +127,7 @@ def test_what_a_decoder_may_not_do(tmp_path: Path) -> None:
         with ProcessPool(1, seconds=seconds, memory_mib=memory_mib, start=warm_up) as pool:
             pages = PageLoader(pool, Limits())
             if kill:  # the worker must have started, so that the kill meets it at the heavy page
-                pages.ask(document(pdf(tmp_path / "first.pdf", [Leaf()])), PLAIN, 1, 1)
+                pages.ask(file_document(pdf(tmp_path / "first.pdf", [Leaf()])), PLAIN, 1, 1)
                 assert len(pages.ready(60)) == 1
             ticket = pages.ask(paper, PLAIN, 1, 1)
             if kill:

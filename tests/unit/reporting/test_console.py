@@ -52,5 +52,5 @@ def test_of_thousands_that_could_not_be_taken_some_are_named(capsys: pytest.Capt
     Screen().report(run_report, Path("data"))
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "inbox/note/0.pdf: no right"
-    assert lines[-1] == "… and 9980 more; the JSON file beside the report has them all."
+    assert lines[-1] == "… and 9980 more in the JSON file of the report."
     assert len(lines) == 21

@@ -23,7 +23,7 @@ from pipeline.reporting.run_report import ReportEntry, RunReport
 from pipeline.runs.session import Session
 from pipeline.schema.job import Job, parse_job
 from pipeline.schema.settings import Settings
-from pipeline.system.gpu_monitor import GpuMonitor
+from pipeline.system.gpu_monitor import GpuMonitor, GpuQueryError, query
 from pipeline.system.locks import RootLock
 from tests.support.waiting import wait_until
 
@@ -92,7 +92,7 @@ def test_metrics_that_cannot_be_written_name_the_file_and_stop_no_work(
     root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     drain(root, Screen(quiet=True), metrics=tmp_path / "gone" / "x.prom")
-    assert "gone/x.prom: the metrics cannot be written there (No such file or directory)" in caplog.text
+    assert "gone/x.prom: the metrics cannot be written (No such file or directory)" in caplog.text
     assert list((root / "inbox" / "note").iterdir()) == []
 
 
@@ -160,8 +160,24 @@ def test_the_driver_is_asked_for_the_load_of_the_first_card(tmp_path: Path, monk
     assert "--id=3 " in (tmp_path / "nvidia-smi.asked").read_text()
 
 
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [("echo 'No devices were found'; exit 6", "No devices were found"), ("exit 9", "nothing"), ("echo A, 1", "A, 1")],
+)
+def test_an_unusable_answer_of_the_driver_is_an_error_with_its_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, reason: str
+) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(GpuQueryError, match=f"nvidia-smi says: {reason}"):
+        query("name", "driver_version", "memory.total")
+
+
 def test_without_a_driver_nothing_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
+    assert query("name") is None
     told: list[float] = []
     with GpuMonitor(lambda second, share: told.append(share)):
         pass
@@ -197,7 +213,7 @@ def asked(root: Path, name: str, question: str, by_program: bool) -> None:
 
 def test_an_answer_is_seen_as_it_is_made_and_no_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(echo, "PAUSE_S", 0.0)
-    monkeypatch.setattr(live_status, "WATCHED_S", 0.0)
+    monkeypatch.setattr(live_status, "PARTIAL_S", 0.0)
     root = tmp_path
     asked(root, "page-1", "What is it?", True)
     asked(root, "by-hand", "And this?", False)
@@ -227,12 +243,9 @@ def test_many_long_answers_are_bounded(tmp_path: Path) -> None:
     for number in range(100):
         told.answering(f"{number}", "字" * 1_000_000)
     told.answering("3", "anew")
-    with RootLock(tmp_path, "run"):
-        seen = live_status.read(tmp_path)
-    assert seen is not None
-    assert list(seen["answering"]) == [f"{number}" for number in range(live_status.WATCHED)]
-    assert seen["answering"]["3"] == "anew"
-    assert len(seen["answering"]["4"]) == PARTIAL_LETTERS
+    assert len(told._answers) == live_status.MAX_PARTIAL_ANSWERS
+    assert told._answers["3"] == "anew"
+    assert len(told._answers["4"]) == PARTIAL_LETTERS
 
 
 def test_what_a_killed_run_said_can_be_wiped(tmp_path: Path) -> None:

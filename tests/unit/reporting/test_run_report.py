@@ -84,15 +84,15 @@ def test_a_document_that_was_taken_and_never_settled_is_named() -> None:
     made = run_report(entry("a.pdf"))
     made.take("invoices", "lost.pdf")
     assert made.faults() == [
-        "2 documents were taken, but 1 done + 0 failed + 0 duplicate + 0 given back make 1.",
-        "invoices/lost.pdf was taken, and nothing is known of its end.",
+        "2 documents were taken, but 1 done + 0 failed + 0 duplicate + 0 given back is 1.",
+        "invoices/lost.pdf was taken, but has no outcome.",
     ]
-    assert "The account does not add up." in report(made, Path("/root"))
+    assert "The document counts do not add up." in report(made, Path("/root"))
 
 
 def test_a_document_that_was_settled_twice_or_never_taken_is_named() -> None:
     made = run_report(entry("a.pdf"), entry("a.pdf"), taken=1)
-    assert any("invoices/a.pdf was settled, but never taken." in fault for fault in made.faults())
+    assert any("invoices/a.pdf has an outcome, but was never taken." in fault for fault in made.faults())
 
 
 def test_two_mistakes_that_cancel_out_are_still_found() -> None:
@@ -103,7 +103,7 @@ def test_two_mistakes_that_cancel_out_are_still_found() -> None:
 
 def test_the_same_name_twice_in_one_run_is_fine_and_a_failure_needs_a_reason() -> None:
     assert run_report(entry("a.pdf"), entry("a.pdf")).faults() == []
-    assert run_report(entry("a.pdf", "failed")).faults() == ["invoices/a.pdf failed, and no reason was kept."]
+    assert run_report(entry("a.pdf", "failed")).faults() == ["invoices/a.pdf failed without a reason."]
 
 
 # --- the JSON
@@ -259,23 +259,23 @@ def test_the_page_tells_cause_cure_and_issues_failed_first() -> None:
         entry("locked.pdf", "failed", error=("encrypted", "")),
     )
     words = _Page(report(made, Path("/data"))).words
-    cards = words[words.index("Look at these") : words.index("All documents")]
+    cards = words[words.index("Documents to review") : words.index("All documents")]
     assert re.findall(r"\w+\.pdf", cards) == ["locked.pdf", "unsure.pdf", "surer.pdf"]
     assert DOCUMENT_ERRORS["encrypted"].cause in cards
     assert DOCUMENT_ERRORS["encrypted"].cure in cards
     assert "and 4 more in the record" in cards
-    assert "3 of 4 documents need a look." in words
+    assert "3 of 4 documents need review." in words
 
 
 @pytest.mark.parametrize(
     ("entries", "headline"),
     [
         ([], "The inbox was empty."),
-        ([entry("a.pdf", records=(record(),))], "The document was read well."),
-        ([entry("a.pdf", records=(record(issues=1),))], "The document needs a look."),
-        ([entry("a.pdf"), entry("b.pdf")], "All went well"),
-        ([entry("a.pdf", "duplicate")], "Nothing new was read."),
-        ([entry("a.pdf"), entry("b.pdf", "failed", error=("empty", ""))], "1 of 2 documents needs a look."),
+        ([entry("a.pdf", records=(record(),))], "The document was read without issues."),
+        ([entry("a.pdf", records=(record(issues=1),))], "The document needs review."),
+        ([entry("a.pdf"), entry("b.pdf")], "All documents were read without issues"),
+        ([entry("a.pdf", "duplicate")], "No new document was read."),
+        ([entry("a.pdf"), entry("b.pdf", "failed", error=("empty", ""))], "1 of 2 documents needs review."),
     ],
 )
 def test_the_headline_says_what_is_to_do(entries: list[ReportEntry], headline: str) -> None:
@@ -287,10 +287,10 @@ def test_what_could_not_be_taken_is_told_and_is_no_fault_of_the_sum() -> None:
     made.stuck = [f"inbox/note/{number}.pdf: it lies on another disk." for number in range(25)]
     made.jobs = ("note", "mark")
     words = _Page(report(made, Path("/data"), "x.json")).words
-    assert "Nothing could be taken." in words
+    assert "No document could be taken from the inbox." in words
     assert words.count("it lies on another disk.") == 20
     assert "… and 5 more; x.json has them all." in words
-    assert "does not add up" not in words
+    assert "do not add up" not in words
     assert "The inbox was empty" not in words
     assert made.faults() == made.stuck == made.to_dict()["faults"]
 

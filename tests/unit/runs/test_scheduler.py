@@ -13,7 +13,8 @@ from pipeline.core.errors import ModelError
 from pipeline.core.types import Document, Record
 from pipeline.engine import Partial, Reply, Request
 from pipeline.preprocessing.page_loader import PageLoader, warm_up
-from pipeline.runs.scheduler import EVENTS, Answering, Assignment, DocumentFinished, Event, Idle, Scheduler
+from pipeline.runs.scheduler import MAX_PENDING_EVENTS, Scheduler
+from pipeline.runs.scheduler_events import Assignment, DocumentFinished, Event, Idle, PartialAnswer
 from pipeline.schema.job import parse_job
 from pipeline.schema.settings import Limits
 from pipeline.system.process_pool import ProcessPool
@@ -46,7 +47,7 @@ def told(event: Event) -> str:
             return f"record {event.document.name} {event.status}"
         case DocumentFinished():
             return f"{'returned' if event.returned else 'finished'} {event.document.name}"
-        case Answering():
+        case PartialAnswer():
             return f"answering {event.text}"
         case Idle():
             return "idle"
@@ -89,7 +90,7 @@ def test_broken_documents_do_not_pile_up_while_an_engine_takes_its_time(pool: Pr
     def assignments() -> Iterator[Assignment]:
         nonlocal begun
         yield assignment(tmp_path, "good")
-        for number in range(4 * EVENTS):
+        for number in range(4 * MAX_PENDING_EVENTS):
             begun += 1
             yield assignment(tmp_path, f"broken {number:03}", good=False)
 
@@ -109,8 +110,10 @@ def test_broken_documents_do_not_pile_up_while_an_engine_takes_its_time(pool: Pr
 
     engine = Slow({})
     events = [told(event) for event in Scheduler(engine, PageLoader(pool, Limits())).run(assignments())]
-    assert len([event for event in events if event.startswith("finished")]) == 1 + 4 * EVENTS
-    assert EVENTS // 2 <= engine.most <= EVENTS, "two events a document; some are with the decoders"
+    assert len([event for event in events if event.startswith("finished")]) == 1 + 4 * MAX_PENDING_EVENTS
+    assert MAX_PENDING_EVENTS // 2 <= engine.most <= MAX_PENDING_EVENTS, (
+        "two events a document; some are with the decoders"
+    )
 
 
 def test_an_engine_that_loses_a_request_ends_the_run_and_the_documents_go_back(
