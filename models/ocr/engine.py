@@ -12,8 +12,7 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
-from models.ocr.candidates.families import family
-from models.ocr.factory import OcrFactory
+from models.ocr.candidates.families import family, unsupported_reason
 from models.ocr.text.lines import Line
 from models.ocr.text.recognizer import read, reader
 from models.ocr.text.ruled_lines import RuledGrid, ruled_grids
@@ -86,7 +85,7 @@ class OcrEngine:
         self._pages = 0
 
     def unsupported_reason(self, job: "Job") -> str | None:
-        return OcrFactory.unsupported_reason(job)
+        return unsupported_reason(job)
 
     def provenance(self) -> Mapping[str, str]:
         from importlib.metadata import version

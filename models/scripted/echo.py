@@ -3,18 +3,11 @@
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from pipeline.core.check_result import CheckResult
 from pipeline.core.errors import ModelError
-from pipeline.engine import Engine, Finish, PageSpec, Partial, Reply, Request
-from pipeline.plugins.engines import CheckContext, EngineFactory
+from pipeline.engine import Finish, PageSpec, Partial, Reply, Request
 from pipeline.schema.job import Job
-
-if TYPE_CHECKING:
-    from pipeline.schema.settings import Settings
 
 Script = Mapping[str, str] | Callable[[Request], str]
 SLOWLY, PIECES, PAUSE_S = "<slowly>", 10, 0.4
@@ -84,37 +77,3 @@ def _reply(request: Request, text: str) -> Reply:
             rest = text.removeprefix(mark)
             return Reply(request, rest, finish, error=(rest or "scripted") if finish == "error" else None)
     return Reply(request, text, "stop")
-
-
-class EchoFactory(EngineFactory):
-    """`echo`: the replies of the JSON file that the settings name as `weights`; where they misbehave, under watch."""
-
-    name = "echo"
-
-    @classmethod
-    def check(cls, context: CheckContext) -> Iterator[CheckResult]:
-        from models import engine_check
-
-        yield engine_check.gpu(engine_check.card(), needed=False)
-        yield from engine_check.unused_weights(context)
-
-    @classmethod
-    def open(cls, settings: "Settings") -> Engine:
-        from models.scripted import faulty
-
-        if faulty.scripted(settings.weights):
-            from models.supervision.supervisor import supervised
-
-            return supervised(partial(faulty.FaultyEngine.at, settings.weights), settings)
-        return EchoEngine.from_file(settings.weights) if settings.weights.is_file() else EchoEngine({})
-
-    @classmethod
-    def description(cls, settings: "Settings", because: str | None) -> str:
-        from models.scripted import faulty
-
-        if faulty.scripted(settings.weights):
-            misbehaves = "and misbehaves as they say; nothing is read."
-            return f"The echo engine gives the replies of {settings.weights}, {misbehaves}"
-        if settings.weights.is_file():
-            return f"The echo engine gives the replies of {settings.weights}; nothing is read."
-        return "The echo engine gives empty answers; nothing is read. (Name a JSON file of replies as `weights`.)"

@@ -57,23 +57,9 @@ class FaultyEngine(EchoEngine):
         if not self._again(request, deed):
             yield Reply(request, rest, "stop")
             return
-        match deed[1]:
-            case "hang":
-                while True:
-                    time.sleep(60)
-            case "stop":
-                os.kill(os.getpid(), signal.SIGSTOP)
-            case "die":
-                os.kill(os.getpid(), signal.SIGKILL)
-            case "cuda":
-                raise RuntimeError("CUDA error: an illegal memory access was encountered")
-            case "oom":
-                raise MemoryError("out of memory, as scripted")
-            case "lost":
-                return
-            case "late":
-                time.sleep(1.0)
-        yield Reply(request, NONSENSE if deed[1] == "garbage" else rest, "stop")
+        _commit(deed[1])
+        if deed[1] != "lost":
+            yield Reply(request, NONSENSE if deed[1] == "garbage" else rest, "stop")
 
     def _again(self, request: Request, deed: "re.Match[str]") -> bool:
         """Whether the deed is to be done once more; it is counted before it is done."""
@@ -85,6 +71,24 @@ class FaultyEngine(EchoEngine):
                 return False
             file.write(b".")
         return True
+
+
+def _commit(fault: str) -> None:
+    """Hang, stop or kill this process, raise, or wait; nothing for faults that are a reply or the lack of one."""
+    match fault:
+        case "hang":
+            while True:
+                time.sleep(60)
+        case "stop":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        case "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "cuda":
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        case "oom":
+            raise MemoryError("out of memory, as scripted")
+        case "late":
+            time.sleep(1.0)
 
 
 def scripted(path: Path) -> bool:

@@ -383,7 +383,7 @@ def files(root: Path, folder: str) -> list[str]:
 def drain(settings: Settings, script: Mapping[str, str]) -> RunReport:
     settings.weights.write_text(json.dumps({"*": GOOD, **script}))
     model, line = engines.load(settings)
-    assert "misbehaves" in line
+    assert "simulates the faults" in line
     try:
         with Session(settings, [NOTE], model, line, Ear()) as session:
             return session.batch()

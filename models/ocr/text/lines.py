@@ -2,13 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from pipeline.core.geometry import Box
 from pipeline.core.types import Word
-
-if TYPE_CHECKING:
-    pass
 
 WORD_GAP = 0.65  # of the height of the print: words of a text layer that stand nearer belong to one line
 SAME_ROW = 0.6  # of the height of the lower word: how much of it must be beside the word before

@@ -209,8 +209,6 @@ def read(page: Page) -> list[Line]:
 
 
 @lru_cache(maxsize=1)
-def reader() -> "Reader":
+def reader() -> Reader:
     """The OCR models, loaded once in this process. Raises ModelError."""
-    from models.ocr.text.recognizer import Reader
-
     return Reader()
