@@ -270,14 +270,7 @@ class SupervisedEngine:
         heard = False
         ready = self._poll.poll(min(wait_s, self._step_s / 4) * 1000)
         while ready:
-            try:
-                message = receive(self._channel)
-            except BlockingIOError:
-                raise _Died(f"it stood still in the middle of a message{self._last_words()}") from None
-            except OSError:
-                message = None
-            if message is None:
-                raise _Died(self._how_it_ended())
+            message = self._receive()
             heard = True
             if message.kind == MessageKind.LOG:
                 log.log(message.number, message.load())
@@ -288,6 +281,22 @@ class SupervisedEngine:
             else:
                 yield message
             ready = self._poll.poll(0)
+        self._check_silence(heard, working)
+
+    def _receive(self) -> Message:
+        """The next message. Raises _Died where the process is gone, or stopped in the middle of a message."""
+        try:
+            message = receive(self._channel)
+        except BlockingIOError:
+            raise _Died(f"it stopped in the middle of a message{self._last_words()}") from None
+        except OSError:
+            message = None
+        if message is None:
+            raise _Died(self._how_it_ended())
+        return message
+
+    def _check_silence(self, heard: bool, working: bool) -> None:
+        """Raise _Died for a lost message, or where the engine has been without a sign of life or a reply too long."""
         now = time.monotonic()
         listened, self._listened = now - self._listened, now
         listened = min(listened, self._step_s / 4)

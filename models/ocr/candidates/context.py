@@ -1,7 +1,7 @@
 """A document as the finders see it: its sheets, every label on them, and which labels stand near a place."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -89,15 +89,21 @@ class PageContext:
         return self._near[key]
 
     def _look(self, number: int, span: Span, start: int, end: int) -> list[Near]:
-        sheet = self.sheets[number]
-        rows = self._by_row[number]
         x0, x1 = ends(span, start, end)
-        found = []
-        for mark in rows.get(span.row, ()):
+        return [
+            *self._on_row(number, span, start, x0),
+            *self._over(number, span, x0, x1),
+            *self._on_neighbour_rows(number, span),
+        ]
+
+    def _on_row(self, number: int, span: Span, start: int, x0: float) -> Iterator[Near]:
+        """Labels left of a value on its row: in its own segment or in another one."""
+        sheet = self.sheets[number]
+        for mark in self.in_row(number, span.row):
             if mark.span is span:
                 if mark.end <= start:
                     between = span.text[mark.end : start]
-                    found.append(_near(mark, "line", len(between) / 2, 0.8 if VALUE.search(between) else 1.0))
+                    yield _near(mark, "line", len(between) / 2, 0.8 if VALUE.search(between) else 1.0)
             elif mark.x1 <= x0 + 0.5 * sheet.height:
                 values = sum(
                     bool(VALUE.search(other.text))
@@ -107,27 +113,35 @@ class PageContext:
                 if mark.span.row == span.row and VALUE.search(mark.span.text[mark.end :]):
                     values += 1
                 if values <= 3:
-                    found.append(_near(mark, "left", (x0 - mark.x1) / sheet.height, 0.6**values))
+                    yield _near(mark, "left", (x0 - mark.x1) / sheet.height, 0.6**values)
+
+    def _over(self, number: int, span: Span, x0: float, x1: float) -> Iterator[Near]:
+        """Labels above a value: right over it, or the heading of its column."""
+        sheet = self.sheets[number]
         blocked = False
         for row in range(span.row - 1, max(-1, span.row - 30), -1):
             gap = (span.y0 - max(other.y1 for other in sheet.rows[row])) / sheet.height
             if gap > HEADER_REACH:
                 break
-            for mark in rows.get(row, ()):
+            for mark in self.in_row(number, row):
                 shared = min(mark.x1, x1) - max(mark.x0, x0)
                 if shared > 0.2 * min(mark.x1 - mark.x0, x1 - x0) or abs(mark.x0 - x0) < 1.2 * sheet.height:
                     followed = mark.span.row == row and mark.end < len(mark.span.text) - 2
                     if not blocked and gap < 2.0:
-                        found.append(_near(mark, "above", gap, 0.55 if followed else 0.85))
+                        yield _near(mark, "above", gap, 0.55 if followed else 0.85)
                     else:
-                        found.append(_near(mark, "header", gap, 0.3 if followed else 0.6 - 0.02 * gap))
-            for other in sheet.rows[row]:
-                if min(other.x1, x1) - max(other.x0, x0) > 0.2 * min(other.width, x1 - x0):
-                    blocked = True
-        if not any(char.isalpha() for char in sheet.row_text(span.row).replace(span.text, "")):
-            for row, place, weight in ((span.row - 1, "before", 0.5), (span.row + 1, "after", 0.3)):
-                found += [_near(mark, place, 1.0, weight) for mark in rows.get(row, ())]
-        return found
+                        yield _near(mark, "header", gap, 0.3 if followed else 0.6 - 0.02 * gap)
+            blocked = blocked or any(
+                min(other.x1, x1) - max(other.x0, x0) > 0.2 * min(other.width, x1 - x0) for other in sheet.rows[row]
+            )
+
+    def _on_neighbour_rows(self, number: int, span: Span) -> Iterator[Near]:
+        """Labels on the rows before and after, where the value's own row has no other words."""
+        if any(char.isalpha() for char in self.sheets[number].row_text(span.row).replace(span.text, "")):
+            return
+        for row, place, weight in ((span.row - 1, "before", 0.5), (span.row + 1, "after", 0.3)):
+            for mark in self.in_row(number, row):
+                yield _near(mark, place, 1.0, weight)
 
 
 def _near(mark: LabelMatch, place: str, gap: float, weight: float) -> Near:
@@ -195,7 +209,6 @@ def context(scene: PageContext, wanted: Wanted, near: Sequence[Near]) -> dict[st
     own_* the strongest own label and where it stands; cover the share of the words beside it that it explains; rival
     the strongest label of something else; shadowed where the own label is only a part of a longer rival.
     """
-    owners = wanted.owners
     owners = wanted.owners
     own_best: Near | None = None
     own = rival = 0.0
