@@ -1,4 +1,4 @@
-"""The scripted engine of tests, benchmarks and dry runs: it says what it was told to say, and looks at nothing."""
+"""The scripted engine of tests, benchmarks and dry runs: fixed replies, no model."""
 
 import json
 import time
@@ -18,8 +18,8 @@ class EchoEngine:
     """Answers by document name, then by document id, then by "*"; or by a function of the request.
 
     A reply that begins with `<length>` comes back as cut off, one that begins with `<error>` as the engine's failure.
-    One that begins with `<slowly>` is told piece by piece where somebody may look on, and takes 4 seconds.
-    `wants` is what Qwen2.5-VL wants, so that pages cost what they cost there.
+    One that begins with `<slowly>` takes 4 seconds and is sent in pieces where the request is watched.
+    `page_spec` is that of Qwen2.5-VL, so that pages take the same time to prepare.
     """
 
     name = "echo"
@@ -30,13 +30,13 @@ class EchoEngine:
 
     @staticmethod
     def from_file(path: Path) -> "EchoEngine":
-        """A JSON object of replies. Raises ModelError where it is none."""
+        """From a JSON object of replies by document name. Raises ModelError for any other file."""
         try:
             script = json.loads(path.read_text("utf-8"))
         except (OSError, ValueError) as error:
-            raise ModelError(f"{path}: the echo engine wants a JSON file of replies there ({error})") from None
+            raise ModelError(f"{path}: the echo engine needs a JSON file of replies there ({error})") from None
         if not isinstance(script, dict) or not all(isinstance(text, str) for text in script.values()):
-            raise ModelError(f"{path}: the echo engine wants one JSON object, document name to reply text")
+            raise ModelError(f"{path}: the echo engine needs one JSON object, document name to reply text")
         return EchoEngine(script)
 
     def unsupported_reason(self, job: Job) -> str | None:
@@ -45,10 +45,10 @@ class EchoEngine:
     def answer(self, requests: Iterable[Request | None]) -> Iterator[Reply | Partial]:
         for request in requests:
             if request is not None:
-                yield from self._answered(request)
+                yield from self._replies(request)
 
-    def _answered(self, request: Request) -> Iterator[Reply | Partial]:
-        text = self._script(request) if callable(self._script) else self._said(request)
+    def _replies(self, request: Request) -> Iterator[Reply | Partial]:
+        text = self._script(request) if callable(self._script) else self._reply_text(request)
         if text.startswith(SLOWLY):
             text = text.removeprefix(SLOWLY)
             for piece in range(1, PIECES):
@@ -57,7 +57,7 @@ class EchoEngine:
                     yield Partial(request, text[: len(text) * piece // PIECES])
         yield _reply(request, text)
 
-    def _said(self, request: Request) -> str:
+    def _reply_text(self, request: Request) -> str:
         assert isinstance(self._script, Mapping)
         for key in (request.document.name, request.document.id, "*"):
             if key in self._script:
