@@ -1,6 +1,6 @@
-"""What the doctor wants to know of the engines: which will read, and are card, kernels and weights well.
+"""The doctor's checks of the engines: which one runs, and whether GPU, kernels and weights are usable.
 
-Works without torch and without a driver's program; what cannot be known without them is said to be unknown.
+Works without torch and without nvidia-smi; what they would show is then reported as unknown.
 """
 
 import hashlib
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from pipeline.schema.settings import Settings
 
 GIB = 1 << 30
-BESIDE_GIB = 2.6  # context, graphs, margin, pictures and a step's work beside the 7B's weights; 18 GiB in all
-ASK_S = 30.0  # a driver that does not answer by then hangs
+OVERHEAD_GIB = 2.6  # context, graphs, margin, pictures and a step's work beside the 7B's weights; 18 GiB in all
+DRIVER_TIMEOUT_S = 30.0  # a driver that does not answer by then hangs
 
 
 class GpuInfo(NamedTuple):
-    """A GPU as its driver tells it; sizes in GiB."""
+    """A GPU as its driver reports it; sizes in GiB."""
 
     name: str
     driver: str
@@ -71,7 +71,7 @@ def gpu_engine(context: CheckContext) -> Iterator[CheckResult]:
 
 
 def unused_weights(context: CheckContext) -> Iterator[CheckResult]:
-    """Weights that lie there although the engine does not use them."""
+    """Check weights that are present although the engine does not use them."""
     if context.settings.weights.is_dir():
         yield _weights(context, weights_folder.faults(context.settings.weights), needed=False)
 
@@ -83,7 +83,7 @@ def card() -> GpuInfo | str:
         query = "--query-gpu=name,driver_version,memory.total,memory.free"
         command = [program, f"--id={wanted}", query, "--format=csv,noheader,nounits"]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=ASK_S, check=False)
+            done = subprocess.run(command, capture_output=True, text=True, timeout=DRIVER_TIMEOUT_S, check=False)
         except subprocess.TimeoutExpired:
             return "the driver does not answer; restart the machine"
         try:
@@ -132,7 +132,7 @@ def gpu(card: GpuInfo | str, needed: bool) -> CheckResult:
 def _memory(settings: "Settings", card: GpuInfo | str) -> CheckResult:
     """The engine plans for itself at its start, by measuring; this says beforehand whether that can succeed."""
     weights = sum((settings.weights / name).stat().st_size for name in weights_folder.shards(settings.weights)) / GIB
-    needed = weights + BESIDE_GIB
+    needed = weights + OVERHEAD_GIB
     plan = f"the plan needs about {needed:.1f} GiB (weights {weights:.1f})"
     if settings.vram_gib is not None and settings.vram_gib < needed:
         cure = f"Raise vram_gib to {needed:.1f} or more, or use a smaller model."

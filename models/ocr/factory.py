@@ -1,4 +1,4 @@
-"""The CPU engine before it is started: it runs everywhere, and reads what is printed."""
+"""The factory of the CPU engine, which runs on every machine and reads printed text."""
 
 import os
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A document as the finders see it: its sheets, every label on them, and which labels stand near a place."""
+"""The pages of a document with every label on them, and the labels near a value."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,13 +11,13 @@ from models.ocr.text.layout import PageLayout, Span
 from pipeline.core.geometry import Box
 from pipeline.parsing import normalize
 
-HEADER_REACH = 14.0  # line heights: how far above a value the heading of its column may stand
+HEADER_REACH = 14.0  # line heights: how far above a value the heading of its column may be
 VALUE = re.compile(r"[0-9][.,][0-9]{2}(?![0-9])|[0-9]{2,}")
 
 
 @dataclass(frozen=True, slots=True)
 class LabelMatch:
-    """A label where it stands: in `span` from `start` to `end`; x0, x1 are its own ends in deskewed pixels."""
+    """A printed label: in `span` from `start` to `end`; x0, x1 are its own ends in deskewed pixels."""
 
     span: Span
     start: int
@@ -31,8 +31,7 @@ class LabelMatch:
 
 
 class Near(NamedTuple):
-    """A mark seen from a value: where it stands (line, left, above, header, before, after) and how strongly it
-    speaks."""
+    """A label near a value: its place (line, left, above, header, before, after) and its strength as a name."""
 
     mark: LabelMatch
     place: str
@@ -42,7 +41,7 @@ class Near(NamedTuple):
 
 @dataclass(eq=False)
 class Candidate:
-    """One possible value of one field: as printed, as JSON says it, where, and what speaks for it."""
+    """One possible value of one field: as printed, as in JSON, its place, and its features."""
 
     text: str
     value: object
@@ -82,7 +81,7 @@ class PageContext:
         return self._by_row[number].get(row, [])
 
     def near(self, number: int, span: Span, start: int, end: int) -> list[Near]:
-        """The labels that may name the value text[start:end] of a segment of sheet `number`; worked out once."""
+        """The labels that may name the value text[start:end] of a segment of sheet `number`; cached."""
         key = (number, span.index, start, end)
         if key not in self._near:
             self._near[key] = self._look(number, span, start, end)
@@ -204,9 +203,9 @@ def _right_below(sheet: PageLayout, span: Span) -> Iterable[Span]:
 
 
 def context(scene: PageContext, wanted: Wanted, near: Sequence[Near]) -> dict[str, float]:
-    """What the labels nearby say of a value, for one field.
+    """Features of a value from the labels near it, for one field.
 
-    own_* the strongest own label and where it stands; cover the share of the words beside it that it explains; rival
+    own_* the strongest own label by its place; cover the share of the words beside it that it explains; rival
     the strongest label of something else; shadowed where the own label is only a part of a longer rival.
     """
     owners = wanted.owners
@@ -254,7 +253,7 @@ def _inside(short: LabelMatch, long: LabelMatch) -> bool:
 
 
 def place(scene: PageContext, number: int, span: Span) -> dict[str, float]:
-    """Where a span stands: on its page, in the document, and how large its type is."""
+    """Features of the place of a span on its page and in the document, and of its type size."""
     sheet = scene.sheets[number]
     depth, across = max(1.0, sheet.y1 - sheet.y0), max(1.0, sheet.x1 - sheet.x0)
     down = (span.y0 - sheet.y0) / depth

@@ -1,6 +1,6 @@
 """The families of candidates that `Field.finder` names: how a cell of a table is read for each, and what it needs.
 
-finders/ proposes candidates for a family; plaintext.py answers those that are the print of whole pages.
+finders/ proposes candidates for a family; page_text.py answers those that are the text of whole pages.
 """
 
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple

@@ -1,4 +1,4 @@
-"""What one cell of a table says: the ways to read its print, and which of them the arithmetic of the row bears out."""
+"""Read one cell of a table: its possible values, and which of them fits the arithmetic of the row."""
 
 import itertools
 import re

@@ -1,6 +1,6 @@
-"""Any printed table, ruled or not, whatever it is about: rows of print whose pieces stand in the same columns.
+"""Find any printed table, ruled or not, from the alignment of its text.
 
-Where a job names the columns of its list, tables.py reads it; here nothing is known but where the print stands.
+Lists whose columns a job names are read by header_table.py; here only the places of the text are known.
 """
 
 import re
@@ -17,13 +17,13 @@ from pipeline.core.geometry import Box
 ROW_GAP = 3.0  # line heights without print end a table
 GUTTER = 0.2  # line heights between two columns, at least
 CROSSING = 0.2  # of the rows may have print across a gutter: headings over several columns
-ALIGNED = 0.8  # line heights: ends or middles of a column's cells that differ less stand under one another
+ALIGNED = 0.8  # line heights: ends or middles of a column's cells that differ less are aligned
 ALIGNED_SHARE = 0.65  # of a column's cells, on the average of its columns
 PROSE = 14.0  # line heights: two columns whose lines are longer are text in columns
 CLOSE = 0.82  # of the usual step from row to row: what follows nearer is one more line of the same row
 FAR, CROWDED = 1.0, 0.08  # line heights between two columns; of a mesh's cells that may hold several
 STACKED = 0.7  # of the cells of a row in drawn lines that may have several lines of print; more are several rows
-BESIDE = 0.25  # of the print in a mesh that may stand right and left of it; more is a part of the table
+BESIDE = 0.25  # of the print in a mesh that may be right and left of it; more is a part of the table
 FULL = 0.6  # of the columns: a row that fills as many is a row of its own
 
 RULES = re.compile(r"^[·|¦]+\s*(?=\w)|(?<=\w)\s*[|¦]+$")  # bits of the lines around a cell, taken for print
@@ -31,7 +31,7 @@ RULES = re.compile(r"^[·|¦]+\s*(?=\w)|(?<=\w)\s*[|¦]+$")  # bits of the lines
 
 @dataclass(frozen=True, slots=True)
 class GridCell:
-    """A cell: its text and where it stands in page pixels; "" and None where nothing is printed."""
+    """A cell: its text and its box in page pixels; "" and None where nothing is printed."""
 
     text: str = ""
     box: Box | None = None
@@ -41,7 +41,7 @@ class GridCell:
 class Grid:
     """A table: rows `first` … `last` of the sheet, as cells. Every row has one cell a column; the headings come first.
 
-    `score` is the reader's, 0..1, on the average of the print. `beside` is print on those rows that is not in the
+    `score` is the reader's, 0..1, on the average of the print. `attachment` is print on those rows that is not in the
     table.
     """
 
@@ -54,7 +54,7 @@ class Grid:
 
 def grids(sheet: PageLayout) -> list[Grid]:
     """The tables of a page from top to bottom: first those in drawn lines, then what is aligned between them."""
-    # what the layout joins to phrases may be two cells that stand close
+    # what the layout joins to phrases may be two cells close together
     lines = [[part for span in row for part in (span.parts or (span,))] for row in sheet.rows]
     ruled: list[Grid] = []
     for mesh in sheet.meshes:
@@ -89,7 +89,7 @@ def _ruled(lines: Sequence[Sequence[Span]], mesh: RuledGrid, height: float) -> G
                 across = min(max(bisect(mesh.xs, x) - 1, 0), len(mesh.xs) - 2)
                 down = min(max(bisect(mesh.ys, y) - 1, 0), len(mesh.ys) - 2)
                 cells.setdefault(mesh.owner[down][across], []).append(piece)
-    if len(cells) < 3 or len(attachment) > BESIDE * len(inside) or not _believed(cells, mesh, height):
+    if len(cells) < 3 or len(attachment) > BESIDE * len(inside) or not _fits_print(cells, mesh, height):
         return None
     told = {cell: _entry(parts) for cell, parts in cells.items()}
     used = [column for column in range(len(mesh.xs) - 1) if any(row[column] in told for row in mesh.owner)]
@@ -99,8 +99,8 @@ def _ruled(lines: Sequence[Sequence[Span]], mesh: RuledGrid, height: float) -> G
                 tuple(attachment))  # fmt: skip
 
 
-def _believed(cells: Mapping[int, Sequence[Piece]], mesh: RuledGrid, height: float) -> bool:
-    """Whether the print bears the lines out: no cell holds what stands in several columns, no row several rows."""
+def _fits_print(cells: Mapping[int, Sequence[Piece]], mesh: RuledGrid, height: float) -> bool:
+    """Whether the text fits the drawn lines: no cell holds several columns, no row several rows."""
     crowded = 0
     for parts in cells.values():
         ordered = sorted(parts, key=lambda part: part.x0)
@@ -255,7 +255,7 @@ def _grid(lines: Sequence[Sequence[Span]], numbers: Sequence[int], bounds: Seque
 
 def _placed(row: Iterable[Span], bounds: Sequence[tuple[float, float]]) -> dict[int, list[Piece]]:
     """The print of a row by column. What a reader took for one line although a gutter runs through it is cut there;
-    what lies across a gutter stands in each of its columns."""
+    text across a gutter is put into each of its columns."""
     found: dict[int, list[Piece]] = {}
     for span in row:
         reached = _reached(span, bounds)

@@ -1,4 +1,4 @@
-"""Receipts without headings: what was bought on the left, its price at the right edge, above the first sum."""
+"""Receipts without headings: articles on the left, prices at the right edge, above the first sum."""
 
 import itertools
 import re
@@ -18,14 +18,14 @@ PRICE = re.compile(r"(?<![\d.,/])-?(?:[$€£¥]|RM|S\$)?\s?-?\d{1,6}[.,]\s?\d{2
 TIMES = re.compile(
     r"(\d{1,4}(?:[.,]\d{1,3})?)\s?(?:kg|lb|pcs?|ea|Stk)?\s?[xX×@*]\s?(?:[$€£¥]|RM)?\s?(\d{1,6}[.,]\d{2})"
 )
-EDGE = 2.5  # line heights that prices may stand away from their usual right end
+EDGE = 2.5  # line heights between a price and the usual right end of prices, at most
 SURE, UNSURE = 0.72, 0.6
 
 _Count = tuple[Decimal, list[Piece], str]  # the number, its words, and how it is printed where it is unconfirmed
 
 
 def rows(sheets: Sequence[tuple[int, PageLayout]], asked: Sequence[Column], ends: Index) -> list[dict[str, Cell]]:
-    """The articles of a receipt; [] where no sum stands below prices, or no amount is asked for."""
+    """The articles of a receipt; [] where no sum is below prices, or no amount is asked for."""
     wanted = {column.kind: column for column in asked if column.path}
     if "amount" not in wanted:
         return []

@@ -1,4 +1,4 @@
-"""Names of companies: issuers in the letterhead or the foot, buyers in their block, and any party behind a label."""
+"""Names of companies: in the letterhead, the foot or the block of a party, or behind a label."""
 
 import re
 from collections import Counter
@@ -282,7 +282,6 @@ def _looks(text: str, lines: Sequence[str]) -> dict[str, float]:
         "web": float("@" in tidy or "www" in tidy or ".com" in tidy),
         "colon": float(":" in text),
         "long": min(1.0, max(0, len(text) - 45) / 40),
-        "chinese_name": float(bool(re.search("公司|商店|超市|酒店", text))),
         "lines": float(len(lines) - 1),
         "many_words": min(1.0, max(0, len(written) - 6) / 6),
         "prose": float(small >= 4 and small > 0.6 * len(written)),

@@ -1,4 +1,4 @@
-"""Words beside a label: the values of forms, whose key stands left of or over them."""
+"""The values of forms: text right of or below a label."""
 
 import re
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ Place = tuple[str, list[Span], int, int]
 
 
 def texts_of(scene: PageContext, wanted: Wanted) -> list[Candidate]:
-    """What stands after, right of and under each of the field's labels."""
+    """The text after, right of and below each of the field's labels."""
     candidates = []
     for number, marks in enumerate(scene.marks):
         own = [mark for mark in marks if wanted.owners.intersection(scene.index.owners[mark.label])]
