@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from models.ocr.tables.cells import join, pieces
 from models.ocr.tables.grid_table import Grid, grids
-from models.ocr.text.layout import PageLayout, Span, around, median
+from models.ocr.text.layout import PageLayout, Span, around, mean_score, median
 from pipeline.core.types import Evidence
 
 APART = 2.2  # line heights between two pieces of print on one row that do not belong together
@@ -72,8 +72,7 @@ def _joined(sheets: Sequence[tuple[int, PageLayout]], parts: Sequence[list[_Part
         here = [span for part in texts for span in part.spans]
         spans += here
         evidence = evidence or Evidence(page, around([span.box for span in here]), texts[0].text.split("\n")[0])
-    letters = sum(len(span.text) for span in spans)
-    return Text(text, evidence, sum(span.score * len(span.text) for span in spans) / max(1, letters))
+    return Text(text, evidence, mean_score(spans))
 
 
 # ---- as printed

@@ -41,6 +41,11 @@ class Cell:
     number: Decimal | None = None
 
 
+def whole(span: Span) -> Piece:
+    """A span as one piece."""
+    return Piece(span.text, span.box, span.x0, span.x1, span.y0, span.y1, span.score)
+
+
 def pieces(span: Span) -> list[Piece]:
     """The words of a span with their places."""
     found, at = [], 0

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from models.ocr.tables.cells import Piece, join, pieces
-from models.ocr.text.layout import PageLayout, Span, around, median
+from models.ocr.tables.cells import Piece, join, pieces, whole
+from models.ocr.text.layout import PageLayout, Span, around, mean_score, median
 from models.ocr.text.ruled_lines import RuledGrid
 from pipeline.core.geometry import Box
 
@@ -94,9 +94,8 @@ def _ruled(lines: Sequence[Sequence[Span]], mesh: RuledGrid, height: float) -> G
     told = {cell: _entry(parts) for cell, parts in cells.items()}
     used = [column for column in range(len(mesh.xs) - 1) if any(row[column] in told for row in mesh.owner)]
     rows = [tuple(told.get(row[column], GridCell()) for column in used) for row in mesh.owner]
-    score = sum(span.score * len(span.text) for span in inside) / max(1, sum(len(span.text) for span in inside))
-    return Grid(numbers[0], numbers[-1], tuple(row for row in rows if any(cell.text for cell in row)), score,
-                tuple(attachment))  # fmt: skip
+    filled = tuple(row for row in rows if any(cell.text for cell in row))
+    return Grid(numbers[0], numbers[-1], filled, mean_score(inside), tuple(attachment))
 
 
 def _fits_print(cells: Mapping[int, Sequence[Piece]], mesh: RuledGrid, height: float) -> bool:
@@ -123,7 +122,7 @@ def _parted(span: Span, xs: Sequence[float]) -> list[Piece]:
     rim = 0.5 * span.box.height
     through = [x for x in xs if span.box.x + rim < x < span.box.right - rim]
     if not through:
-        return [Piece(span.text, span.box, span.x0, span.x1, span.y0, span.y1, span.score)]
+        return [whole(span)]
     words = pieces(span)
     if len(words) == 1:
         words = [
@@ -244,13 +243,11 @@ def _grid(lines: Sequence[Sequence[Span]], numbers: Sequence[int], bounds: Seque
     placed = [_placed(lines[number], bounds) for number in numbers]
     middles = [median([span.cy for span in lines[number]]) for number in numbers]
     spans = [span for number in numbers for span in lines[number]]
-    letters = sum(len(span.text) for span in spans)
     rows = tuple(
         tuple(_entry([part for line in row for part in line.get(column, ())]) for column in range(len(bounds)))
         for row in _gathered(placed, middles, len(bounds))
     )
-    score = sum(span.score * len(span.text) for span in spans) / max(1, letters)
-    return Grid(numbers[0], numbers[-1], rows, score)
+    return Grid(numbers[0], numbers[-1], rows, mean_score(spans))
 
 
 def _placed(row: Iterable[Span], bounds: Sequence[tuple[float, float]]) -> dict[int, list[Piece]]:
@@ -264,9 +261,8 @@ def _placed(row: Iterable[Span], bounds: Sequence[tuple[float, float]]) -> dict[
             for column, part in zip(reached, cut, strict=True):
                 found.setdefault(column, []).extend(part)
             continue
-        whole = Piece(span.text, span.box, span.x0, span.x1, span.y0, span.y1, span.score)
         for column in reached:
-            found.setdefault(column, []).append(whole)
+            found.setdefault(column, []).append(whole(span))
     return found
 
 

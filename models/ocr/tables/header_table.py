@@ -266,8 +266,8 @@ def _placed(spans: Sequence[Span], headings: Sequence[Heading], height: float) -
             for word in words:
                 placed.setdefault(_column(word, headings, height), []).append(word)
         else:
-            whole = Piece(span.text, span.box, span.x0, span.x1, span.y0, span.y1, span.score)
-            placed.setdefault(_column(whole, headings, height), []).append(whole)
+            piece = cells.whole(span)
+            placed.setdefault(_column(piece, headings, height), []).append(piece)
     return placed
 
 

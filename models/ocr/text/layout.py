@@ -127,6 +127,11 @@ class PageLayout:
         return found
 
 
+def mean_score(spans: Sequence[Span]) -> float:
+    """The mean recognition score, 0..1, weighted by the length of the text; 0 where there is none."""
+    return sum(span.score * len(span.text) for span in spans) / max(1, sum(len(span.text) for span in spans))
+
+
 def median(values: Sequence[float], default: float = 0.0) -> float:
     """The middle value (the upper of two); `default` where there is none."""
     return sorted(values)[len(values) // 2] if values else default

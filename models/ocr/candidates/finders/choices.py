@@ -19,49 +19,13 @@ EMPTY = "□☐口○〇"
 _APART = re.compile(r"[\s/|,，、;；·.()（）]*(?:or|oder|ou|或)?[\s/|,，、;；·.()（）]*", re.IGNORECASE)
 _BOX = re.compile(f"[{TICKED}{EMPTY}]")
 YES = [
-    "yes",
-    "y",
-    "ja",
-    "oui",
-    "si",
-    "sí",
-    "ya",
-    "true",
-    "x",
-    "是",
-    "有",
-    "对",
-    "ok",
-    "pass",
-    "passed",
-    "合格",
-    "正常",
-    "√",
-    "✓",
-    "✔",
-    "☑",
-    "✗",
-    "☒",
-]
+    "yes", "y", "ja", "oui", "si", "sí", "ya", "true", "x", "是", "有", "对", "ok",
+    "pass", "passed", "合格", "正常", "√", "✓", "✔", "☑", "✗", "☒",
+]  # fmt: skip
 NO = [
-    "no",
-    "n",
-    "nein",
-    "non",
-    "tidak",
-    "false",
-    "否",
-    "无",
-    "没有",
-    "不是",
-    "fail",
-    "failed",
-    "不合格",
-    "异常",
-    "不正常",
-    "□",
-    "☐",
-]
+    "no", "n", "nein", "non", "tidak", "false", "否", "无", "没有", "不是",
+    "fail", "failed", "不合格", "异常", "不正常", "□", "☐",
+]  # fmt: skip
 
 
 def _spelled(wanted: Wanted) -> Mapping[str, tuple[str, ...]]:

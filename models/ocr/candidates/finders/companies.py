@@ -18,20 +18,9 @@ from pipeline.parsing import dates, normalize
 
 TOP_ROWS, FOOT_ROWS, MOST_LINES = 40, 8, 3
 _BY_PARTY = (
-    "top",
-    "down",
-    "large",
-    "right",
-    "repeated",
-    "over_address",
-    "legal",
-    "later",
-    "row",
-    "head",
-    "rival",
-    "section_own",
-    "section_rival",
-)
+    "top", "down", "large", "right", "repeated", "over_address", "legal",
+    "later", "row", "head", "rival", "section_own", "section_rival",
+)  # fmt: skip
 _REGISTERED = re.compile(
     r"\s*[\(\[]?\s*(?:co(?:mpany)?[.-]?\s*(?:reg(?:istration)?)?\.?\s*(?:no)?\.?\s*[:.]?\s*|reg(?:istration)?\.?\s*no\.?\s*"
     r"[:.]?\s*|roc\s*[:.]?\s*)?[:.]?\s*[A-Z]{0,3}\s?[0-9]{5,12}\s?-?\s?[A-Z]?\s*[\)\]]?\s*$",
