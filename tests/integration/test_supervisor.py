@@ -453,7 +453,7 @@ def test_watching_loads_nothing_heavy_into_the_run(tmp_path: Path) -> None:
     (tmp_path / "r.json").write_text(json.dumps({"*": "<die once>{}"}))
     code = (
         "import sys\nfrom pathlib import Path\n"
-        "from pipeline import engines\nfrom pipeline.schema.settings import load_settings\n"
+        "from pipeline.plugins import engines\nfrom pipeline.schema.settings import load_settings\n"
         "m, _ = engines.load(load_settings(None, engine='echo', weights=Path(sys.argv[1])))\nm.close()\n"
         "print(sorted({'torch', 'transformers', 'onnxruntime', 'pandas', 'pyarrow'} & set(sys.modules)))"
     )
