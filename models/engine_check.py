@@ -1,6 +1,6 @@
-"""Checks of the engines for `doctor`: which one is chosen, and whether GPU, kernels and weights are usable.
+"""The doctor's checks of the engines: which one runs, and whether GPU, kernels and weights are usable.
 
-Works without torch and without nvidia-smi; what cannot be found out without them is reported as unknown.
+Works without torch and without nvidia-smi; what they would show is then reported as unknown.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pipeline.schema.settings import Settings
 
 GIB = 1 << 30
-BESIDE_GIB = 2.6  # context, graphs, margin, pictures and a step's work beside the 7B's weights; 18 GiB in all
+OVERHEAD_GIB = 2.6  # context, graphs, margin, pictures and a step's work beside the 7B's weights; 18 GiB in all
 
 
 class GpuInfo(NamedTuple):
@@ -68,7 +68,7 @@ def gpu_engine(context: CheckContext) -> Iterator[CheckResult]:
 
 
 def unused_weights(context: CheckContext) -> Iterator[CheckResult]:
-    """Weights that lie there although the engine does not use them."""
+    """Check weights that are present although the engine does not use them."""
     if context.settings.weights.is_dir():
         yield _weights(context, weights_folder.faults(context.settings.weights), needed=False)
 
@@ -125,7 +125,7 @@ def gpu(card: GpuInfo | str, needed: bool) -> CheckResult:
 def _memory(settings: "Settings", card: GpuInfo | str) -> CheckResult:
     """The engine plans for itself at its start, by measuring; this says beforehand whether that can succeed."""
     weights = sum((settings.weights / name).stat().st_size for name in weights_folder.shards(settings.weights)) / GIB
-    needed = weights + BESIDE_GIB
+    needed = weights + OVERHEAD_GIB
     plan = f"the plan needs about {needed:.1f} GiB (weights {weights:.1f})"
     if settings.vram_gib is not None and settings.vram_gib < needed:
         cure = f"Raise vram_gib to {needed:.1f} or more, or use a smaller model."

@@ -1,5 +1,4 @@
-"""From sheets to an answer: for every field the finder proposes, the ranker picks, the calibration says how sure it
-is."""
+"""Answer a job: finders propose values for each field, the ranker picks one, the calibration gives its confidence."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
     from pipeline.schema.job import Job
 
 LEAST_CONFIDENCE = 0.3  # below this no value: null beats a guess
-LIST_CONFIDENCE = 0.5  # of one value in a list: each has to stand on its own
-MOST_SURE = 0.95  # of a long text: a reader's score says nothing about the order of its lines
+LIST_CONFIDENCE = 0.5  # of one value in a list
+MOST_SURE = 0.95  # of a long text: recognition scores say nothing about the order of its lines
 ANY_ROWS = frozenset({"rows", "table", "table_rows", "行", "表格"})  # lists of text that mean the rows of any table
 
 
@@ -39,8 +38,8 @@ class OcrAnswer:
     confidence: Mapping[str, float] = field(default_factory=dict)
 
 
-class _Told:
-    """What has been found so far, by leaf path. `rows` says for each list how many rows it has."""
+class _Findings:
+    """The values found so far, by leaf path. `rows` is the number of rows of each list."""
 
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
@@ -65,27 +64,29 @@ Sheets = Sequence[tuple[int, PageLayout]]
 
 
 def answer(sheets: Sheets, job: "Job") -> OcrAnswer:
-    """What the sheets (page number, sheet) say for a job's fields. Never raises, whatever stands on them."""
+    """The values of a job's fields on `sheets` (page number, layout). Never raises, whatever is printed there."""
     asked = list(leaves(job.fields, whole_lists=True))
-    told = _Told()
-    _add_texts(told, sheets, asked)
-    if job.questions:  # who asked sees the text beside the picture, each line in a box
-        texts = [path for path, _ in asked if path in told.evidence]
-        told.evidence |= {f"{path}[{at}]": line for path in texts for at, line in enumerate(page_text.lines(sheets))}
+    findings = _Findings()
+    _add_texts(findings, sheets, asked)
+    if job.questions:  # the page shows the text beside the picture, each line in a box
+        texts = [path for path, _ in asked if path in findings.evidence]
+        findings.evidence |= {
+            f"{path}[{at}]": line for path in texts for at, line in enumerate(page_text.lines(sheets))
+        }
     asked = [(path, leaf) for path, leaf in asked if not _is_text(path, leaf)]
     wanteds = [label_index.wanted(path, leaf) for path, leaf in asked if not leaf.repeats]
     items = [label_index.wanted(path, _named_item(leaf)) for path, leaf in asked if ITEM in leaf.children]
     scene = PageContext(sheets, _index(tuple((one.path, one.concept, one.labels) for one in (*wanteds, *items))))
-    _add_values(told, scene, wanteds)
-    _add_rows(told, sheets, asked)
+    _add_values(findings, scene, wanteds)
+    _add_rows(findings, sheets, asked)
     for one in items:
-        if not told.rows[one.path]:
-            told.rows[one.path] = _add_items(told, one, _ranked(scene, one))
-    return OcrAnswer(json.dumps(told.data(job.fields), ensure_ascii=False), told.evidence, told.confidence)
+        if not findings.rows[one.path]:
+            findings.rows[one.path] = _add_items(findings, one, _ranked(scene, one))
+    return OcrAnswer(json.dumps(findings.data(job.fields), ensure_ascii=False), findings.evidence, findings.confidence)
 
 
 def _is_text(path: str, leaf: Field) -> bool:
-    """Whether a field is answered with print as it stands: long texts, and the rows of whatever table there is."""
+    """Whether a field is answered with the text as printed: long texts, and the rows of any table."""
     if not leaf.repeats:
         return family(leaf.finder).whole_page
     item = leaf.children.get(ITEM)
@@ -93,19 +94,19 @@ def _is_text(path: str, leaf: Field) -> bool:
     return plain and path.rsplit(".", 1)[-1].casefold() in ANY_ROWS
 
 
-def _add_texts(told: _Told, sheets: Sheets, asked: Sequence[tuple[str, Field]]) -> None:
+def _add_texts(findings: _Findings, sheets: Sheets, asked: Sequence[tuple[str, Field]]) -> None:
     for path, leaf in asked:
         if not _is_text(path, leaf):
             continue
         if isinstance(leaf, ListField):
             rows = page_text.rows(sheets)[: leaf.answer_items]
             for number, (row, evidence, score) in enumerate(rows):
-                told.add(f"{path}[{number}]", row, evidence, min(MOST_SURE, score))
-            told.rows[path] = len(rows)
+                findings.add(f"{path}[{number}]", row, evidence, min(MOST_SURE, score))
+            findings.rows[path] = len(rows)
             continue
-        said = WHOLE_PAGES[label_index.kind_of(leaf, "")](sheets, leaf)
-        if said.evidence is not None:
-            told.add(path, said.text, said.evidence, min(MOST_SURE, said.score))
+        page = WHOLE_PAGES[label_index.kind_of(leaf, "")](sheets, leaf)
+        if page.evidence is not None:
+            findings.add(path, page.text, page.evidence, min(MOST_SURE, page.score))
 
 
 def _prose(sheets: Sheets, field: Field) -> page_text.Text:
@@ -120,21 +121,22 @@ def _markdown(sheets: Sheets, field: Field) -> page_text.Text:
 WHOLE_PAGES: dict[str, Callable[[Sheets, Field], page_text.Text]] = {"prose": _prose, "markdown": _markdown}
 
 
-def _add_values(told: _Told, scene: PageContext, wanteds: Sequence[Wanted]) -> None:
-    """The single values: those that are surer than nothing, no print for two fields that exclude each other."""
+def _add_values(findings: _Findings, scene: PageContext, wanteds: Sequence[Wanted]) -> None:
+    """Single values above the least confidence; one printed value serves only one of two fields that exclude each
+    other."""
     ranked = {one.path: (one.kind, _ranked(scene, one)) for one in wanteds}
     settled = apart_sums(apart_parties(ranked), {one.path: one.concept for one in wanteds if one.kind == "money"})
     for one in wanteds:
         if one.field.list_valued:
-            _add_options(told, one, settled[one.path])
+            _add_options(findings, one, settled[one.path])
         elif settled[one.path]:
             best = settled[one.path][0]
             sure = calibration.confidence(one.kind, best)
             if sure >= LEAST_CONFIDENCE:
-                told.add(one.path, best.candidate.value, _evidence(best.candidate), sure)
+                findings.add(one.path, best.candidate.value, _evidence(best.candidate), sure)
 
 
-def _add_rows(told: _Told, sheets: Sheets, asked: Sequence[tuple[str, Field]]) -> None:
+def _add_rows(findings: _Findings, sheets: Sheets, asked: Sequence[tuple[str, Field]]) -> None:
     for path, leaf in asked:
         if not isinstance(leaf, ListField):
             continue
@@ -143,8 +145,8 @@ def _add_rows(told: _Told, sheets: Sheets, asked: Sequence[tuple[str, Field]]) -
         for number, row in enumerate(rows):
             for inner, cell in row.items():
                 at = f"{path}[{number}]" + (f".{inner}" if inner else "")
-                told.add(at, cell.value, cell.evidence, cell.confidence)
-        told.rows[path] = len(rows)
+                findings.add(at, cell.value, cell.evidence, cell.confidence)
+        findings.rows[path] = len(rows)
 
 
 def _ranked(scene: PageContext, wanted: Wanted) -> list[Ranked]:
@@ -156,46 +158,46 @@ def _evidence(one: Candidate) -> Evidence:
 
 
 def _printed_names(path: str, leaf: Field) -> tuple[str, ...]:
-    """What a field is called on paper: its labels, and its name where that is a word of the form rather than a key."""
+    """The printed names of a field: its labels, and its own name where that is not an ASCII key."""
     name = path.rsplit(".", 1)[-1]
     return leaf.labels if name.isascii() else (*leaf.labels, name)
 
 
 def _named_item(leaf: Field) -> Field:
-    """The item of a plain list, called by the list's labels."""
+    """The item of a plain list, with the labels of the list."""
     item = leaf.children[ITEM]
     return item.model_copy(update={"labels": (*leaf.labels, *item.labels)})
 
 
-def _add_options(told: _Told, wanted: Wanted, ranked: Sequence[Ranked]) -> None:
+def _add_options(findings: _Findings, wanted: Wanted, ranked: Sequence[Ranked]) -> None:
     """A choice of several: every option that is ticked, or printed where none is ticked, on its own."""
     ticked = [one for one in ranked if one.candidate.features.get("ticked")]
     chosen = ticked or [
-        one for one in ranked if not one.candidate.features.get("empty") and _standing(one) >= LIST_CONFIDENCE
+        one for one in ranked if not one.candidate.features.get("empty") and _belief(one) >= LIST_CONFIDENCE
     ]
     order = list(wanted.field.rule_type.options) if wanted.field.rule_type else []
     chosen = sorted(chosen, key=lambda one: order.index(str(one.candidate.value)))
     if chosen:
-        best = max(chosen, key=_standing)
-        told.add(wanted.path, [one.candidate.value for one in chosen], _evidence(best.candidate), _standing(best))
+        best = max(chosen, key=_belief)
+        findings.add(wanted.path, [one.candidate.value for one in chosen], _evidence(best.candidate), _belief(best))
 
 
-def _add_items(told: _Told, wanted: Wanted, ranked: Sequence[Ranked]) -> int:
-    """The values of a plain list: each that is believed more than "nothing", in the order of the page."""
-    kept = [one for one in ranked if _standing(one) >= LIST_CONFIDENCE]
+def _add_items(findings: _Findings, wanted: Wanted, ranked: Sequence[Ranked]) -> int:
+    """The values of a plain list that are likelier than no value, in the order of the page."""
+    kept = [one for one in ranked if _belief(one) >= LIST_CONFIDENCE]
     kept.sort(key=lambda one: (one.candidate.page, one.candidate.box.y, one.candidate.box.x))
     for number, one in enumerate(kept):
-        told.add(f"{wanted.path}[{number}]", one.candidate.value, _evidence(one.candidate), _standing(one))
+        findings.add(f"{wanted.path}[{number}]", one.candidate.value, _evidence(one.candidate), _belief(one))
     return len(kept)
 
 
-def _standing(one: Ranked) -> float:
-    """The belief in one value against "nothing" alone, held down to 0.9 because nothing calibrates it."""
+def _belief(one: Ranked) -> float:
+    """The belief in one value against no value, at most 0.9 because it is not calibrated."""
     return min(0.9, one.belief / max(1e-9, one.belief + one.nothing))
 
 
 def apart_parties(ranked: Mapping[str, tuple[str, list[Ranked]]]) -> dict[str, list[Ranked]]:
-    """Two companies of one document have two names: the surer field keeps a name, the other goes on to its next one.
+    """Give two company fields different names: the field with the higher belief keeps a name, the other takes its next.
 
     `ranked` is kind and ranking by path.
     """
@@ -214,10 +216,10 @@ _PROOF = {"tax": "is_tax@tax", "subtotal": "is_net@subtotal"}
 
 
 def apart_sums(ranked: Mapping[str, list[Ranked]], concepts: Mapping[str, str]) -> dict[str, list[Ranked]]:
-    """A printed amount is the tax, or it is the total or the sum before tax: one field keeps a place, others go on.
+    """Give the tax and the sums different printed amounts: one field keeps a place, the others take their next.
 
-    What arithmetic proves comes first, then the stronger label. `concepts` are those of the amounts by path. Where
-    nothing was taxed the total and the sum before tax may be one print.
+    Fields whose amount arithmetic proves choose first, then those with the stronger label. `concepts` are those of the
+    amounts by path. Where nothing was taxed the total and the sum before tax may be one print.
     """
     settled = dict(ranked)
     taken: dict[tuple[int, float, float], bool] = {}

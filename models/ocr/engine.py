@@ -1,7 +1,7 @@
-"""The CPU engine: pages are read in guarded processes of one thread each, and every job about them is answered there.
+"""The CPU engine: guarded worker processes read the pages and answer every job about them.
 
-The pages of one window are read side by side, one task a page; then one task answers. Requests that share their pages
-follow one another (the pipeline asks them so), are gathered, and have their pages read once.
+Each worker has one thread. The pages of a window are read in parallel, one task a page; then one task answers.
+Consecutive requests about the same pages are grouped, so that the pages are read once.
 """
 
 import os
@@ -12,8 +12,7 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
-from models.ocr.candidates.families import family
-from models.ocr.factory import OcrFactory
+from models.ocr.candidates.families import family, unsupported_reason
 from models.ocr.text.lines import Line
 from models.ocr.text.recognizer import read, reader
 from models.ocr.text.ruled_lines import RuledGrid, ruled_grids
@@ -31,11 +30,11 @@ if TYPE_CHECKING:
     from pipeline.schema.job import Job
 
 PAGES_PER_WORKER = 8  # in flight, so that windows of many pages do not fill the memory
-LOOK_S = 0.5  # the longest wait for a page before the caller is told "nothing ready now"
+POLL_S = 0.5  # the longest wait for a page before None is yielded
 
 
 class OcrTask(NamedTuple):
-    """What a task sends: a page to read or lines that were read, and the size of the page.
+    """The input of a task: a page to read or the lines that were read, and the size of the page.
 
     `tables`: whether a job wants tables of any kind, so that drawn lines are looked for; `meshes` are those found.
     """
@@ -50,12 +49,12 @@ class OcrTask(NamedTuple):
 
 
 @dataclass(eq=False)
-class _Question:
-    """Requests about the same pages, and how far they are."""
+class _RequestGroup:
+    """Requests about the same pages, and their progress."""
 
     requests: list[Request]
     began: float
-    works: list[OcrTask] = field(default_factory=list)
+    tasks: list[OcrTask] = field(default_factory=list)
     unread: int = 0
 
     @property
@@ -68,22 +67,22 @@ class _Question:
 
 
 class OcrEngine:
-    """`types.Engine` on the CPU, with `workers` processes (None: one a core). Limits are those of one page."""
+    """An `Engine` on the CPU, with `workers` processes (None: one a core). Limits are those of one page."""
 
     name = "ocr"
     # 2600 px are 220 dpi on A4: 6-point print is 18 px high, which the recogniser reads; more only costs time
     page_spec = PageSpec(max_side_px=2600, window_pages=8, text_layer=True)
 
     def __init__(self, workers: int | None = None, seconds: float = 120, memory_mib: int = 2048) -> None:
-        """Starts the processes, which load the models at once. Raises ModelError where there are none."""
+        """Start the processes, which load the models at once. Raises ModelError where the models are missing."""
         from models.ocr.text.recognizer import model_files
 
         self._files = model_files()
         self._size = workers or os.cpu_count() or 1
-        self._hire = partial(ProcessPool, self._size, seconds=seconds, memory_mib=memory_mib, start=warm_up)
-        self._pool, self._awake = self._hire(), True
-        self._reading: dict[Task, tuple[_Question, int]] = {}
-        self._answering: dict[Task, _Question] = {}
+        self._new_pool = partial(ProcessPool, self._size, seconds=seconds, memory_mib=memory_mib, start=warm_up)
+        self._pool, self._running = self._new_pool(), True
+        self._reading: dict[Task, tuple[_RequestGroup, int]] = {}
+        self._answering: dict[Task, _RequestGroup] = {}
         self._pages = 0
 
     @property
@@ -92,7 +91,7 @@ class OcrEngine:
         return self._pool.pids
 
     def unsupported_reason(self, job: "Job") -> str | None:
-        return OcrFactory.unsupported_reason(job)
+        return unsupported_reason(job)
 
     def provenance(self) -> Mapping[str, str]:
         from importlib.metadata import version
@@ -104,26 +103,26 @@ class OcrEngine:
         return {"engine": self.name, "rapidocr": version("rapidocr"), **digests}
 
     def close(self) -> None:
-        """End the processes. The next question starts new ones."""
+        """End the processes. The next request starts new ones."""
         self._pool.close()
         self._reading.clear()
         self._answering.clear()
         self._pages = 0
-        self._awake = False
+        self._running = False
 
     def answer(self, requests: Iterable[Request | None]) -> Iterator[Reply | None]:
         """One reply a request, as soon as it is ready. Raises ModelError when the models cannot be loaded."""
-        if not self._awake:
-            self._pool, self._awake = self._hire(), True
+        if not self._running:
+            self._pool, self._running = self._new_pool(), True
         try:
             yield from self._answers(requests)
         finally:
-            if self._pool.in_flight:  # the caller left: nobody waits for what is being read
+            if self._pool.in_flight:  # the caller closed the stream: drop the tasks in flight
                 self.close()
 
     def _answers(self, requests: Iterable[Request | None]) -> Iterator[Reply | None]:
         source = iter(requests)
-        held: list[Request] = []  # they share their pages, and the next may too
+        held: list[Request] = []  # requests about the same pages; the next may join them
         more = True
         while more or self._pool.in_flight:
             idle = False
@@ -133,7 +132,7 @@ class OcrEngine:
                 except StopIteration:
                     request, more = None, False
                 idle = request is None
-                if request is not None and not request.pages:  # a question without pictures: nothing to read
+                if request is not None and not request.pages:  # a question without pictures
                     yield Reply(
                         request, "", "error", error="no picture came with the question", error_code="only_reads"
                     )
@@ -144,7 +143,7 @@ class OcrEngine:
                 if request is not None:
                     held.append(request)
             # the source has waited already when it had nothing; when there is no room, a task has to finish first
-            finished = self._pool.wait(0 if idle and more else LOOK_S)
+            finished = self._pool.wait(0 if idle and more else POLL_S)
             for task in finished:
                 yield from self._take(task)
             if not finished and not idle and more:
@@ -154,23 +153,23 @@ class OcrEngine:
         return self._pool.room > 0 and self._pages < PAGES_PER_WORKER * self._size
 
     def _begin(self, requests: list[Request]) -> None:
-        question = _Question(requests, time.monotonic())
+        question = _RequestGroup(requests, time.monotonic())
         self._pages += len(question.pages)
         tables = any(family(leaf.finder).tables for request in requests for _, leaf in leaves(request.job.fields))
         for page in question.pages:
             lines: list[Line] | None = None if page.fault is None else []
-            question.works.append(OcrTask(page.number, page.width, page.height, lines, page, tables))
+            question.tasks.append(OcrTask(page.number, page.width, page.height, lines, page, tables))
         pictures = [i for i, page in enumerate(question.pages) if page.image is not None and not page.words]
-        if len(pictures) <= 1:  # read where it is answered: one way less
+        if len(pictures) <= 1:  # the task that answers reads it too
             self._ask(question)
             return
         question.unread = len(pictures)
         for i in pictures:
-            self._reading[self._pool.submit(seen, question.works[i], budget=question.budget)] = question, i
+            self._reading[self._pool.submit(read_task, question.tasks[i], budget=question.budget)] = question, i
 
-    def _ask(self, question: _Question) -> None:
+    def _ask(self, question: _RequestGroup) -> None:
         jobs = [request.job for request in question.requests]
-        self._answering[self._pool.submit(answer_all, question.works, jobs, budget=question.budget)] = question
+        self._answering[self._pool.submit(answer_all, question.tasks, jobs, budget=question.budget)] = question
 
     def _take(self, task: Task) -> Iterator[Reply]:
         if task in self._reading:
@@ -178,10 +177,10 @@ class OcrEngine:
             if not question.unread:  # another page of it failed before
                 return
             try:
-                question.works[index] = task.result()
+                question.tasks[index] = task.result()
             except ModelError:
                 raise
-            except Exception as error:  # noqa: BLE001 - whatever went wrong belongs to this question alone
+            except Exception as error:  # noqa: BLE001 - only these requests fail
                 question.unread = 0
                 yield from self._fail(question, error)
                 return
@@ -201,7 +200,7 @@ class OcrEngine:
         seconds = time.monotonic() - question.began
         for request, answer in zip(question.requests, answers, strict=True):
             issues = _only_read(request.job, answer)
-            unsure = {issue.path for issue in issues}  # how well it was read says nothing of the answer
+            unsure = {issue.path for issue in issues}  # the recognition score says nothing about the answer
             yield Reply(
                 request,
                 answer.text,
@@ -212,29 +211,29 @@ class OcrEngine:
                 issues=issues,
             )
 
-    def _fail(self, question: _Question, error: Exception) -> Iterator[Reply]:
+    def _fail(self, question: _RequestGroup, error: Exception) -> Iterator[Reply]:
         self._pages -= len(question.pages)
         seconds = time.monotonic() - question.began
-        words = f"The page could not be read: {error}"
+        message = f"The page could not be read: {error}"
         code = "too_much_time" if isinstance(error, WorkerOverBudget) else "engine"
         for request in question.requests:
-            yield Reply(request, "", "error", error=words, seconds=seconds, error_code=code)
+            yield Reply(request, "", "error", error=message, seconds=seconds, error_code=code)
 
 
 def _only_read(job: "Job", answer: "OcrAnswer") -> tuple[Issue, ...]:
-    """What a person must know of the answers to a question: nobody understood it."""
+    """Issues that say that questions were not understood: the CPU engine only reads text."""
     if not job.questions:
         return ()
-    told: list[Issue] = []
+    issues: list[Issue] = []
     for path, leaf in leaves(job.fields):
         if not leaf.readable:
             what = "this is the text that it read" if path in answer.evidence else "it read no text"
-            told.append(Issue("only_read", path, f"the CPU engine cannot answer a question; {what}"))
-    return tuple(told)
+            issues.append(Issue("only_read", path, f"the CPU engine cannot answer a question; {what}"))
+    return tuple(issues)
 
 
 def warm_up() -> None:
-    """In each new process: load the models and all that an answer needs."""
+    """In each new process: load the models and the code that answers."""
     import cv2
 
     import_module("models.ocr.answer")
@@ -242,22 +241,22 @@ def warm_up() -> None:
     reader()
 
 
-def seen(work: OcrTask) -> OcrTask:
-    """In a process: the work with its lines, and without its page."""
-    if work.lines is not None or work.page is None:
-        return work._replace(page=None)
-    image = work.page.image if work.tables else None
+def read_task(task: OcrTask) -> OcrTask:
+    """In a worker: read the page of a task; return the task with its lines and without its page."""
+    if task.lines is not None or task.page is None:
+        return task._replace(page=None)
+    image = task.page.image if task.tables else None
     found = () if image is None else ruled_grids(image)
-    return work._replace(lines=read(work.page), page=None, meshes=found)
+    return task._replace(lines=read(task.page), page=None, meshes=found)
 
 
-def answer_all(works: Sequence[OcrTask], jobs: Sequence["Job"]) -> "list[OcrAnswer]":
-    """In a process: read the pages that are not read yet, and answer each job about them."""
+def answer_all(tasks: Sequence[OcrTask], jobs: Sequence["Job"]) -> "list[OcrAnswer]":
+    """In a worker: read the pages that are not read yet, and answer each job about them."""
     from models.ocr.answer import answer
     from models.ocr.text.layout import page_layout
 
-    read_works = [seen(work) for work in works]
+    read_tasks = [read_task(task) for task in tasks]
     sheets = [
-        (one.number, page_layout(one.lines or [], one.width, one.height, meshes=one.meshes)) for one in read_works
+        (one.number, page_layout(one.lines or [], one.width, one.height, meshes=one.meshes)) for one in read_tasks
     ]
     return [answer(sheets, job) for job in jobs]

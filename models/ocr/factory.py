@@ -1,13 +1,12 @@
-"""The CPU engine before it is started: it runs everywhere, and reads what is printed."""
+"""The factory of the CPU engine, which runs on every machine and reads printed text."""
 
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from models.ocr.candidates.families import unfit
+from models.ocr.candidates.families import unsupported_reason
 from pipeline.core.check_result import CheckResult
 from pipeline.plugins.engines import Availability, CheckContext, EngineFactory
-from pipeline.schema.fields import leaves
 
 if TYPE_CHECKING:
     from models.ocr.engine import OcrEngine
@@ -35,16 +34,7 @@ class OcrFactory(EngineFactory):
 
     @classmethod
     def unsupported_reason(cls, job: "Job") -> str | None:
-        """Why not, when a field needs a model that looks at the picture, or names an unknown finder.
-
-        In a job of questions, prose is answered with the text that the pictures hold, and the record says so.
-        """
-        for path, leaf in leaves(job.fields):
-            if not leaf.readable and not (job.questions and leaf.answers_question):
-                return "only the GPU engine, which looks at pictures, can answer"
-            if reason := unfit(path, leaf):
-                return reason
-        return None
+        return unsupported_reason(job)
 
     @classmethod
     def open(cls, settings: "Settings") -> "OcrEngine":

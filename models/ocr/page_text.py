@@ -1,4 +1,4 @@
-"""The text of pages as a person would copy it: blocks in reading order, tables as Markdown."""
+"""The text of whole pages in reading order, with tables as Markdown."""
 
 import re
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from models.ocr.tables.cells import join, pieces
 from models.ocr.tables.grid_table import Grid, grids
-from models.ocr.text.layout import PageLayout, Span, around, median
+from models.ocr.text.layout import PageLayout, Span, around, mean_score, median
 from pipeline.core.types import Evidence
 
 APART = 2.2  # line heights between two pieces of print on one row that do not belong together
@@ -25,12 +25,12 @@ class Text(NamedTuple):
 
 
 def verbatim(sheets: Sequence[tuple[int, PageLayout]]) -> Text:
-    """All print of the pages, line by line; a line "--- page 2 ---" stands before each page after the first."""
+    """All print of the pages, line by line; a line "--- page 2 ---" precedes each page after the first."""
     return _joined(sheets, [_lines(sheet) for _, sheet in sheets], "\n\n--- page {} ---\n\n")
 
 
 def lines(sheets: Sequence[tuple[int, PageLayout]]) -> list[Evidence]:
-    """Where each printed line stands, in the order of `verbatim`."""
+    """The place of each printed line, in the order of `verbatim`."""
     return [
         Evidence(page, around([span.box for span in row]), _line(row, sheet.height))
         for page, sheet in sheets
@@ -65,18 +65,17 @@ def _joined(sheets: Sequence[tuple[int, PageLayout]], parts: Sequence[list[_Part
     text = ""
     evidence = None
     spans = []
-    for (page, _), told in zip(sheets, parts, strict=True):
-        if not told:
+    for (page, _), texts in zip(sheets, parts, strict=True):
+        if not texts:
             continue
-        text += (between.format(page) if text else "") + "\n\n".join(part.text for part in told)
-        here = [span for part in told for span in part.spans]
+        text += (between.format(page) if text else "") + "\n\n".join(part.text for part in texts)
+        here = [span for part in texts for span in part.spans]
         spans += here
-        evidence = evidence or Evidence(page, around([span.box for span in here]), told[0].text.split("\n")[0])
-    letters = sum(len(span.text) for span in spans)
-    return Text(text, evidence, sum(span.score * len(span.text) for span in spans) / max(1, letters))
+        evidence = evidence or Evidence(page, around([span.box for span in here]), texts[0].text.split("\n")[0])
+    return Text(text, evidence, mean_score(spans))
 
 
-# ---- as it stands
+# ---- as printed
 def _lines(sheet: PageLayout) -> list[_Part]:
     found = []
     for block in _blocks(sheet.rows, sheet.height):
@@ -87,7 +86,7 @@ def _lines(sheet: PageLayout) -> list[_Part]:
 
 
 def _line(row: Sequence[Span], height: float) -> str:
-    """One printed line. Two blanks part what stands far apart; Chinese runs together."""
+    """One printed line. Two blanks separate distant text; Chinese has no blanks."""
     text = ""
     for i, span in enumerate(row):
         words = join(pieces(span))
@@ -125,7 +124,7 @@ def _blocks(rows: Sequence[Sequence[Span]], height: float) -> list[list[list[Spa
 
 
 def _side_by_side(rows: Sequence[Sequence[Span]], at: int, height: float) -> tuple[int, float]:
-    """Where two columns of text that begin at row `at` end, and what lies between them; 0 where there are none."""
+    """Where two columns of text that begin at row `at` end, and the middle of their gap; 0 for none."""
     if len(rows[at]) != 2:
         return 0, 0.0
     left, right = rows[at][0].x1, rows[at][1].x0

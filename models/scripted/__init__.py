@@ -1,1 +1,1 @@
-"""Engines that answer from a script: for tests, drills and benchmarks."""
+"""Engines that answer from a script: for tests and benchmarks."""

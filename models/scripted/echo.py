@@ -1,20 +1,13 @@
-"""The scripted engine of tests, benchmarks and dry runs: it says what it was told to say, and looks at nothing."""
+"""The scripted engine of tests, benchmarks and dry runs: fixed replies, no model."""
 
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from pipeline.core.check_result import CheckResult
 from pipeline.core.errors import ModelError
-from pipeline.engine import Engine, Finish, PageSpec, Partial, Reply, Request
-from pipeline.plugins.engines import CheckContext, EngineFactory
+from pipeline.engine import Finish, PageSpec, Partial, Reply, Request
 from pipeline.schema.job import Job
-
-if TYPE_CHECKING:
-    from pipeline.schema.settings import Settings
 
 Script = Mapping[str, str] | Callable[[Request], str]
 SLOWLY, PIECES, PAUSE_S = "<slowly>", 10, 0.4
@@ -25,8 +18,8 @@ class EchoEngine:
     """Answers by document name, then by document id, then by "*"; or by a function of the request.
 
     A reply that begins with `<length>` comes back as cut off, one that begins with `<error>` as the engine's failure.
-    One that begins with `<slowly>` is told piece by piece where somebody may look on, and takes 4 seconds.
-    `wants` is what Qwen2.5-VL wants, so that pages cost what they cost there.
+    One that begins with `<slowly>` takes 4 seconds and is sent in pieces where the request is watched.
+    `page_spec` is that of Qwen2.5-VL, so that pages take the same time to prepare.
     """
 
     name = "echo"
@@ -37,13 +30,13 @@ class EchoEngine:
 
     @staticmethod
     def from_file(path: Path) -> "EchoEngine":
-        """A JSON object of replies. Raises ModelError where it is none."""
+        """From a JSON object of replies by document name. Raises ModelError for any other file."""
         try:
             script = json.loads(path.read_text("utf-8"))
         except (OSError, ValueError) as error:
-            raise ModelError(f"{path}: the echo engine wants a JSON file of replies there ({error})") from None
+            raise ModelError(f"{path}: the echo engine needs a JSON file of replies there ({error})") from None
         if not isinstance(script, dict) or not all(isinstance(text, str) for text in script.values()):
-            raise ModelError(f"{path}: the echo engine wants one JSON object, document name to reply text")
+            raise ModelError(f"{path}: the echo engine needs one JSON object, document name to reply text")
         return EchoEngine(script)
 
     def unsupported_reason(self, job: Job) -> str | None:
@@ -52,10 +45,10 @@ class EchoEngine:
     def answer(self, requests: Iterable[Request | None]) -> Iterator[Reply | Partial]:
         for request in requests:
             if request is not None:
-                yield from self._answered(request)
+                yield from self._replies(request)
 
-    def _answered(self, request: Request) -> Iterator[Reply | Partial]:
-        text = self._script(request) if callable(self._script) else self._said(request)
+    def _replies(self, request: Request) -> Iterator[Reply | Partial]:
+        text = self._script(request) if callable(self._script) else self._reply_text(request)
         if text.startswith(SLOWLY):
             text = text.removeprefix(SLOWLY)
             for piece in range(1, PIECES):
@@ -64,7 +57,7 @@ class EchoEngine:
                     yield Partial(request, text[: len(text) * piece // PIECES])
         yield _reply(request, text)
 
-    def _said(self, request: Request) -> str:
+    def _reply_text(self, request: Request) -> str:
         assert isinstance(self._script, Mapping)
         for key in (request.document.name, request.document.id, "*"):
             if key in self._script:
@@ -84,37 +77,3 @@ def _reply(request: Request, text: str) -> Reply:
             rest = text.removeprefix(mark)
             return Reply(request, rest, finish, error=(rest or "scripted") if finish == "error" else None)
     return Reply(request, text, "stop")
-
-
-class EchoFactory(EngineFactory):
-    """`echo`: the replies of the JSON file that the settings name as `weights`; where they misbehave, under watch."""
-
-    name = "echo"
-
-    @classmethod
-    def check(cls, context: CheckContext) -> Iterator[CheckResult]:
-        from models import engine_check
-
-        yield engine_check.gpu(engine_check.card(), needed=False)
-        yield from engine_check.unused_weights(context)
-
-    @classmethod
-    def open(cls, settings: "Settings") -> Engine:
-        from models.scripted import faulty
-
-        if faulty.scripted(settings.weights):
-            from models.supervision.supervisor import supervised
-
-            return supervised(partial(faulty.FaultyEngine.at, settings.weights), settings)
-        return EchoEngine.from_file(settings.weights) if settings.weights.is_file() else EchoEngine({})
-
-    @classmethod
-    def description(cls, settings: "Settings", because: str | None) -> str:
-        from models.scripted import faulty
-
-        if faulty.scripted(settings.weights):
-            misbehaves = "and misbehaves as they say; nothing is read."
-            return f"The echo engine gives the replies of {settings.weights}, {misbehaves}"
-        if settings.weights.is_file():
-            return f"The echo engine gives the replies of {settings.weights}; nothing is read."
-        return "The echo engine gives empty answers; nothing is read. (Name a JSON file of replies as `weights`.)"

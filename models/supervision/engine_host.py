@@ -1,7 +1,7 @@
-"""An engine's own process, seen from inside: it loads the engine, then answers what the supervisor sends.
+"""The engine's process: load the engine, then answer the requests that the supervisor sends.
 
-The engine pulls requests as ever; what it pulls from is a short queue that the supervisor keeps filled, so neither
-waits for the other. Every message is also a sign of life, and `Pulse` gives one where there is nothing else to say.
+The engine pulls requests from a short queue that the supervisor keeps filled, so neither waits for the other. Every
+message counts as a sign of life; `Heartbeat` sends one where there is no other message.
 """
 
 import logging
@@ -25,13 +25,13 @@ from pipeline.system.worker_process import guard
 if TYPE_CHECKING:
     from pipeline.schema.job import Job
 
-OOM_SCORE = 500  # the engine goes after the decoders and before the run itself: it can be started again
-REPLY_FIELDS = tuple(each.name for each in fields(Reply) if each.name != "request")  # what travels back
-WORDS = 600  # characters of a reason
+OOM_SCORE = 500  # killed after the decoders and before the run itself, because it can be restarted
+REPLY_FIELDS = tuple(each.name for each in fields(Reply) if each.name != "request")  # sent back to the supervisor
+REASON_CHARS = 600
 
 
 class Heartbeat:
-    """Called often, by the engine between its steps; tells the supervisor at most every `every_s` seconds."""
+    """Called by the engine between its steps; sends a message at most every `every_s` seconds."""
 
     def __init__(self, channel: socket.socket, every_s: float) -> None:
         self._channel, self._every_s, self._last = channel, every_s, 0.0
@@ -46,7 +46,7 @@ Start = Callable[[Heartbeat], Engine]  # importable in a fresh process; raises M
 
 
 class EngineInfo(NamedTuple):
-    """What the parent must know of an engine that it has never loaded."""
+    """What the supervisor needs to know about the engine."""
 
     name: str
     page_spec: PageSpec
@@ -54,7 +54,7 @@ class EngineInfo(NamedTuple):
 
 
 def serve_engine(descriptor: int, parent: int) -> None:
-    """The life of an engine's process, until the supervisor goes away."""
+    """Entry point of the engine's process. It ends when the supervisor closes the channel."""
     guard(parent, OOM_SCORE)
     channel = socket.socket(fileno=descriptor)
     channel.set_inheritable(False)
@@ -62,35 +62,35 @@ def serve_engine(descriptor: int, parent: int) -> None:
     if first is None:
         os._exit(0)
     log = logging.getLogger("scanmill")
-    log.addHandler(_Sender(channel))
+    log.addHandler(_LogForwarder(channel))
     log.setLevel(logging.INFO)
     try:
         start, every_s = first.load()
-        pulse = Heartbeat(channel, every_s)
-        engine: Engine = start(pulse)
+        heartbeat = Heartbeat(channel, every_s)
+        engine: Engine = start(heartbeat)
         send(channel, MessageKind.READY, 0, EngineInfo(engine.name, engine.page_spec, dict(engine.provenance())))
-    except Exception as error:  # noqa: BLE001 - it is raised again in the parent
-        send(channel, MessageKind.NO_START, 0, _fit_to_travel(error))
+    except Exception as error:  # noqa: BLE001 - it is raised in the supervisor
+        send(channel, MessageKind.NO_START, 0, _picklable(error))
         os._exit(1)
-    keeper = EngineHost(channel, engine, pulse)
+    host = EngineHost(channel, engine, heartbeat)
     try:
         while (message := receive(channel)) is not None:
-            keeper.hear(message)
-    except ModelError as error:  # the engine itself says that it cannot go on, whatever it is asked
-        send(channel, MessageKind.UNFIT, 0, _fit_to_travel(error))
-    except BaseException as error:  # noqa: BLE001 - a fault of the card stays with its process: only a new one is sound
-        if missing := missing_library.fault(error):  # a new process would lack it as well
+            host.handle(message)
+    except ModelError as error:  # the engine itself reports that it cannot go on
+        send(channel, MessageKind.UNFIT, 0, _picklable(error))
+    except BaseException as error:  # noqa: BLE001 - a GPU fault stays with its process, so a new one is needed
+        if missing := missing_library.fault(error):  # it would be missing in a new process too
             send(channel, MessageKind.UNFIT, 0, missing)
         else:
-            send(channel, MessageKind.BROKEN, 0, _words(error))
-    os._exit(0)  # no clean-up by libraries: there is nothing to save, and a broken card would make it hang
+            send(channel, MessageKind.BROKEN, 0, _reason(error))
+    os._exit(0)  # skip the clean-up of libraries: it hangs after a GPU fault
 
 
 class EngineHost:
-    """`queue` holds what came and was not pulled yet, `given` what the engine has, by the request's identity."""
+    """`queue` holds requests that were not pulled yet, `given` those that the engine has, by identity."""
 
-    def __init__(self, channel: socket.socket, engine: Engine, pulse: Heartbeat) -> None:
-        self.channel, self.engine, self.pulse = channel, engine, pulse
+    def __init__(self, channel: socket.socket, engine: Engine, heartbeat: Heartbeat) -> None:
+        self.channel, self.engine, self.heartbeat = channel, engine, heartbeat
         self.poll = select.poll()
         self.poll.register(channel, select.POLLIN)
         self.free = select.poll()
@@ -100,7 +100,7 @@ class EngineHost:
         self.pages: tuple[Page, ...] = ()
         self.ended = False
 
-    def hear(self, message: Message) -> None:
+    def handle(self, message: Message) -> None:
         match message.kind:
             case MessageKind.UNSUPPORTED:
                 job: Job = message.load()
@@ -118,12 +118,12 @@ class EngineHost:
         self.ended = False
         for reply in self.engine.answer(self.requests()):
             if reply is None:
-                self.pulse()
+                self.heartbeat()
                 continue
             if id(reply.request) not in self.given:
-                raise RuntimeError("the engine gave a reply that nothing was asked for")
+                raise RuntimeError("the engine gave a reply without a request")
             if isinstance(reply, Partial):
-                self.tell(reply)
+                self.send_partial(reply)
                 continue
             number, _ = self.given.pop(id(reply.request))
             send(self.channel, MessageKind.REPLY, number, {name: getattr(reply, name) for name in REPLY_FIELDS})
@@ -132,33 +132,35 @@ class EngineHost:
         self.pages = ()
         send(self.channel, MessageKind.DONE, 0, None)
 
-    def tell(self, partial: Partial) -> None:
-        """Dropped while the supervisor has not read what was said before: the engine never waits to be watched."""
-        if self.free.poll(0):  # on Linux: less than a quarter of the channel's room is taken
+    def send_partial(self, partial: Partial) -> None:
+        """Send a partial reply; drop it while the channel is filling up, so that the engine never waits."""
+        if self.free.poll(0):  # on Linux: less than a quarter of the buffer is used
             send(self.channel, MessageKind.PARTIAL, self.given[id(partial.request)][0], partial.text[:PARTIAL_LETTERS])
 
     def requests(self) -> Iterator[Request | None]:
-        """What the engine pulls. It waits for the supervisor only when the engine has nothing in hand."""
+        """What the engine pulls. Waits for the supervisor only when the engine has no request."""
         while True:
             while not self.ended and (self.poll.poll(0) or not (self.queue or self.given)):
                 message = receive(self.channel)
                 if message is None:
                     os._exit(0)
-                self.hear(message)
+                self.handle(message)
             if self.queue:
                 number, request = self.queue.popleft()
                 self.given[id(request)] = number, request
-                send(self.channel, MessageKind.TAKEN, number, None)  # from here on a death may be this request's doing
+                send(
+                    self.channel, MessageKind.TAKEN, number, None
+                )  # from here on this request may be the cause of a death
                 yield request
             elif self.ended and not self.given:
                 return
             else:
-                self.pulse()
+                self.heartbeat()
                 yield None
 
 
-class _Sender(logging.Handler):
-    """What the engine says of its plan and its kernels, said again by the parent."""
+class _LogForwarder(logging.Handler):
+    """Forward log records to the supervisor."""
 
     def __init__(self, channel: socket.socket) -> None:
         super().__init__(logging.INFO)
@@ -168,17 +170,17 @@ class _Sender(logging.Handler):
         send(self._channel, MessageKind.LOG, record.levelno, record.getMessage())
 
 
-def _words(error: BaseException) -> str:
-    said = " ".join(str(error).split())
-    return f"{type(error).__name__}: {said}"[:WORDS] if said else type(error).__name__
+def _reason(error: BaseException) -> str:
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__}: {message}"[:REASON_CHARS] if message else type(error).__name__
 
 
-def _fit_to_travel(error: Exception) -> Any:
-    """A ModelError as it is, and so a library that cannot be loaded; of anything else its words."""
+def _picklable(error: Exception) -> Any:
+    """An error that can be pickled: a ModelError as it is, a missing library as LibraryError, else its message."""
     error = error if isinstance(error, ModelError) else missing_library.fault(error) or error
     if isinstance(error, ModelError):
         try:
             return pickle.loads(pickle.dumps(error))
-        except Exception:  # noqa: BLE001 - whatever the reason, its words still travel
+        except Exception:  # noqa: BLE001 - an error that cannot be pickled is sent as its message
             return ModelError(str(error))
-    return ModelError(f"The engine did not start: {_words(error)}")
+    return ModelError(f"The engine did not start: {_reason(error)}")

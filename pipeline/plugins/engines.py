@@ -93,7 +93,7 @@ ENGINES: Registry[EngineFactory] = Registry(
     {
         "ocr": "models.ocr.factory:OcrFactory",
         "qwen_vl": "models.qwen_vl.factory:QwenVLFactory",
-        "echo": "models.scripted.echo:EchoFactory",
+        "echo": "models.scripted.factory:EchoFactory",
     },
 )
 

@@ -149,7 +149,7 @@ def test_an_engine_does_not_wait_to_be_watched(stage: Stage) -> None:
         made.given[id(request)] = 7, request
         theirs.setblocking(False)  # so that waiting would be an error
         for _ in range(2000):
-            made.tell(Partial(request, "x" * 3000))
+            made.send_partial(Partial(request, "x" * 3000))
         send(theirs, MessageKind.REPLY, 7, {"text": "y" * 10_000})
         ours.setblocking(False)
         heard = []
@@ -186,7 +186,7 @@ def test_without_a_question_an_unloaded_engine_stays_so(stage: Stage) -> None:
 
 
 def test_an_engine_that_forgets_a_request_is_found_out(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisor, "BARREN_STEPS", 2)
+    monkeypatch.setattr(supervisor, "NO_REPLY_STEPS", 2)
     assert answers(stage.engine({"b": f"<lost once>{GOOD}"}), "a", "b", "c")["b"].text == GOOD
 
 
@@ -284,7 +284,7 @@ def test_a_caller_that_leaves_leaves_nothing_behind(stage: Stage) -> None:
     [
         (engine_starts.no_weights, "there are no weights at /nowhere"),
         (engine_starts.breaks, "did not start: RuntimeError: CUDA driver version is insufficient"),
-        (engine_starts.dies, "SIGABRT; its last words: free"),
+        (engine_starts.dies, "SIGABRT; last lines of stderr: free"),
         (engine_starts.too_slow, "not ready after 1 s"),
     ],
 )
@@ -332,24 +332,22 @@ def test_poison_alone_is_condemned_whatever_dies_when(data: st.DataObject) -> No
     poison = set(data.draw(st.lists(st.integers(0, count - 1), max_size=5)))
     hold = data.draw(st.integers(1, 40))
     dice = data.draw(st.randoms(use_true_random=False))
-    todo, docket_, replies = [request(str(number), 1) for number in range(count)], RetryQueue(), []
+    todo, queue, replies = [request(str(number), 1) for number in range(count)], RetryQueue(), []
     for _ in range(5000):
-        while docket_.room and (
-            asked := docket_.again() or (docket_.new(todo.pop(0)) if todo and docket_.open else None)
-        ):
-            assert asked.deaths < retry_queue.POISON - 1 or len(docket_.out) == 1, "twice suspect, and in company"
-            if sum(each.taken for each in docket_.out.values()) < hold:
-                docket_.take(asked.number)
-        if docket_.done and not todo:
+        while queue.room and (asked := queue.again() or (queue.new(todo.pop(0)) if todo and queue.open else None)):
+            assert asked.deaths < retry_queue.POISON - 1 or len(queue.out) == 1, "twice suspect, and in company"
+            if sum(each.taken for each in queue.out.values()) < hold:
+                queue.take(asked.number)
+        if queue.done and not todo:
             break
-        taken = [each for each in docket_.out.values() if each.taken]
-        for each in list(docket_.out.values())[: hold - len(taken)]:
-            docket_.take(each.number)
-        taken = [each for each in docket_.out.values() if each.taken]
+        taken = [each for each in queue.out.values() if each.taken]
+        for each in list(queue.out.values())[: hold - len(taken)]:
+            queue.take(each.number)
+        taken = [each for each in queue.out.values() if each.taken]
         if any(each.name != retry_queue.BLANK and int(each.name) in poison for each in taken):
-            docket_.died("scripted")
+            queue.died("scripted")
             continue
-        replies.append(docket_.answered(dice.choice(taken).number, {"text": "{}", "finish": "stop"}))
+        replies.append(queue.answered(dice.choice(taken).number, {"text": "{}", "finish": "stop"}))
     assert sorted(int(reply.request.document.name) for reply in replies) == list(range(count))
     assert {int(r.request.document.name) for r in replies if r.error_code == "poison"} == poison
 
@@ -369,7 +367,7 @@ def settings(tmp_path: Path, hang_s: float, monkeypatch: pytest.MonkeyPatch) -> 
 def drain(settings: Settings, script: Mapping[str, str]) -> RunReport:
     settings.weights.write_text(json.dumps({"*": GOOD, **script}))
     model, line = engines.load(settings)
-    assert "misbehaves" in line
+    assert "simulates the faults" in line
     try:
         with Session(settings, [NOTE], model, line, Ear()) as session:
             return session.batch()

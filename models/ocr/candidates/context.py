@@ -1,7 +1,7 @@
-"""A document as the finders see it: its sheets, every label on them, and which labels stand near a place."""
+"""The pages of a document with every label on them, and the labels near a value."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -11,13 +11,13 @@ from models.ocr.text.layout import PageLayout, Span
 from pipeline.core.geometry import Box
 from pipeline.parsing import normalize
 
-HEADER_REACH = 14.0  # line heights: how far above a value the heading of its column may stand
+HEADER_REACH = 14.0  # line heights: how far above a value the heading of its column may be
 VALUE = re.compile(r"[0-9][.,][0-9]{2}(?![0-9])|[0-9]{2,}")
 
 
 @dataclass(frozen=True, slots=True)
 class LabelMatch:
-    """A label where it stands: in `span` from `start` to `end`; x0, x1 are its own ends in deskewed pixels."""
+    """A printed label: in `span` from `start` to `end`; x0, x1 are its own ends in deskewed pixels."""
 
     span: Span
     start: int
@@ -31,8 +31,7 @@ class LabelMatch:
 
 
 class Near(NamedTuple):
-    """A mark seen from a value: where it stands (line, left, above, header, before, after) and how strongly it
-    speaks."""
+    """A label near a value: its place (line, left, above, header, before, after) and its strength as a name."""
 
     mark: LabelMatch
     place: str
@@ -42,7 +41,7 @@ class Near(NamedTuple):
 
 @dataclass(eq=False)
 class Candidate:
-    """One possible value of one field: as printed, as JSON says it, where, and what speaks for it."""
+    """One possible value of one field: as printed, as in JSON, its place, and its features."""
 
     text: str
     value: object
@@ -82,22 +81,28 @@ class PageContext:
         return self._by_row[number].get(row, [])
 
     def near(self, number: int, span: Span, start: int, end: int) -> list[Near]:
-        """The labels that may name the value text[start:end] of a segment of sheet `number`; worked out once."""
+        """The labels that may name the value text[start:end] of a segment of sheet `number`; cached."""
         key = (number, span.index, start, end)
         if key not in self._near:
             self._near[key] = self._look(number, span, start, end)
         return self._near[key]
 
     def _look(self, number: int, span: Span, start: int, end: int) -> list[Near]:
-        sheet = self.sheets[number]
-        rows = self._by_row[number]
         x0, x1 = ends(span, start, end)
-        found = []
-        for mark in rows.get(span.row, ()):
+        return [
+            *self._on_row(number, span, start, x0),
+            *self._over(number, span, x0, x1),
+            *self._on_neighbour_rows(number, span),
+        ]
+
+    def _on_row(self, number: int, span: Span, start: int, x0: float) -> Iterator[Near]:
+        """Labels left of a value on its row: in its own segment or in another one."""
+        sheet = self.sheets[number]
+        for mark in self.in_row(number, span.row):
             if mark.span is span:
                 if mark.end <= start:
                     between = span.text[mark.end : start]
-                    found.append(_near(mark, "line", len(between) / 2, 0.8 if VALUE.search(between) else 1.0))
+                    yield _near(mark, "line", len(between) / 2, 0.8 if VALUE.search(between) else 1.0)
             elif mark.x1 <= x0 + 0.5 * sheet.height:
                 values = sum(
                     bool(VALUE.search(other.text))
@@ -107,27 +112,35 @@ class PageContext:
                 if mark.span.row == span.row and VALUE.search(mark.span.text[mark.end :]):
                     values += 1
                 if values <= 3:
-                    found.append(_near(mark, "left", (x0 - mark.x1) / sheet.height, 0.6**values))
+                    yield _near(mark, "left", (x0 - mark.x1) / sheet.height, 0.6**values)
+
+    def _over(self, number: int, span: Span, x0: float, x1: float) -> Iterator[Near]:
+        """Labels above a value: right over it, or the heading of its column."""
+        sheet = self.sheets[number]
         blocked = False
         for row in range(span.row - 1, max(-1, span.row - 30), -1):
             gap = (span.y0 - max(other.y1 for other in sheet.rows[row])) / sheet.height
             if gap > HEADER_REACH:
                 break
-            for mark in rows.get(row, ()):
+            for mark in self.in_row(number, row):
                 shared = min(mark.x1, x1) - max(mark.x0, x0)
                 if shared > 0.2 * min(mark.x1 - mark.x0, x1 - x0) or abs(mark.x0 - x0) < 1.2 * sheet.height:
                     followed = mark.span.row == row and mark.end < len(mark.span.text) - 2
                     if not blocked and gap < 2.0:
-                        found.append(_near(mark, "above", gap, 0.55 if followed else 0.85))
+                        yield _near(mark, "above", gap, 0.55 if followed else 0.85)
                     else:
-                        found.append(_near(mark, "header", gap, 0.3 if followed else 0.6 - 0.02 * gap))
-            for other in sheet.rows[row]:
-                if min(other.x1, x1) - max(other.x0, x0) > 0.2 * min(other.width, x1 - x0):
-                    blocked = True
-        if not any(char.isalpha() for char in sheet.row_text(span.row).replace(span.text, "")):
-            for row, place, weight in ((span.row - 1, "before", 0.5), (span.row + 1, "after", 0.3)):
-                found += [_near(mark, place, 1.0, weight) for mark in rows.get(row, ())]
-        return found
+                        yield _near(mark, "header", gap, 0.3 if followed else 0.6 - 0.02 * gap)
+            blocked = blocked or any(
+                min(other.x1, x1) - max(other.x0, x0) > 0.2 * min(other.width, x1 - x0) for other in sheet.rows[row]
+            )
+
+    def _on_neighbour_rows(self, number: int, span: Span) -> Iterator[Near]:
+        """Labels on the rows before and after, where the value's own row has no other words."""
+        if any(char.isalpha() for char in self.sheets[number].row_text(span.row).replace(span.text, "")):
+            return
+        for row, place, weight in ((span.row - 1, "before", 0.5), (span.row + 1, "after", 0.3)):
+            for mark in self.in_row(number, row):
+                yield _near(mark, place, 1.0, weight)
 
 
 def _near(mark: LabelMatch, place: str, gap: float, weight: float) -> Near:
@@ -190,12 +203,11 @@ def _right_below(sheet: PageLayout, span: Span) -> Iterable[Span]:
 
 
 def context(scene: PageContext, wanted: Wanted, near: Sequence[Near]) -> dict[str, float]:
-    """What the labels nearby say of a value, for one field.
+    """Features of a value from the labels near it, for one field.
 
-    own_* the strongest own label and where it stands; cover the share of the words beside it that it explains; rival
+    own_* the strongest own label by its place; cover the share of the words beside it that it explains; rival
     the strongest label of something else; shadowed where the own label is only a part of a longer rival.
     """
-    owners = wanted.owners
     owners = wanted.owners
     own_best: Near | None = None
     own = rival = 0.0
@@ -241,7 +253,7 @@ def _inside(short: LabelMatch, long: LabelMatch) -> bool:
 
 
 def place(scene: PageContext, number: int, span: Span) -> dict[str, float]:
-    """Where a span stands: on its page, in the document, and how large its type is."""
+    """Features of the place of a span on its page and in the document, and of its type size."""
     sheet = scene.sheets[number]
     depth, across = max(1.0, sheet.y1 - sheet.y0), max(1.0, sheet.x1 - sheet.x0)
     down = (span.y0 - sheet.y0) / depth

@@ -1,13 +1,25 @@
 """The families of candidates that `Field.finder` names: how a cell of a table is read for each, and what it needs.
 
-finders/ proposes candidates for a family; plaintext.py answers those that are the print of whole pages.
+finders/ proposes candidates for a family; page_text.py answers those that are the text of whole pages.
 """
 
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pipeline.core.errors import ModelError
-from pipeline.schema.fields import ChoiceField, DateField, Field, LineReader, MarkdownField, MeasureField, YesNoField
+from pipeline.schema.fields import (
+    ChoiceField,
+    DateField,
+    Field,
+    LineReader,
+    MarkdownField,
+    MeasureField,
+    YesNoField,
+    leaves,
+)
 from pipeline.schema.fields.number import Numeric
+
+if TYPE_CHECKING:
+    from pipeline.schema.job import Job
 
 # text: kept as printed, over several lines. verbatim: kept, of one line. value: printed as the field coerces it.
 CellKind = Literal["text", "verbatim", "value", "date", "number", "money", "measure"]
@@ -64,3 +76,17 @@ def unfit(path: str, field: Field) -> str | None:
     if named.reads_lines and not isinstance(field.locator, LineReader):
         lacks = "has no LineReader as its locator"
     return f"{path}, a field of type {field.type}, {lacks}, which the finder {field.finder} needs" if lacks else None
+
+
+def unsupported_reason(job: "Job") -> str | None:
+    """Why the CPU engine cannot answer a job, or None: a field needs a model that sees the picture, or its finder is
+    unknown.
+
+    In a job of questions, prose is answered with the text on the pictures, and the record says so.
+    """
+    for path, leaf in leaves(job.fields):
+        if not leaf.readable and not (job.questions and leaf.answers_question):
+            return "only the GPU engine, which looks at pictures, can answer"
+        if reason := unfit(path, leaf):
+            return reason
+    return None

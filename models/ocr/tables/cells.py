@@ -1,4 +1,4 @@
-"""What one cell of a table says: the ways to read its print, and which of them the arithmetic of the row bears out."""
+"""Read one cell of a table: its possible values, and which of them fits the arithmetic of the row."""
 
 import itertools
 import re
@@ -39,6 +39,11 @@ class Cell:
     evidence: Evidence
     confidence: float
     number: Decimal | None = None
+
+
+def whole(span: Span) -> Piece:
+    """A span as one piece."""
+    return Piece(span.text, span.box, span.x0, span.x1, span.y0, span.y1, span.score)
 
 
 def pieces(span: Span) -> list[Piece]:

@@ -1,4 +1,4 @@
-"""The columns of a table: what a job asks for, what else stands between them, and the line of headings over them."""
+"""The columns of a table: those of the job, other known ones, and the line of headings."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
-"""Any printed table, ruled or not, whatever it is about: rows of print whose pieces stand in the same columns.
+"""Find any printed table, ruled or not, from the alignment of its text.
 
-Where a job names the columns of its list, tables.py reads it; here nothing is known but where the print stands.
+Lists whose columns a job names are read by header_table.py; here only the places of the text are known.
 """
 
 import re
@@ -9,21 +9,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from models.ocr.tables.cells import Piece, join, pieces
-from models.ocr.text.layout import PageLayout, Span, around, median
+from models.ocr.tables.cells import Piece, join, pieces, whole
+from models.ocr.text.layout import PageLayout, Span, around, mean_score, median
 from models.ocr.text.ruled_lines import RuledGrid
 from pipeline.core.geometry import Box
 
 ROW_GAP = 3.0  # line heights without print end a table
 GUTTER = 0.2  # line heights between two columns, at least
 CROSSING = 0.2  # of the rows may have print across a gutter: headings over several columns
-ALIGNED = 0.8  # line heights: ends or middles of a column's cells that differ less stand under one another
+ALIGNED = 0.8  # line heights: ends or middles of a column's cells that differ less are aligned
 ALIGNED_SHARE = 0.65  # of a column's cells, on the average of its columns
 PROSE = 14.0  # line heights: two columns whose lines are longer are text in columns
 CLOSE = 0.82  # of the usual step from row to row: what follows nearer is one more line of the same row
 FAR, CROWDED = 1.0, 0.08  # line heights between two columns; of a mesh's cells that may hold several
 STACKED = 0.7  # of the cells of a row in drawn lines that may have several lines of print; more are several rows
-BESIDE = 0.25  # of the print in a mesh that may stand right and left of it; more is a part of the table
+BESIDE = 0.25  # of the print in a mesh that may be right and left of it; more is a part of the table
 FULL = 0.6  # of the columns: a row that fills as many is a row of its own
 
 RULES = re.compile(r"^[·|¦]+\s*(?=\w)|(?<=\w)\s*[|¦]+$")  # bits of the lines around a cell, taken for print
@@ -31,7 +31,7 @@ RULES = re.compile(r"^[·|¦]+\s*(?=\w)|(?<=\w)\s*[|¦]+$")  # bits of the lines
 
 @dataclass(frozen=True, slots=True)
 class GridCell:
-    """A cell: its text and where it stands in page pixels; "" and None where nothing is printed."""
+    """A cell: its text and its box in page pixels; "" and None where nothing is printed."""
 
     text: str = ""
     box: Box | None = None
@@ -41,7 +41,7 @@ class GridCell:
 class Grid:
     """A table: rows `first` … `last` of the sheet, as cells. Every row has one cell a column; the headings come first.
 
-    `score` is the reader's, 0..1, on the average of the print. `beside` is print on those rows that is not in the
+    `score` is the reader's, 0..1, on the average of the print. `attachment` is print on those rows that is not in the
     table.
     """
 
@@ -54,7 +54,7 @@ class Grid:
 
 def grids(sheet: PageLayout) -> list[Grid]:
     """The tables of a page from top to bottom: first those in drawn lines, then what is aligned between them."""
-    # what the layout joins to phrases may be two cells that stand close
+    # what the layout joins to phrases may be two cells close together
     lines = [[part for span in row for part in (span.parts or (span,))] for row in sheet.rows]
     ruled: list[Grid] = []
     for mesh in sheet.meshes:
@@ -89,18 +89,17 @@ def _ruled(lines: Sequence[Sequence[Span]], mesh: RuledGrid, height: float) -> G
                 across = min(max(bisect(mesh.xs, x) - 1, 0), len(mesh.xs) - 2)
                 down = min(max(bisect(mesh.ys, y) - 1, 0), len(mesh.ys) - 2)
                 cells.setdefault(mesh.owner[down][across], []).append(piece)
-    if len(cells) < 3 or len(attachment) > BESIDE * len(inside) or not _believed(cells, mesh, height):
+    if len(cells) < 3 or len(attachment) > BESIDE * len(inside) or not _fits_print(cells, mesh, height):
         return None
     told = {cell: _entry(parts) for cell, parts in cells.items()}
     used = [column for column in range(len(mesh.xs) - 1) if any(row[column] in told for row in mesh.owner)]
     rows = [tuple(told.get(row[column], GridCell()) for column in used) for row in mesh.owner]
-    score = sum(span.score * len(span.text) for span in inside) / max(1, sum(len(span.text) for span in inside))
-    return Grid(numbers[0], numbers[-1], tuple(row for row in rows if any(cell.text for cell in row)), score,
-                tuple(attachment))  # fmt: skip
+    filled = tuple(row for row in rows if any(cell.text for cell in row))
+    return Grid(numbers[0], numbers[-1], filled, mean_score(inside), tuple(attachment))
 
 
-def _believed(cells: Mapping[int, Sequence[Piece]], mesh: RuledGrid, height: float) -> bool:
-    """Whether the print bears the lines out: no cell holds what stands in several columns, no row several rows."""
+def _fits_print(cells: Mapping[int, Sequence[Piece]], mesh: RuledGrid, height: float) -> bool:
+    """Whether the text fits the drawn lines: no cell holds several columns, no row several rows."""
     crowded = 0
     for parts in cells.values():
         ordered = sorted(parts, key=lambda part: part.x0)
@@ -123,7 +122,7 @@ def _parted(span: Span, xs: Sequence[float]) -> list[Piece]:
     rim = 0.5 * span.box.height
     through = [x for x in xs if span.box.x + rim < x < span.box.right - rim]
     if not through:
-        return [Piece(span.text, span.box, span.x0, span.x1, span.y0, span.y1, span.score)]
+        return [whole(span)]
     words = pieces(span)
     if len(words) == 1:
         words = [
@@ -244,18 +243,16 @@ def _grid(lines: Sequence[Sequence[Span]], numbers: Sequence[int], bounds: Seque
     placed = [_placed(lines[number], bounds) for number in numbers]
     middles = [median([span.cy for span in lines[number]]) for number in numbers]
     spans = [span for number in numbers for span in lines[number]]
-    letters = sum(len(span.text) for span in spans)
     rows = tuple(
         tuple(_entry([part for line in row for part in line.get(column, ())]) for column in range(len(bounds)))
         for row in _gathered(placed, middles, len(bounds))
     )
-    score = sum(span.score * len(span.text) for span in spans) / max(1, letters)
-    return Grid(numbers[0], numbers[-1], rows, score)
+    return Grid(numbers[0], numbers[-1], rows, mean_score(spans))
 
 
 def _placed(row: Iterable[Span], bounds: Sequence[tuple[float, float]]) -> dict[int, list[Piece]]:
     """The print of a row by column. What a reader took for one line although a gutter runs through it is cut there;
-    what lies across a gutter stands in each of its columns."""
+    text across a gutter is put into each of its columns."""
     found: dict[int, list[Piece]] = {}
     for span in row:
         reached = _reached(span, bounds)
@@ -264,9 +261,8 @@ def _placed(row: Iterable[Span], bounds: Sequence[tuple[float, float]]) -> dict[
             for column, part in zip(reached, cut, strict=True):
                 found.setdefault(column, []).extend(part)
             continue
-        whole = Piece(span.text, span.box, span.x0, span.x1, span.y0, span.y1, span.score)
         for column in reached:
-            found.setdefault(column, []).append(whole)
+            found.setdefault(column, []).append(whole(span))
     return found
 
 

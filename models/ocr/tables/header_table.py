@@ -1,7 +1,7 @@
 """Lists of rows: the lines of an invoice, the goods of a delivery note, the items of an inspection or a receipt.
 
-Under a line of headings the print of every row goes to the column that it stands in. Receipts without headings are read
-by tills.py. A row is given only where something was read.
+Below a line of headings each piece of text is assigned to a column. Receipts without headings are read by
+receipt_items.py. Rows without any value are left out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -151,7 +151,7 @@ def _priced(sheet: PageLayout, top: Header, asked: Sequence[Column]) -> Header:
 
 
 class _Body:
-    """The rows of one page under headings. `strict`: the headings are those of a page before, so look twice."""
+    """The rows of one page under headings. `strict`: the headings are of a page before: check the first row."""
 
     def __init__(self, page: int, sheet: PageLayout, top: Header, strict: bool) -> None:
         self.page, self.sheet, self.top, self.strict = page, sheet, top, strict
@@ -266,8 +266,8 @@ def _placed(spans: Sequence[Span], headings: Sequence[Heading], height: float) -
             for word in words:
                 placed.setdefault(_column(word, headings, height), []).append(word)
         else:
-            whole = Piece(span.text, span.box, span.x0, span.x1, span.y0, span.y1, span.score)
-            placed.setdefault(_column(whole, headings, height), []).append(whole)
+            piece = cells.whole(span)
+            placed.setdefault(_column(piece, headings, height), []).append(piece)
     return placed
 
 

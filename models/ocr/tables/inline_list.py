@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pipeline.schema.fields import ListField
 
 BETWEEN = re.compile(r"\s*(?:[、,，;；|]|(?<=[^\d])/(?=[^\d]))\s*")
-BELOW = 4  # rows below a label that stands alone
+BELOW = 4  # rows below a label that is alone on its row
 GAP = 1.8  # line heights between such rows
 
 

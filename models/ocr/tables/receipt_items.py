@@ -1,4 +1,4 @@
-"""Receipts without headings: what was bought on the left, its price at the right edge, above the first sum."""
+"""Receipts without headings: articles on the left, prices at the right edge, above the first sum."""
 
 import itertools
 import re
@@ -18,12 +18,14 @@ PRICE = re.compile(r"(?<![\d.,/])-?(?:[$€£¥]|RM|S\$)?\s?-?\d{1,6}[.,]\s?\d{2
 TIMES = re.compile(
     r"(\d{1,4}(?:[.,]\d{1,3})?)\s?(?:kg|lb|pcs?|ea|Stk)?\s?[xX×@*]\s?(?:[$€£¥]|RM)?\s?(\d{1,6}[.,]\d{2})"
 )
-EDGE = 2.5  # line heights that prices may stand away from their usual right end
+EDGE = 2.5  # line heights between a price and the usual right end of prices, at most
 SURE, UNSURE = 0.72, 0.6
+
+_Count = tuple[Decimal, list[Piece], str]  # the number, its words, and how it is printed where it is unconfirmed
 
 
 def rows(sheets: Sequence[tuple[int, PageLayout]], asked: Sequence[Column], ends: Index) -> list[dict[str, Cell]]:
-    """The articles of a receipt; [] where no sum stands below prices, or no amount is asked for."""
+    """The articles of a receipt; [] where no sum is below prices, or no amount is asked for."""
     wanted = {column.kind: column for column in asked if column.path}
     if "amount" not in wanted:
         return []
@@ -152,20 +154,9 @@ def _article(page: int, words: list[Piece], before: list[Piece], wanted: dict[st
     row = {wanted["amount"].path: _cell(price, page, sure, match[0].strip(), told, value)}
     product = TIMES.search(cells.join(rest)) or TIMES.search(cells.join(before))
     text = [word for word in rest if not numbers.read(word.text)] if product else rest
-    count: tuple[Decimal, list[Piece], str] | None = None  # the last: as printed, where nothing bears it out
+    count: _Count | None = None
     if product and (ways := _ways(product, wanted)):
-        fitting = [way for way in ways if cells.fits(way[0] * way[1], value, way[0])]
-        number, each = (fitting or ways)[0]
-        where = [word for word in [*rest, *before] if product[1] in word.text][:1]
-        if where:
-            count = number, where, "" if fitting else product[1]
-            if fitting:
-                row = {path: Cell(c.value, c.evidence, cells.BORNE_OUT, c.number) for path, c in row.items()}
-            if "unit_price" in wanted:
-                price_at = [word for word in [*rest, *before] if product[2] in word.text][:1] or where
-                told = cells.spelled(each, wanted["unit_price"])
-                borne_out = cells.BORNE_OUT if fitting else UNSURE
-                row[wanted["unit_price"].path] = _cell(price_at, page, borne_out, product[2], told, each)
+        row, count = _multiplied(row, product, ways, [*rest, *before], page, wanted)
     elif rest and (first := cells.COUNT_FIRST.match(cells.join(rest))):
         head = numbers.read(first[1])
         if head is not None and head > 0:
@@ -174,13 +165,39 @@ def _article(page: int, words: list[Piece], before: list[Piece], wanted: dict[st
     if count and "quantity" in wanted:
         told = cells.spelled(count[0], wanted["quantity"], count[2])
         row[wanted["quantity"].path] = _cell(count[1], page, sure, "", told, count[0])
-    if sum(char.isalpha() for char in cells.join(text)) < 2:
-        text = before
-    if "description" in wanted and sum(char.isalpha() for char in cells.join(text)) >= 2:
-        row[wanted["description"].path] = _cell(text, page, UNSURE * cells.trust(min(word.score for word in text)))
-    elif "description" in wanted:
+    if "description" not in wanted:
+        return row
+    words_of = next((each for each in (text, before) if sum(char.isalpha() for char in cells.join(each)) >= 2), None)
+    if words_of is None:
         return {}
-    return row
+    trust = cells.trust(min(word.score for word in words_of))
+    return {**row, wanted["description"].path: _cell(words_of, page, UNSURE * trust)}
+
+
+def _multiplied(
+    row: dict[str, Cell],
+    product: re.Match[str],
+    ways: Sequence[tuple[Decimal, Decimal]],
+    words: Sequence[Piece],
+    page: int,
+    wanted: Mapping[str, Column],
+) -> tuple[dict[str, Cell], _Count | None]:
+    """The row with the price of "2 x 5.30", and the count; surer where count times price is the amount."""
+    value = row[wanted["amount"].path].number
+    assert value is not None
+    fitting = [way for way in ways if cells.fits(way[0] * way[1], value, way[0])]
+    number, each = (fitting or ways)[0]
+    where = [word for word in words if product[1] in word.text][:1]
+    if not where:
+        return row, None
+    if fitting:
+        row = {path: Cell(c.value, c.evidence, cells.BORNE_OUT, c.number) for path, c in row.items()}
+    if "unit_price" in wanted:
+        price_at = [word for word in words if product[2] in word.text][:1] or where
+        told = cells.spelled(each, wanted["unit_price"])
+        sure = cells.BORNE_OUT if fitting else UNSURE
+        row[wanted["unit_price"].path] = _cell(price_at, page, sure, product[2], told, each)
+    return row, (number, where, "" if fitting else product[1])
 
 
 def _split(words: list[Piece], at: int, line: str) -> tuple[list[Piece], list[Piece]]:

@@ -1,7 +1,6 @@
-"""From lines to a sheet: deskewed rows, phrases (what stands together), the columns that phrases form downwards.
+"""The layout of a page: deskewed rows, phrases (neighbouring words), and the column blocks that phrases form.
 
-All boxes stay in page pixels; only the *order* is worked out on deskewed coordinates, so a tilted page has straight
-rows and its evidence still points at the picture.
+Boxes stay in page pixels; rows are found on deskewed coordinates, so evidence still points at the picture.
 """
 
 import math
@@ -15,9 +14,9 @@ from pipeline.core.geometry import Box
 from pipeline.parsing.normalize import unaccented
 
 MAX_TILT_RAD = 0.35  # more than 20 degrees is a turned page, not a skewed one: `orient` and `deskew` come first
-WORD_GAP = 0.65  # of the line height: words of a text layer that stand nearer are one segment
-PHRASE_GAP = 1.2  # of the line height: words of one phrase stand nearer than this
-COLUMN_GAP = 2.2  # of the line height: the next line of a block stands nearer than this
+WORD_GAP = 0.65  # of the line height: words of a text layer that are nearer are one segment
+PHRASE_GAP = 1.2  # of the line height: words of one phrase are nearer than this
+COLUMN_GAP = 2.2  # of the line height: the next line of a block is nearer than this
 MOST_STRAY = 2  # accents on an English page that are dirt; a German page of 450 letters has five umlauts
 _ACCENTS = "\u00c0-\u024f"
 
@@ -81,11 +80,11 @@ def around(boxes: Sequence[Box]) -> Box:
 
 @dataclass(eq=False, slots=True)
 class PageLayout:
-    """One page as rows of segments, as phrases, and who stands under whom.
+    """One page as rows of segments, as phrases, and which phrase continues which.
 
     `down[i]` is the index of the phrase that continues phrase i's column block below, or None; `up` the other way
     round. `height` is the usual height of a line in pixels; x0..x1, y0..y1 the deskewed bounds of all print. `meshes`
-    are the tables in drawn lines, where somebody looked for them.
+    are the tables in drawn lines, where they were looked for.
     """
 
     width: float
@@ -128,6 +127,11 @@ class PageLayout:
         return found
 
 
+def mean_score(spans: Sequence[Span]) -> float:
+    """The mean recognition score, 0..1, weighted by the length of the text; 0 where there is none."""
+    return sum(span.score * len(span.text) for span in spans) / max(1, sum(len(span.text) for span in spans))
+
+
 def median(values: Sequence[float], default: float = 0.0) -> float:
     """The middle value (the upper of two); `default` where there is none."""
     return sorted(values)[len(values) // 2] if values else default
@@ -162,7 +166,7 @@ def _without_stray_accents(texts: list[str]) -> list[str]:
 def _tilt(lines: Sequence[Line]) -> float:
     """The angle in radians at which most lines have a neighbour exactly beside them; 0 unless one is clearly better.
 
-    Upright boxes carry no angle of their own, so it is read from where the boxes stand.
+    Upright boxes carry no angle of their own, so it is estimated from the places of the boxes.
     """
     import numpy as np
 

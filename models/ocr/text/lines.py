@@ -2,21 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from pipeline.core.geometry import Box
 from pipeline.core.types import Word
 
-if TYPE_CHECKING:
-    pass
-
-WORD_GAP = 0.65  # of the height of the print: words of a text layer that stand nearer belong to one line
+WORD_GAP = 0.65  # of the height of the print: words of a text layer that are nearer belong to one line
 SAME_ROW = 0.6  # of the height of the lower word: how much of it must be beside the word before
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A run of print as read: its words, where it stands in page pixels, and how sure the reader was, 0..1."""
+    """A run of print as read: its text, its box in page pixels, and the recognition score, 0..1."""
 
     text: str
     box: Box

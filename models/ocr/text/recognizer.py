@@ -1,4 +1,4 @@
-"""OCR with the PP-OCR models that lie in the rapidocr wheel: nothing is downloaded, and one thread is used.
+"""OCR with the PP-OCR models of the rapidocr wheel: nothing is downloaded, and one thread is used.
 
 The models are run directly by onnxruntime. Against `RapidOCR()(image)` with the same settings this reads the same text
 in about two thirds of the CPU time: each line is recognised at its own width, where RapidOCR pads every line of a batch
@@ -50,7 +50,7 @@ def model_files() -> tuple[Path, Path]:
         if all(found):
             return found[0][-1], found[1][-1]
     raise ModelError(
-        "The OCR models are missing: they lie in the package rapidocr. Install it again: pip install rapidocr"
+        "The OCR models are missing: they are in the package rapidocr. Install it again: pip install rapidocr"
     )
 
 
@@ -74,7 +74,7 @@ class Reader:
         return lines
 
     def _places(self, image: Picture) -> list[Quad]:
-        """Where lines stand. Long strips are read tile by tile; a line belongs to the tile that holds its middle."""
+        """The places of lines. Long strips are read tile by tile; a line belongs to the tile that holds its middle."""
         height, width = image.shape[:2]
         long, short = max(height, width), min(height, width)
         if short < LEAST_PX:
@@ -165,7 +165,7 @@ def _darkness(ink: NDArray[np.float32], corners: Quad) -> float:
 
 
 def _clockwise(quad: Quad) -> Quad:
-    """Corners from the upper left: the two left ones first told apart by height, then the two right ones."""
+    """Corners from the upper left: the two left ones are ordered by height, then the two right ones."""
     by_x = quad[np.argsort(quad[:, 0], kind="stable")]
     left, right = by_x[:2], by_x[2:]
     (upper_left, lower_left), (upper_right, lower_right) = (
@@ -209,8 +209,6 @@ def read(page: Page) -> list[Line]:
 
 
 @lru_cache(maxsize=1)
-def reader() -> "Reader":
+def reader() -> Reader:
     """The OCR models, loaded once in this process. Raises ModelError."""
-    from models.ocr.text.recognizer import Reader
-
     return Reader()

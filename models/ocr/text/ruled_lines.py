@@ -1,4 +1,4 @@
-"""The drawn lines of tables: where the cells of a ruled table lie on a page, and which of them are one."""
+"""Find ruled tables by their drawn lines: the edges of rows and columns, and merged cells."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ LEAST_PX = 24
 ACROSS = 0.35  # of a table's width that a level line must run to part rows
 THINNEST = 0.4  # of the usual row: a thinner one is none
 SIDE_DRAWN = 0.5  # of the side between two cells: less drawn, and they are one cell
-NEAR = 0.006  # of the page's longer side: lines that stand closer are one
+NEAR = 0.006  # of the page's longer side: lines that are closer are one
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Postal addresses: the run of lines that best looks like one, or what stands beside the label."""
+"""Postal addresses: runs of lines that look like one, and the values of the field's labels."""
 
 import itertools
 import re
@@ -23,7 +23,7 @@ _TO = re.compile(r"\b(?:bill to|ship to|deliver to|sold to|customer|attn|to)\b\s
 
 
 def addresses_of(scene: PageContext, wanted: Wanted) -> list[Candidate]:
-    """Runs of up to seven lines on the first page, scored line by line, and what stands beside the field's labels."""
+    """Runs of up to seven lines on the first page, scored line by line, and the values of the field's labels."""
     party = party_of(wanted)
     candidates: list[Candidate] = []
     for labelled in labelled_text.texts_of(scene, wanted):
@@ -91,7 +91,7 @@ class _Likeness:
         return self._known[i]
 
     def _leads_to_postcode(self, i: int) -> bool:
-        """Free place names stand just above the line with the postcode."""
+        """Whether the lines below lead to a line with a postcode, as place names do."""
         at: int | None = i
         for _ in range(3):
             text = self.sheet.phrases[at].text if at is not None else ""

@@ -37,7 +37,7 @@ _INCLUSIVE = frozenset({"incl", "inclusive", "including", "ttc", "inkl"})
 _TAXES = frozenset({"tax", "gst", "sst", "vat", "tva", "btw", "mwst", "ust"})
 _WORD = re.compile(r"[^\W\d_]+")
 _SUMMARY = re.compile(r"summary| code|zusammenfassung|récapitul", re.IGNORECASE)
-_A_BILL = 3  # amounts with decimals or a currency that make a page a bill: there an amount may stand without a label
+_A_BILL = 3  # amounts with decimals or a currency that make a page a bill, where an amount needs no label
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class _Amount:
 
 
 def _amounts(scene: PageContext, decimal: str | None) -> list[_Amount]:
-    """Every amount of the document, in reading order, with the concepts whose labels stand beside it."""
+    """Every amount of the document, in reading order, with the concepts of the labels beside it."""
     listed = []
     for number, sheet in enumerate(scene.sheets):
         for span in sheet.segments:
@@ -290,7 +290,7 @@ def measures_of(scene: PageContext, wanted: Wanted) -> list[Candidate]:
 
 
 def _headed(scene: PageContext, wanted: Wanted, near: list[Near]) -> str:
-    """The unit that stands behind the field's own label, or ""."""
+    """The unit behind the field's own label, or ""."""
     own = [one for one in near if wanted.owners.intersection(scene.index.owners[one.mark.label])]
     best = max(own, key=lambda one: one.strength, default=None)
     return quantities.unit_in_heading(best.mark.span.text[best.mark.end :]) if best else ""

@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-ROUND = Decimal("0.051")  # tills round to five hundredths
+ROUND = Decimal("0.051")  # cash is rounded to 0.05
 MOST_TAX = Decimal("0.3")  # of the sum before it: above every country's rate
 PROOFS = (
     "is_paid_less_change",
@@ -17,7 +17,7 @@ PROOFS = (
     "is_net",
     "is_tax",
     "is_share",
-)  # the sums that let an amount stand without a label
+)  # the sums that make an amount a candidate without a label
 
 
 class Sums:

@@ -19,49 +19,13 @@ EMPTY = "□☐口○〇"
 _APART = re.compile(r"[\s/|,，、;；·.()（）]*(?:or|oder|ou|或)?[\s/|,，、;；·.()（）]*", re.IGNORECASE)
 _BOX = re.compile(f"[{TICKED}{EMPTY}]")
 YES = [
-    "yes",
-    "y",
-    "ja",
-    "oui",
-    "si",
-    "sí",
-    "ya",
-    "true",
-    "x",
-    "是",
-    "有",
-    "对",
-    "ok",
-    "pass",
-    "passed",
-    "合格",
-    "正常",
-    "√",
-    "✓",
-    "✔",
-    "☑",
-    "✗",
-    "☒",
-]
+    "yes", "y", "ja", "oui", "si", "sí", "ya", "true", "x", "是", "有", "对", "ok",
+    "pass", "passed", "合格", "正常", "√", "✓", "✔", "☑", "✗", "☒",
+]  # fmt: skip
 NO = [
-    "no",
-    "n",
-    "nein",
-    "non",
-    "tidak",
-    "false",
-    "否",
-    "无",
-    "没有",
-    "不是",
-    "fail",
-    "failed",
-    "不合格",
-    "异常",
-    "不正常",
-    "□",
-    "☐",
-]
+    "no", "n", "nein", "non", "tidak", "false", "否", "无", "没有", "不是",
+    "fail", "failed", "不合格", "异常", "不正常", "□", "☐",
+]  # fmt: skip
 
 
 def _spelled(wanted: Wanted) -> Mapping[str, tuple[str, ...]]:
@@ -71,7 +35,7 @@ def _spelled(wanted: Wanted) -> Mapping[str, tuple[str, ...]]:
 
 
 def options(scene: PageContext, wanted: Wanted) -> list[Candidate]:
-    """Every place where a word of an option stands, ticked or not, beside the field's label or anywhere."""
+    """Every place where an option is printed, ticked or not, beside the field's label or anywhere."""
     spelled = _spelled(wanted)
     return _options(scene, wanted, {option: (option, *said) for option, said in spelled.items()})
 
@@ -150,7 +114,7 @@ def _inside(one: _Printed, other: _Printed) -> bool:
 
 
 def _to_be_marked(scene: PageContext, found: Sequence[_Printed]) -> set[_Printed]:
-    """Options that only stand there to be chosen from: empty boxes, and "pass / fail" without a tick.
+    """Options that are printed only to be chosen from: empty boxes, and "pass / fail" without a tick.
 
     Which one a pen has ringed or struck out cannot be read.
     """

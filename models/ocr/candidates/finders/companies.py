@@ -1,8 +1,8 @@
-"""Names of companies: issuers in the letterhead or the foot, buyers in their block, and any party behind a label."""
+"""Names of companies: in the letterhead, the foot or the block of a party, or behind a label."""
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
@@ -13,24 +13,14 @@ from models.ocr.candidates.finders.party_sections import PARTIES, section
 from models.ocr.candidates.label_index import Wanted, party_of
 from models.ocr.text import layout
 from models.ocr.text.layout import PageLayout, Span
+from pipeline.core.geometry import Box
 from pipeline.parsing import dates, normalize
 
 TOP_ROWS, FOOT_ROWS, MOST_LINES = 40, 8, 3
 _BY_PARTY = (
-    "top",
-    "down",
-    "large",
-    "right",
-    "repeated",
-    "over_address",
-    "legal",
-    "later",
-    "row",
-    "head",
-    "rival",
-    "section_own",
-    "section_rival",
-)
+    "top", "down", "large", "right", "repeated", "over_address", "legal",
+    "later", "row", "head", "rival", "section_own", "section_rival",
+)  # fmt: skip
 _REGISTERED = re.compile(
     r"\s*[\(\[]?\s*(?:co(?:mpany)?[.-]?\s*(?:reg(?:istration)?)?\.?\s*(?:no)?\.?\s*[:.]?\s*|reg(?:istration)?\.?\s*no\.?\s*"
     r"[:.]?\s*|roc\s*[:.]?\s*)?[:.]?\s*[A-Z]{0,3}\s?[0-9]{5,12}\s?-?\s?[A-Z]?\s*[\)\]]?\s*$",
@@ -53,11 +43,22 @@ _PROSE = re.compile(r"\b[a-zà-ÿ]{2,}\b")
 
 
 def companies(scene: PageContext, wanted: Wanted) -> list[Candidate]:
-    """Runs of up to three lines at the top and the foot of the first page, and what stands beside the field's
-    labels."""
+    """Runs of up to three lines at the top and the foot of the first page, and the values of the field's labels."""
     party = party_of(wanted)
-    candidates: list[Candidate] = []
-    seen: set[tuple[str, int, int]] = set()
+    candidates = list(_labelled(scene, wanted, party))
+    if scene.sheets:
+        seen = {_where(one.text, one.page, one.box) for one in candidates}
+        candidates += _runs(scene, wanted, party, seen)
+    return candidates
+
+
+def _where(text: str, page: int, box: Box) -> tuple[str, int, int]:
+    """What makes two candidates the same: the text, the page and the height on the page."""
+    return normalize.squash(text), page, round(box.y / 10)
+
+
+def _labelled(scene: PageContext, wanted: Wanted, party: str) -> Iterator[Candidate]:
+    """The values of the field's labels, with and without a register number."""
     for labelled in labelled_text.texts_of(scene, wanted):
         own = {f"key_{name}": value for name, value in labelled.features.items() if value}
         begun = _NAME_KEY.sub("", labelled.text)
@@ -73,10 +74,11 @@ def companies(scene: PageContext, wanted: Wanted) -> list[Candidate]:
                 "key_strippable": float(not stripped and without_number(text) != text),
             }
             features = _looks(text, [text]) | own | cut | {"labelled": 1.0, "rival_start": _begins(scene, wanted, text)}
-            seen.add((normalize.squash(text), labelled.page, round(labelled.box.y / 10)))
-            candidates.append(Candidate(text, text, labelled.page, labelled.box, labelled.score, features))
-    if not scene.sheets:
-        return candidates
+            yield Candidate(text, text, labelled.page, labelled.box, labelled.score, features)
+
+
+def _runs(scene: PageContext, wanted: Wanted, party: str, seen: set[tuple[str, int, int]]) -> Iterator[Candidate]:
+    """Runs of lines at the top and the foot of the first page; those in `seen` are left out."""
     sheet = scene.sheets[0]
     counts = Counter(normalize.squash(phrase.text) for page in scene.sheets[:4] for phrase in page.phrases)
     named = 0
@@ -87,43 +89,73 @@ def companies(scene: PageContext, wanted: Wanted) -> list[Candidate]:
         if _words(phrase.text).number or sum(char.isalpha() for char in phrase.text) < 2:
             continue
         alone = _around(scene, sheet, phrase, wanted, party)
-        chain = [phrase.index]
-        while len(chain) <= MOST_LINES:
-            span = [sheet.phrases[i] for i in chain]
+        for span in _chains(sheet, phrase):
             stands = alone | _foot(sheet, span)
-            whole = " ".join(one.text for one in span)
-            begun = _NAME_KEY.sub("", whole)
-            sender = sender_name(whole) if len(span) == 1 else ""
-            found = [(text, stripped, 0.0) for text, stripped in _variants(begun)]
-            for text, stripped, sends in [*found, *([(sender, True, 1.0)] if sender else [])]:
-                where = (normalize.squash(text), scene.pages[0], round(span[0].box.y / 10))
-                if not text or where in seen or _only_form(text):
+            for one in _names_of(span):
+                where = _where(one.text, scene.pages[0], span[0].box)
+                if not one.text or where in seen or _only_form(one.text):
                     continue
                 seen.add(where)
-                lines = [text] if stripped or begun != whole else [one.text for one in span]
-                features = _looks(text, lines) | stands
-                features["rival_start"] = _begins(scene, wanted, text)
-                if sends:
-                    features |= {"sender": 1.0, "over_address": 1.0}
-                if begun != whole:
-                    features["name_key"] = 1.0
-                features["lines"] = len(span) - 1.0
-                features |= {
-                    "stripped": float(stripped),
-                    "stripped_named": float(stripped and bool(features["named"])),
-                    "strippable": float(not stripped and (bool(sender) or without_number(text) != text)),
-                }
+                features = _run_features(scene, wanted, span, one, stands)
                 features["repeated"] = min(max(0, counts[where[0]] - 1), 3) / 3
                 features["later"] = min(named, 6) / 6
                 features |= {f"{key}@{party}": features.get(key, 0.0) for key in _BY_PARTY}
-                box = layout.around([one.box for one in span])
-                score = min(one.score for one in span)
-                candidates.append(Candidate(text, text, scene.pages[0], box, score, features))
-            below = sheet.down[chain[-1]]
-            if below is None or below in chain:
-                break
-            chain.append(below)
-    return candidates
+                box = layout.around([line.box for line in span])
+                score = min(line.score for line in span)
+                yield Candidate(one.text, one.text, scene.pages[0], box, score, features)
+
+
+def _chains(sheet: PageLayout, first: Span) -> Iterator[list[Span]]:
+    """A phrase alone, then with each line below it in its column."""
+    chain = [first.index]
+    while len(chain) <= MOST_LINES:
+        yield [sheet.phrases[i] for i in chain]
+        below = sheet.down[chain[-1]]
+        if below is None or below in chain:
+            return
+        chain.append(below)
+
+
+class _Name(NamedTuple):
+    """One way to read a run of lines as a name."""
+
+    text: str
+    stripped: bool  # without a register number or an address
+    sends: bool  # the name at the head of a line with its address
+    keyed: bool  # a key such as "Name:" before it was cut off
+    strippable: bool
+
+
+def _names_of(span: Sequence[Span]) -> list[_Name]:
+    """The ways to read a run of lines as a name."""
+    whole = " ".join(one.text for one in span)
+    begun = _NAME_KEY.sub("", whole)
+    sender = sender_name(whole) if len(span) == 1 else ""
+    keyed = begun != whole
+    found = [
+        _Name(text, stripped, False, keyed, not stripped and (bool(sender) or without_number(text) != text))
+        for text, stripped in _variants(begun)
+    ]
+    return [*found, _Name(sender, True, True, keyed, False)] if sender else found
+
+
+def _run_features(
+    scene: PageContext, wanted: Wanted, span: Sequence[Span], name: _Name, stands: dict[str, float]
+) -> dict[str, float]:
+    """The features of one reading of a run of lines; `stands` are those of its place."""
+    lines = [name.text] if name.stripped or name.keyed else [one.text for one in span]
+    features = _looks(name.text, lines) | stands
+    features["rival_start"] = _begins(scene, wanted, name.text)
+    if name.sends:
+        features |= {"sender": 1.0, "over_address": 1.0}
+    if name.keyed:
+        features["name_key"] = 1.0
+    features["lines"] = len(span) - 1.0
+    return features | {
+        "stripped": float(name.stripped),
+        "stripped_named": float(name.stripped and bool(features["named"])),
+        "strippable": float(name.strippable),
+    }
 
 
 def without_number(text: str) -> str:
@@ -239,7 +271,6 @@ def _looks(text: str, lines: Sequence[str]) -> dict[str, float]:
         "web": float("@" in tidy or "www" in tidy or ".com" in tidy),
         "colon": float(":" in text),
         "long": min(1.0, max(0, len(text) - 45) / 40),
-        "chinese_name": float(bool(re.search("公司|商店|超市|酒店", text))),
         "lines": float(len(lines) - 1),
         "many_words": min(1.0, max(0, len(written) - 6) / 6),
         "prose": float(small >= 4 and small > 0.6 * len(written)),

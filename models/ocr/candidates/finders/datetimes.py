@@ -18,7 +18,7 @@ _NAMED = ("due_date", "other_date")  # dates that are nothing without their labe
 
 
 def dates_of(scene: PageContext, wanted: Wanted) -> list[Candidate]:
-    """Every date, with its labels, whether a time stands beside it, and whether it starts or ends a period."""
+    """Every date, with its labels, whether a time is beside it, and whether it starts or ends a period."""
     field = wanted.field
     assert isinstance(field, DateField)
     order = field.order
@@ -35,7 +35,7 @@ def dates_of(scene: PageContext, wanted: Wanted) -> list[Candidate]:
         near = scene.near(number, span, one.start, one.end)
         features = context(scene, wanted, near) | place(scene, number, span)
         if not features["own"] and wanted.concept in _NAMED:
-            continue  # the day of issue is no due date, however lonely it stands
+            continue  # the day of issue is no due date, even if it is the only date
         features |= {
             "quality": one.quality,
             "other_date": _other_date(scene, wanted, near),
@@ -54,7 +54,7 @@ def dates_of(scene: PageContext, wanted: Wanted) -> list[Candidate]:
 
 
 def times_of(scene: PageContext, wanted: Wanted) -> list[Candidate]:
-    """Every time of day, with its labels and whether a date stands beside it."""
+    """Every time of day, with its labels and whether a date is beside it."""
     candidates: list[Candidate] = []
     for number, sheet in enumerate(scene.sheets):
         for span in sheet.segments:

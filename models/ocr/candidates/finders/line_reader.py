@@ -1,4 +1,4 @@
-"""Values that their field reads itself: for types that have no finder of their own, such as those of a package."""
+"""Values that the field itself reads: for field types without a finder, such as those of plugins."""
 
 from models.ocr.candidates.context import Candidate, PageContext, context, place
 from models.ocr.candidates.label_index import Wanted
