@@ -116,7 +116,7 @@ def converse(top: Path, root: Path, jobs: Path, options: list[str]) -> None:
         document = desk.drop(f"{name}-{number + 1:03}-{number:06x}", ways, question, TURNS[:number])
         history.ask(name, question, document, False)
         says[document] = answer
-    context.current_context().scans.close()
+    context.current_context().page_images.close()
     (top / "says.json").write_text(json.dumps(says))
     for question in ("Welche Farbe hat die Lampe?", "仪表读数是多少？", "Read every label in this photo, please"):
         other = history.begin(f"browser {VISITOR}", question)

@@ -36,7 +36,7 @@ class WebContext:
         return [*self.whereabouts, "--jobs", str(self.settings.jobs)]
 
     @functools.cached_property
-    def scans(self) -> PageImages:
+    def page_images(self) -> PageImages:
         """What decodes pages for the eye, in guarded processes."""
         return PageImages(self.settings)
 

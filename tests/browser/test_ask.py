@@ -315,7 +315,7 @@ def test_boxes_stand_on_the_page_that_they_are_of(
     from web.pages import uploads
 
     place = WebContext(Settings(root=desk.root, jobs=tmp_path / "jobs"))
-    monkeypatch.setattr(uploads, "here", lambda: place)
+    monkeypatch.setattr(uploads, "current_context", lambda: place)
     history = History(desk.root)
     name = history.begin("ann", "Where?")
     book = pdf(tmp_path / "book.pdf", [Leaf(shown("one"), 720, 720), Leaf(shown("two"), 720, 360)])
@@ -333,7 +333,7 @@ def test_boxes_stand_on_the_page_that_they_are_of(
     try:
         first, second = uploads.marked(history.turns(name)[0], pictures, desk)
     finally:
-        place.scans.close()
+        place.page_images.close()
     assert first.size == ((756, 756) if low else (2000, 2000))  # 720 points at 200 dots an inch
     assert second.size == (300, 200)
     assert [box["x"] for box in (*first.boxes, *second.boxes)] == [1, last]
@@ -349,7 +349,7 @@ def test_an_upload_is_named_by_its_content_and_only_pictures_are_taken(
     from web.pages import uploads
 
     place = WebContext(Settings(root=desk.root, jobs=tmp_path / "jobs"))
-    monkeypatch.setattr(uploads, "here", lambda: place)
+    monkeypatch.setattr(uploads, "current_context", lambda: place)
     history = History(desk.root)
     name = history.begin("ann", "Where?")
     try:
@@ -361,7 +361,7 @@ def test_an_upload_is_named_by_its_content_and_only_pictures_are_taken(
         with pytest.raises(DocumentError, match=f"says.pdf: a question cannot be about a {kind.title} file") as caught:
             uploads.attach(history, name, "says.pdf", square.read_bytes())
     finally:
-        place.scans.close()
+        place.page_images.close()
     assert caught.value.code == "unsupported"
     assert len(list(history.folder(name).glob("*"))) == 1 + len(list(history.folder(name).glob("*.json")))
     assert square.suffix not in picture_suffixes()

@@ -302,7 +302,7 @@ def test_an_original_that_is_gone_is_said_kindly_and_a_failed_one_says_what_to_d
     next((here / "data" / "done").rglob("gone.pdf")).unlink()
     with visit(chrome, address) as page:
         page.locator("tbody tr", has_text="gone.pdf").click()
-        page.get_by_text("The original is no longer here").wait_for()
+        page.get_by_text("The original is missing").wait_for()
         page.keyboard.press("Escape")
         page.locator("tbody tr", has_text="torn.pdf").click()
         page.get_by_text("Open it on your computer and save or scan it again").wait_for()

@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
+from importlib.resources import files
 from string import Template
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
@@ -35,7 +35,6 @@ PERSON = "x-scanmill-person"  # the gate tells the page who came in; what a brow
 FORM_BYTES = 4096
 FORM_S = 10.0  # for the whole form, from its headers on
 HASHES = 2  # passwords that are hashed at once: 32 MiB and about 0.1 s of a core each
-_HERE = Path(__file__).parent
 _POLICY = "; ".join(
     (
         "default-src 'self'",
@@ -221,8 +220,8 @@ def _name(address: str) -> str:
 
 
 def _form(said: str, status: int = 200) -> HTMLResponse:
-    style = (_HERE.parent / "pipeline" / "page.css").read_text("utf-8")
-    page = Template((_HERE / "login.html").read_text("utf-8"))
+    style = files("pipeline.reporting").joinpath("page.css").read_text("utf-8")
+    page = Template(files("web.auth").joinpath("login.html").read_text("utf-8"))
     return HTMLResponse(page.substitute(style=style, said=escape(said)), status, {"cache-control": "no-store"})
 
 

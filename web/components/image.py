@@ -2,12 +2,11 @@
 
 import base64
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from importlib.resources import files
 from typing import Any
 
 import streamlit as st
 
-_HERE = Path(__file__).parent
 _JS = """
 export default function ({ data, parentElement, setTriggerValue }) {
   const host = parentElement.querySelector("#sheet")
@@ -20,9 +19,9 @@ export default function ({ data, parentElement, setTriggerValue }) {
 """
 
 
-def source(name: str) -> str:
-    """A script or style that lies beside this module."""
-    return (_HERE / name).read_text("utf-8")
+def asset(name: str, package: str = "web.components") -> str:
+    """A script or style of a package."""
+    return files(package).joinpath(name).read_text("utf-8")
 
 
 def picture(
@@ -40,7 +39,7 @@ def picture(
     mark ("", "doubt", "bad", "done") in the pixels of `size` (width, height); without a size in those of the picture.
     """
     part = st.components.v2.component(
-        "scanmill_picture", html='<div id="sheet"></div>', css=source("image.css"), js=source("image.js") + _JS
+        "scanmill_picture", html='<div id="sheet"></div>', css=asset("image.css"), js=asset("image.js") + _JS
     )
     if isinstance(src, bytes):
         src = "data:image/jpeg;base64," + base64.b64encode(src).decode("ascii")

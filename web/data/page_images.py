@@ -5,22 +5,16 @@ Bytes that people dropped are hostile until they are pixels. Here only their fin
 
 import functools
 import io
-import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from pipeline.core.errors import ConfigError, DocumentError
+from pipeline.core.errors import DocumentError
 from pipeline.preprocessing import document_reader, orientation
 from pipeline.preprocessing.page_loader import decoded, warm_up
 from pipeline.schema.settings import Settings
 from pipeline.system.process_pool import ProcessPool
-
-if TYPE_CHECKING:
-    from pipeline.schema.job import Job
-    from web.context import WebContext
 
 SIDE_PX = 2200  # small print of an A4 page is still sharp when it is zoomed
 KEPT = 64  # pictures that one server keeps: about 30 MB
@@ -115,18 +109,3 @@ def render(
     picture.save(buffer, "JPEG", quality=82)
     turned = orientation.turned(page.image) if orient else 0
     return buffer.getvalue(), round(abs(corner[0])), round(abs(corner[1])), total, turned
-
-
-def _number(text: str) -> int:
-    """Raises ValueError for what no page has as its number."""
-    if not re.fullmatch("[0-9]{1,9}", text):
-        raise ValueError("no number of a page")
-    return int(text)
-
-
-def _job(place: "WebContext", name: str) -> "Job | None":
-    """The job as it is now; a page is shown also where its job is gone or broken."""
-    try:
-        return place.job(name)
-    except ConfigError:
-        return None

@@ -11,13 +11,14 @@ from pipeline.core.errors import BusyError
 from pipeline.reporting.html import visible, words
 from pipeline.storage.corrections import Draft, EditConflict, NoRecord, check, open_draft, save
 from web.components import theme
-from web.components.image import source
+from web.components.image import asset
 from web.components.record_form import form
 from web.context import current_context, current_user
 from web.data.conversations import private
 from web.data.record_list import Filter, chosen, record_list, seen
 from web.pages import export
 
+_HERE = "web.pages"
 ROWS = 50  # on one page of the list
 NAMED = 5  # files that cannot be read, of possibly many
 _NONE = (
@@ -53,7 +54,10 @@ def _list() -> None:
     rows = chosen(table, only)
     at = min(int(st.session_state.get("review_page", 0)), max(0, (rows.num_rows - 1) // ROWS))
     part = st.components.v2.component(
-        "scanmill_list", html='<div id="list"></div>', css=source("record_list.css"), js=source("record_list.js")
+        "scanmill_list",
+        html='<div id="list"></div>',
+        css=asset("record_list.css", _HERE),
+        js=asset("record_list.js", _HERE),
     )
     none = _NONE if not table.num_rows else _DONE if only == Filter(status="review") else _NO_MATCH
     data = {
@@ -139,8 +143,8 @@ def _record(key: str) -> None:
     part = st.components.v2.component(
         "scanmill_review",
         html='<div id="review"></div>',
-        css=source("image.css") + source("review.css"),
-        js=source("image.js") + source("review.js"),
+        css=asset("image.css") + asset("review.css", _HERE),
+        js=asset("image.js") + asset("review.js", _HERE),
     )
     order = _order()
     place = f"{order.index(key) + 1} of {len(order)}" if key in order else ""

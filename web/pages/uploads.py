@@ -36,7 +36,7 @@ class Attached:
 
     def shown(self, number: int = 1) -> bytes:
         """A page as a JPEG for the eye. Raises DocumentError."""
-        return current_context().scans.page(self.path, number, SHOWN_PX).jpeg
+        return current_context().page_images.page(self.path, number, SHOWN_PX).jpeg
 
     def way(self, low: bool) -> Path:
         """The file that is asked about: the original, or a small copy of its first page. Raises DocumentError."""
@@ -48,7 +48,7 @@ class Attached:
         if not small.exists():
             made = small.with_name(f".{secrets.token_hex(8)}")
             with filesystem.storing(small):
-                made.write_bytes(current_context().scans.page(self.path, 1, LOW_PX).jpeg)
+                made.write_bytes(current_context().page_images.page(self.path, 1, LOW_PX).jpeg)
                 made.replace(small)
         return small
 
@@ -64,7 +64,7 @@ def attach(history: History, conversation: str, name: str, content: bytes) -> No
         kind = sniff(place)
         if not kind.question_picture:
             raise DocumentError("unsupported", f"a question cannot be about a {kind.title} file")
-        seen = current_context().scans.page(place, 1, THUMBNAIL_PX)
+        seen = current_context().page_images.page(place, 1, THUMBNAIL_PX)
     except DocumentError as error:
         place.unlink(missing_ok=True)
         raise DocumentError(error.code, f"{name}: {error.detail}" if error.detail else name) from None
@@ -127,10 +127,10 @@ def marked(turn: Turn, pictures: Sequence[Attached], desk: QuestionClient) -> It
     for each in pictures:
         if not wanted or wanted[-1] < first:
             return
-        asked, scans = each.way(turn.low_resolution), current_context().scans
-        total = scans.page(asked, 1, SHOWN_PX).pages
+        asked, images = each.way(turn.low_resolution), current_context().page_images
+        total = images.page(asked, 1, SHOWN_PX).pages
         for number in [page - first + 1 for page in wanted if first <= page < first + total]:
-            page = scans.page(asked, number, SHOWN_PX)
+            page = images.page(asked, number, SHOWN_PX)
             boxes = [_box(*found) for found in placed.get(first + number - 1, ())]
             if first + number == 2:
                 boxes += [_spoken(f"{count}", mark, page) for count, mark in enumerate(spoken)]

@@ -38,7 +38,7 @@ from web.context import WebContext
 from web.data.page_images import PageImages
 from web.data.record_list import Filter, chosen, record_list
 from web.data.run_history import checked, together
-from web.image_route import _sheet
+from web.image_route import page_of
 from web.pages.export import _safe, csv
 
 JOB = Job.model_validate(
@@ -128,11 +128,11 @@ def test_pages_of_a_set_that_was_asked_about_are_counted_through(tmp_path: Path)
     assert pictures(tmp_path, replace(dropped, id="0" * 64)) is None
     place = WebContext(Settings(root=tmp_path))
     try:
-        sizes = [_sheet(place, [book, folder / "10.png"], number, False) for number in (1, 2, 3)]
+        sizes = [page_of(place, [book, folder / "10.png"], number, False) for number in (1, 2, 3)]
         with pytest.raises(DocumentError, match="no page"):
-            _sheet(place, [book, folder / "10.png"], 4, False)
+            page_of(place, [book, folder / "10.png"], 4, False)
     finally:
-        place.scans.close()
+        place.page_images.close()
     assert [(page.width, page.height, total) for page, total in sizes] == [(833, 556, 3), (556, 833, 3), (30, 20, 3)]
     record = Record(dropped, "bill", None, (1, 2, 3), {"number": None, "lines": []}, {}, {}, (), None, {})
     store = RecordStore(tmp_path)
