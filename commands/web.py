@@ -32,9 +32,9 @@ def web(
     """Serve the local page: review and correct records, ask about pictures, see how runs went."""
     with errors_told():
         if set_password:
-            from web.auth.password import hashed
+            from web.auth.password import hash_password
 
-            sys.stdout.write(f'web:\n  password: "{hashed(_asked())}"\n')
+            sys.stdout.write(f'web:\n  password: "{hash_password(_asked())}"\n')
             return
         from web.serve import serve
 

@@ -17,7 +17,7 @@ from web.data.conversations import private
 from web.data.page_images import PageImage
 
 
-def answer(request: Request) -> Response:
+def page_image(request: Request) -> Response:
     """Return a page of a record as a JPEG.
 
     The headers give its size in source pixels (X-Source-Size), the number of pages (X-Pages) and the clockwise rotation

@@ -26,7 +26,7 @@ from tests.support.browsing import PROJECT, browser, free_port, served
 
 pytest.importorskip("streamlit", reason="needs the page's packages: pip install -e '.[web]'")
 
-from web.auth.password import hashed
+from web.auth.password import hash_password
 
 NAME = "scans.example.com"
 PASSWORD = "open sesame 1"
@@ -54,7 +54,7 @@ def top(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (top / "says.json").write_text('{"*": "A receipt of a bakery."}')
     machine = f"engine: echo\nweights: {top / 'says.json'}\nsettle_s: 0\nworkers: 1\nweb:\n  hosts: [{NAME}]\n"
     (top / "nginx-asks.yaml").write_text(machine)
-    (top / "page-asks.yaml").write_text(f'{machine}  password: "{hashed(PASSWORD)}"\n')
+    (top / "page-asks.yaml").write_text(f'{machine}  password: "{hash_password(PASSWORD)}"\n')
     subprocess.run(
         [
             *(openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={NAME}"),
