@@ -1,8 +1,8 @@
 """ASGI middleware that checks every request: proxy address, host name, origin and login.
 
-Streamlit itself serves whoever reaches its port, so this wraps the whole application, with websockets and images.
-Requests from other sites are refused. On 127.0.0.1 requests under another host name are refused too: otherwise a page
-on the internet could read this one through the user's browser.
+Streamlit itself serves every client that reaches its port, so this wraps the whole application, also websockets and
+images. Requests from other sites are refused. On 127.0.0.1 requests under another host name are refused too: otherwise
+a page on the internet could read this one through the user's browser.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Asking without a browser: what an answer is made of, what is deleted, and how a question finds whoever answers."""
+"""Asking without a browser: parsing answers, submitting questions, deleting conversations, uploads."""
 
 import itertools
 import json
@@ -29,7 +29,7 @@ from web.data.answer_markup import BoxMark, blocks, box_marks, escape_prices
 from web.data.conversations import ConversationStore, StoredImage
 from web.data.question_client import HISTORY_LENGTH, QuestionClient, answer_text, recent_turns
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[3]
 
 # ---- answers
 
