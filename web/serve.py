@@ -11,7 +11,8 @@ from pipeline.core.safe_text import harmless
 from pipeline.schema.settings import Settings
 from web.context import configure
 
-APP = Path(__file__).with_name("app.py")
+# Not beside the folder pages/: Streamlit would run the files in that folder as pages of their own.
+APP = Path(__file__).parent / "pages" / "app.py"
 LOCAL = ("127.0.0.1", "localhost", "::1")
 USER_HEADER = "x-forwarded-user"  # set by a proxy that authenticates users
 # These override a user's own Streamlit settings.
