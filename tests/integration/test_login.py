@@ -15,6 +15,7 @@ from urllib.parse import urljoin, urlsplit
 
 import pytest
 
+import pipeline  # noqa: F401 - before streamlit, as it switches off the network
 from tests.support.browsing import PROJECT, served, serving
 
 pytest.importorskip("streamlit", reason="needs the page's packages: pip install -e '.[web]'")
