@@ -233,7 +233,7 @@ def test_visitors_do_not_see_each_other(chrome: Any, address: str, top: Path) ->
         second.get_by_text("Ask about an image.").wait_for()
         assert second.get_by_text("A question of my own").count() == 0
         second.goto(address)  # what others asked does not stand under Review either, nor open there
-        second.get_by_text("Nothing has been read yet.").wait_for()
+        second.get_by_text("There are no records yet.").wait_for()
         asked = next((top / "data" / "records" / "ask").glob("*.json")).stem
         second.goto(f"{address}/?record=ask/{asked}/0")
         second.get_by_text("No record has this address.").wait_for()
