@@ -172,7 +172,7 @@ def test_a_visitor_logs_in_asks_about_an_upload_and_logs_out(page_asks: str) -> 
     with visitor(page_asks) as page:
         page.get_by_label("Password").fill(PASSWORD)
         page.get_by_role("button", name="Log in").click()
-        page.get_by_text("Nothing has been read yet.").wait_for()  # came through the websocket
+        page.get_by_text("There are no records yet.").wait_for()  # came through the websocket
         cookies = {each["name"]: each for each in page.context.cookies()}
         assert all(each["secure"] for each in cookies.values())
         assert cookies["scanmill"]["httpOnly"]
