@@ -33,9 +33,9 @@ def web(
     """Serve the web page: review and correct records, ask about pictures, see run reports."""
     with error_handling():
         if set_password:
-            from web.auth.password import hashed
+            from web.auth.password import hash_password
 
-            sys.stdout.write(f'web:\n  password: "{hashed(_read_password())}"\n')
+            sys.stdout.write(f'web:\n  password: "{hash_password(_read_password())}"\n')
             return
         from web.serve import serve
 

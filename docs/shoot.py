@@ -99,29 +99,29 @@ def converse(top: Path, root: Path, jobs: Path, options: list[str]) -> None:
     from pipeline.schema.job import load_jobs
     from pipeline.schema.settings import Settings
     from web import context
-    from web.data.conversations import History
+    from web.data.conversations import ConversationStore
     from web.data.question_client import QuestionClient
     from web.pages import uploads
 
     context.configure(Settings(root=root, jobs=jobs))
-    history = History(root)
-    desk = QuestionClient(root, lambda: {job.name: job for job in load_jobs(jobs)}, options)
+    history = ConversationStore(root)
+    client = QuestionClient(root, lambda: {job.name: job for job in load_jobs(jobs)}, options)
     name = history.begin(f"browser {VISITOR}", TURNS[0][0])
     for each in PICTURES:
         picture = PROJECT / "samples" / each
         uploads.attach(history, name, picture.name, picture.read_bytes())
-    ways = [each.way(low=False) for each in uploads.attached(history, name)]
+    ways = [each.question_file(low=False) for each in uploads.attachments(history, name)]
     says = {}
     for number, (question, answer) in enumerate(TURNS):
-        document = desk.drop(f"{name}-{number + 1:03}-{number:06x}", ways, question, TURNS[:number])
+        document = client.submit(f"{name}-{number + 1:03}-{number:06x}", ways, question, TURNS[:number])
         history.ask(name, question, document, False)
         says[document] = answer
-    context.current_context().scans.close()
+    context.current_context().page_images.close()
     (top / "says.json").write_text(json.dumps(says))
     for question in ("Welche Farbe hat die Lampe?", "仪表读数是多少？", "Read every label in this photo, please"):
         other = history.begin(f"browser {VISITOR}", question)
-        history.answered(history.ask(other, question, "0" * 64, False), "…", "echo")
-    command = [sys.executable, str(PROJECT / "run_batch.py"), "run", *options, "--job", desk.job.name]
+        history.set_answer(history.ask(other, question, "0" * 64, False), "…", "echo")
+    command = [sys.executable, str(PROJECT / "run_batch.py"), "run", *options, "--job", client.job.name]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL, capture_output=True)
     (root / "asks" / "first").write_text(name)
 
@@ -134,15 +134,15 @@ def record(page: Any) -> None:
     """The first record for review, on its most doubtful field."""
     review(page)
     page.locator("tbody tr", has_text="review").first.click()
-    page.wait_for_selector("#review .sheet[data-shown]")
+    page.wait_for_selector("#review .viewer[data-shown]")
 
 
 def ask(page: Any) -> None:
     page.get_by_text("engine echo").nth(1).wait_for()
-    page.wait_for_selector(".sheet[data-shown]")
+    page.wait_for_selector(".viewer[data-shown]")
     page.wait_for_timeout(1500)  # the page scrolls to its end by itself
     page.evaluate(
-        "document.querySelector('[class*=st-key-marked]').scrollIntoView({block: 'end'});"
+        "document.querySelector('[class*=st-key-annotated]').scrollIntoView({block: 'end'});"
         "document.querySelector('.stMain').scrollBy(0, 110)"
     )
 

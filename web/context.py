@@ -1,5 +1,6 @@
-"""Where the page stands: its root, its settings, the jobs as they are now. What every page asks for first."""
+"""The server's settings, jobs and shared clients, and the user of the current request."""
 
+import atexit
 import functools
 import os
 from contextlib import suppress
@@ -13,47 +14,48 @@ from pipeline.system import filesystem
 from web.data.page_images import PageImages
 from web.data.question_client import QuestionClient
 
-SETTINGS = "SCANMILL_WEB"  # the settings of this server, as JSON, in its own environment
-CONFIG = "SCANMILL_WEB_CONFIG"  # and the file that they came from
+SETTINGS = "SCANMILL_WEB"  # environment variable: the settings of this server as JSON
+CONFIG = "SCANMILL_WEB_CONFIG"  # environment variable: the config file
 
 
 @dataclass(frozen=True)
 class WebContext:
-    """One root as the page sees it."""
+    """The settings of this server, and what is loaded from them."""
 
     settings: Settings
     config: Path | None = None
 
     @property
-    def whereabouts(self) -> list[str]:
-        """What makes a command of `run_batch.py` that asks no job work on this root, as this server does."""
+    def root_arguments(self) -> list[str]:
+        """Command-line options that select this root and config."""
         config = ["--config", str(self.config)] if self.config else []
         return ["--root", str(self.settings.root), *config]
 
     @property
-    def arguments(self) -> list[str]:
-        """The same for `run` and `watch`."""
-        return [*self.whereabouts, "--jobs", str(self.settings.jobs)]
+    def run_arguments(self) -> list[str]:
+        """Command-line options of `run` and `watch` for this root, config and jobs."""
+        return [*self.root_arguments, "--jobs", str(self.settings.jobs)]
 
     @functools.cached_property
-    def scans(self) -> PageImages:
-        """What decodes pages for the eye, in guarded processes."""
+    def page_images(self) -> PageImages:
+        """Renders page images in guarded processes."""
         return PageImages(self.settings)
 
     @property
     def root(self) -> Path:
-        """Raises StorageError where the root is not there, so that a share that went away is told in words."""
+        """The root folder. Raises StorageError if it is missing, as with a share that was unmounted."""
         return filesystem.folder(self.settings.root)
 
     def jobs(self) -> dict[str, Job]:
-        """The jobs by name, as the files are now. Raises ConfigError."""
+        """The jobs by name, read again when a file has changed. Raises ConfigError."""
         folder = self.settings.jobs
         found = sorted((path.name, path.lstat().st_mtime_ns) for path in folder.glob("*.y*ml"))
         return _jobs(folder, tuple(found))
 
     def job(self, name: str) -> Job | None:
-        """The job of this name, also while the file of another job is broken. Raises ConfigError where it may be its
-        own.
+        """The job of this name, or None. An invalid file of another job does not matter.
+
+        Raises ConfigError if the job is not found and some file is invalid.
         """
         try:
             return self.jobs().get(name)
@@ -72,21 +74,21 @@ def _jobs(folder: Path, state: tuple[tuple[str, int], ...]) -> dict[str, Job]:
 
 @functools.cache
 def current_context() -> WebContext:
-    """The place of this server."""
+    """The context of this server."""
     config = os.environ.get(CONFIG)
     return WebContext(Settings.model_validate_json(os.environ[SETTINGS]), Path(config) if config else None)
 
 
 def configure(settings: Settings, config: Path | None = None) -> None:
-    """Says for this process which root the page is about; before it is served, and once."""
-    whole = settings.model_copy(update={"root": settings.root.absolute(), "jobs": settings.jobs.absolute()})
-    os.environ[SETTINGS] = whole.model_dump_json()
+    """Set the root and settings of this process. Call it once, before serving."""
+    absolute = settings.model_copy(update={"root": settings.root.absolute(), "jobs": settings.jobs.absolute()})
+    os.environ[SETTINGS] = absolute.model_dump_json()
     if config is not None:
         os.environ[CONFIG] = str(config.absolute())
 
 
 def current_user() -> str | None:
-    """Who sits before the page that is being made, as far as the login or the proxy says."""
+    """The name of the current user, from the login or the proxy, or None."""
     import streamlit as st
 
     from web.auth.middleware import user_of
@@ -94,21 +96,19 @@ def current_user() -> str | None:
     return user_of(st.context.headers.items())
 
 
-def visitor() -> str:
-    """Whose conversations the page shows: those of this browser, which the gate gave a name."""
+def current_browser() -> str:
+    """The owner of conversations: the browser, identified by its cookie."""
     import streamlit as st
 
-    from web.auth.middleware import VISITOR
+    from web.auth.response_headers import BROWSER_COOKIE
 
-    return f"browser {st.context.cookies.get(VISITOR, 'unknown')}"
+    return f"browser {st.context.cookies.get(BROWSER_COOKIE, 'unknown')}"
 
 
 @functools.cache
 def question_client_of(root: Path) -> QuestionClient:
-    """The desk of this server."""
-    import atexit
-
-    place = current_context()
-    desk = QuestionClient(root, place.jobs, place.arguments, place.settings.sinks)
-    atexit.register(desk.close)
-    return desk
+    """The question client of this server."""
+    context = current_context()
+    client = QuestionClient(root, context.jobs, context.run_arguments, context.settings.sinks)
+    atexit.register(client.close)
+    return client

@@ -1,4 +1,4 @@
-"""The server: one process that listens at one address and keeps everything on this machine."""
+"""The web server: one process that listens on one address."""
 
 import socket
 import sys
@@ -11,11 +11,12 @@ from pipeline.core.safe_text import sanitize
 from pipeline.schema.settings import Settings
 from web.context import configure
 
-APP = Path(__file__).with_name("app.py")
+# Not beside the folder pages/: Streamlit would run the files in that folder as pages of their own.
+APP = Path(__file__).parent / "pages" / "app.py"
 LOCAL = ("127.0.0.1", "localhost", "::1")
-PERSON_HEADER = "x-forwarded-user"  # what a proxy that knows its visitors sends
-# What must hold whatever a user's own Streamlit settings say.
-_FIXED = {
+USER_HEADER = "x-forwarded-user"  # set by a proxy that authenticates users
+# These override a user's own Streamlit settings.
+_STREAMLIT = {
     "browser.gatherUsageStats": False,
     "global.developmentMode": False,
     "logger.level": "warning",
@@ -31,11 +32,13 @@ _FIXED = {
 def serve(
     settings: Settings, config: Path | None, host: str, port: int, behind_proxy: bool, open_browser: bool
 ) -> None:
-    """Serves the page until a signal ends it. Raises ConfigError and StorageError before anything is served."""
+    """Serve the page until a signal ends it. Raises ConfigError and StorageError before serving starts."""
     local = host in LOCAL
     if not local and not behind_proxy and settings.web.password is None:
-        cure = "make one with `run_batch.py web --set-password`, or say --behind-proxy where a proxy asks for it"
-        raise ConfigError([Fault("web", None, "password", f"whoever reaches {host} could read everything; {cure}")])
+        cure = "set one with `run_batch.py web --set-password`, or pass --behind-proxy if a proxy asks for it"
+        raise ConfigError(
+            [Fault("web", None, "password", f"without a password all who can reach {host} can read everything; {cure}")]
+        )
     try:
         import streamlit  # noqa: F401
     except ModuleNotFoundError:
@@ -43,29 +46,29 @@ def serve(
         raise ConfigError([Fault("web", None, "", cure)]) from None
     _check_password(settings.web.password, config)
     configure(settings, config)
-    listener = _listening(host, port)
-    shown = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
-    sys.stderr.write(f"The page about {sanitize(settings.root)} is at {shown}; stop it with Ctrl-C.\n")
+    listener = _listen(host, port)
+    address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+    sys.stderr.write(f"Serving {sanitize(settings.root)} at {address}; stop with Ctrl-C.\n")
     if behind_proxy:
-        known = ", ".join(map(str, settings.web.proxies))
-        sys.stderr.write(f"Only its proxy may connect, from {known} (web.proxies in the config).\n")
+        proxies = ", ".join(map(str, settings.web.proxies))
+        sys.stderr.write(f"Only its proxy may connect, from {proxies} (web.proxies in the config).\n")
     if open_browser:
-        threading.Timer(1.0, webbrowser.open, [shown]).start()
+        threading.Timer(1.0, webbrowser.open, [address]).start()
     _run(settings, listener, local and not behind_proxy, behind_proxy)
 
 
 def _check_password(line: str | None, config: Path | None) -> None:
-    from web.auth.password import check
+    from web.auth.password import validate_hash
 
     try:
         if line is not None:
-            check(line)
+            validate_hash(line)
     except ValueError as error:
         cure = f"{error}; make a new line with `run_batch.py web --set-password`"
         raise ConfigError([Fault(str(config or "web"), None, "web.password", cure)]) from None
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -84,28 +87,32 @@ def _run(settings: Settings, listener: socket.socket, local: bool, behind_proxy:
     from starlette.routing import Route
     from streamlit.web.bootstrap import load_config_options
 
-    from web.auth.connections import bounded
+    from web.auth.connections import bounded_protocol
     from web.auth.middleware import AccessRules, AuthMiddleware
-    from web.components.theme import mishap
-    from web.data.record_list import record_list
-    from web.image_route import answer
+    from web.components.theme import show_unexpected_error
+    from web.data.record_list import load_records
+    from web.image_route import page_image
 
-    known, person_header = settings.web.hosts, PERSON_HEADER if behind_proxy else None
-    hosts = (*LOCAL, *map(str.lower, known)) if local or known else None
-    rules = AccessRules(settings.web.password, hosts, person_header, settings.web.proxies)
-    scan = Route("/scan/{job}/{document_id}/{record_page}/{page}", answer)
-    # Made before the options are read: from then on Streamlit knows the config beside the script.
-    app = st.App(APP, routes=[scan], middleware=[Middleware(AuthMiddleware, rules=rules)], on_script_error=mishap)
-    load_config_options(_FIXED | {"server.maxUploadSize": max(1, round(settings.web.upload_mib))})
+    hosts = (*LOCAL, *map(str.lower, settings.web.hosts)) if local or settings.web.hosts else None
+    user_header = USER_HEADER if behind_proxy else None
+    rules = AccessRules(settings.web.password, hosts, user_header, settings.web.proxies)
+    # Create the app before the options are loaded: it makes Streamlit use the config beside the script.
+    app = st.App(
+        APP,
+        routes=[Route("/scan/{job}/{document_id}/{record_page}/{page}", page_image)],
+        middleware=[Middleware(AuthMiddleware, rules=rules)],
+        on_script_error=show_unexpected_error,
+    )
+    load_config_options(_STREAMLIT | {"server.maxUploadSize": max(1, round(settings.web.upload_mib))})
     config = uvicorn.Config(
         app,
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=2,
-        proxy_headers=False,  # the gate reads them: uvicorn takes a client's own where the proxy's hop is loopback
-        http=bounded(rules.trusted),
+        proxy_headers=False,  # AuthMiddleware reads them; uvicorn would trust a client's own headers on loopback
+        http=bounded_protocol(rules.trusted),
         ws="websockets-sansio",
     )
-    # The first visitor should not wait for what a thread can read before.
-    threading.Thread(target=record_list, args=(settings.root,), daemon=True).start()
+    # Fill the cache before the first user opens the page.
+    threading.Thread(target=load_records, args=(settings.root,), daemon=True).start()
     uvicorn.Server(config).run(sockets=[listener])

@@ -1,4 +1,4 @@
-"""Ask and Runs in a real browser: two pictures, a follow-up, the history, two visitors, and what cannot be taken."""
+"""Ask and Runs in a real browser: two pictures, a follow-up, the store, two visitors, and what cannot be taken."""
 
 import hashlib
 import itertools
@@ -21,8 +21,8 @@ from pipeline.schema.job import parse_job
 from pipeline.storage.record_store import RecordStore
 from pipeline.system.locks import RootLock
 from tests.support.browsing import PROJECT, served
-from tests.support.waiting import EVENT_S, wait_until
-from web.data.conversations import History, StoredImage
+from tests.support.waiting import EVENT_S
+from web.data.conversations import ConversationStore, StoredImage
 
 LIMIT_MIB = 20
 ANSWER = """Two **receipts**.
@@ -79,7 +79,7 @@ def visitor(chrome: Any) -> Iterator[Any]:
 def visit(visitor: Any, address: str) -> Any:
     page = visitor.new_page()
     page.goto(f"{address}/ask")
-    page.get_by_text("Ask about a picture.").wait_for()
+    page.get_by_text("Ask about an image.").wait_for()
     return page
 
 
@@ -112,7 +112,7 @@ def test_a_conversation_from_pictures_to_the_bin(visitor: Any, address: str, top
     assert page.get_by_text("receipts").first.is_visible()
     page.get_by_text(re.compile("Answers come from this page’s own watch .process .*, engine echo")).wait_for()
     page.get_by_role("button", name="Open").first.click()
-    page.locator("[role=dialog] .sheet[data-shown]").wait_for()
+    page.locator("[role=dialog] .viewer[data-shown]").wait_for()
     with page.expect_download() as original:
         page.get_by_role("button", name="Save bakery").click()
     assert Path(original.value.path()).read_bytes() == Path(PICTURES[0]).read_bytes()
@@ -148,7 +148,7 @@ def test_a_conversation_from_pictures_to_the_bin(visitor: Any, address: str, top
 
     page.locator("[data-testid=stSidebar] [data-testid=stPopover] button").first.click()
     page.get_by_role("button", name="Delete", exact=True).click()
-    page.get_by_text("Your conversations will stand here.").or_(page.get_by_text("Nothing found.")).first.wait_for()
+    page.get_by_text("Your conversations appear here.").or_(page.get_by_text("Nothing found.")).first.wait_for()
     wiped(top / "data")
     assert all(url.startswith((address, "data:", "blob:")) for url in asked)
 
@@ -189,23 +189,23 @@ def test_low_resolution_asks_about_a_small_copy(visitor: Any, address: str, top:
 
 def test_what_the_cpu_engine_read_is_told_as_that_with_its_boxes(chrome: Any, address: str, top: Path) -> None:
     root = top / "data"
-    history, job = History(root), parse_job((top / "jobs" / "ask.yaml").read_bytes(), "ask.yaml")
-    name = history.begin("browser reader", "Which number?")
+    store, job = ConversationStore(root), parse_job((top / "jobs" / "ask.yaml").read_bytes(), "ask.yaml")
+    name = store.begin("browser reader", "Which number?")
     thumb = StoredImage("1.jpg", "bakery.jpg", "JPEG", 1148, 1548, 1, Path(PICTURES[0]).read_bytes())
-    shutil.copyfile(PICTURES[0], history.folder(name) / "1.jpg")
-    history.add_picture(name, thumb)
+    shutil.copyfile(PICTURES[0], store.folder(name) / "1.jpg")
+    store.add_image(name, thumb)
     document = Document("e" * 64, f"{name}-001-abcdef", Path(), "ask", datetime.now().astimezone(), 1)
     seen = {f"answer[{line}]": Evidence(1, Box(100, 100 * line, 300, 50), "") for line in range(3)}
     seen["answer"] = Evidence(1, Box(100, 0, 300, 250), "")
     told = {"engine": "ocr", "run": "night", "job_digest": job.digest}
     RecordStore(root).commit([Record(document, "ask", None, (1,), {"answer": "No. 7"}, {}, seen, (), None, told)])
-    history.answered(history.ask(name, "Which number?", document.id, False), "No. 7", "ocr")
+    store.set_answer(store.ask(name, "Which number?", document.id, False), "No. 7", "ocr")
     context = chrome.new_context()
     try:
         context.add_cookies([{"name": "scanmill_visitor", "value": "reader", "url": address}])
         page = context.new_page()
         page.goto(f"{address}/ask?c={name}")
-        page.get_by_text("The CPU engine can only read. This is the text that it read").wait_for()
+        page.get_by_text("The CPU engine cannot answer questions. This is the text that it read.").wait_for()
         page.get_by_text("No. 7").wait_for()
         page.locator("svg .boxes rect").nth(2).wait_for()
         assert page.locator("svg .boxes rect").count() == 3
@@ -231,10 +231,10 @@ def test_visitors_do_not_see_each_other(chrome: Any, address: str, top: Path) ->
         name = re.search(r"c=([\w-]+)", first.url)
         assert name
         second.goto(f"{address}/ask?c={name[1]}")
-        second.get_by_text("Ask about a picture.").wait_for()
+        second.get_by_text("Ask about an image.").wait_for()
         assert second.get_by_text("A question of my own").count() == 0
         second.goto(address)  # what others asked does not stand under Review either, nor open there
-        second.get_by_text("Nothing has been read yet.").wait_for()
+        second.get_by_text("There are no records yet.").wait_for()
         asked = next((top / "data" / "records" / "ask").glob("*.json")).stem
         second.goto(f"{address}/?record=ask/{asked}/0")
         second.get_by_text("No record has this address.").wait_for()
@@ -275,14 +275,14 @@ def test_what_is_deleted_while_it_is_answered_is_gone_too(visitor: Any, address:
     page.get_by_test_id("stChatMessage").first.wait_for()
     page.locator("[data-testid=stSidebar] [data-testid=stPopover] button").first.click()
     page.get_by_role("button", name="Delete", exact=True).click()
-    page.get_by_text("Your conversations will stand here.").wait_for()
+    page.get_by_text("Your conversations appear here.").wait_for()
     end = time.monotonic() + EVENT_S
     while [
         path for path in (top / "data").rglob("*") if path.is_file() and b"slowly, please again" in path.read_bytes()
     ]:
         assert time.monotonic() < end
         page.reload()
-        page.get_by_text("Ask about a picture.").wait_for()
+        page.get_by_text("Ask about an image.").wait_for()
 
 
 def test_a_broken_picture_and_a_huge_one_are_told_in_words(visitor: Any, address: str, tmp_path: Path) -> None:
@@ -294,7 +294,7 @@ def test_a_broken_picture_and_a_huge_one_are_told_in_words(visitor: Any, address
     ask(page, "What is it?", [str(broken)])
     page.get_by_text(re.compile("broken.png")).last.wait_for()
     page.get_by_text(re.compile("damaged|cannot be", re.IGNORECASE)).first.wait_for()
-    assert page.get_by_text("Your conversations will stand here.").is_visible()
+    assert page.get_by_text("Your conversations appear here.").is_visible()
     page.locator("input[type=file]").first.set_input_files([str(huge)])
     page.get_by_text("huge.jpg").wait_for()
     assert f"must be {LIMIT_MIB}.0MB or smaller" in page.get_by_test_id("stChatInput").inner_text()
@@ -309,8 +309,11 @@ def test_a_run_is_started_and_seen(visitor: Any, address: str, top: Path) -> Non
     (top / "data" / "inbox" / "bills" / "torn.pdf").write_bytes(b"%PDF-1.4\n")
     page = visitor.new_page()
     page.goto(f"{address}/runs")
-    page.get_by_role("button", name="Run now (4 wait)").click()
-    wait_until(lambda: list((top / "data" / "failed" / "bills").glob("torn.pdf")))
+    page.get_by_role("button", name="Run now (4 waiting)").click()
+    end = time.monotonic() + EVENT_S
+    while not list((top / "data" / "failed" / "bills").glob("torn.pdf")):
+        assert time.monotonic() < end
+        time.sleep(0.1)
     retry = page.get_by_role("button", name="Retry failed (1)").first  # the second is Streamlit's own, for the help
     page.get_by_text("Past runs").wait_for()
     waiting = (
@@ -318,7 +321,7 @@ def test_a_run_is_started_and_seen(visitor: Any, address: str, top: Path) -> Non
     )
     page.wait_for_function(waiting)
     retry.click()
-    page.get_by_role("button", name="Run now (1 wait)").first.wait_for()
+    page.get_by_role("button", name="Run now (1 waiting)").first.wait_for()
     assert (top / "data" / "inbox" / "bills" / "torn.pdf").exists()
 
 
@@ -330,7 +333,7 @@ def test_a_run_at_work_is_seen_and_one_that_cannot_start_says_why(visitor: Any, 
     with RootLock(root, "night"):
         told = LiveStatus(root, "night", "echo", ["bills"], clock=itertools.count(0, 60).__next__)
         told.started(10)
-        page.get_by_text("0 of 10 documents: nothing has ended yet.").wait_for()
+        page.get_by_text("0 of 10 documents: none has ended yet.").wait_for()
         for number in range(3):
             told.finished(ReportEntry(f"{number}", f"{number}.pdf", "bills", "done", pages=2))
         page.get_by_text("3 of 10 documents: 3 ok. 6 pages in").wait_for()

@@ -27,10 +27,10 @@ from tests.support.waiting import EVENT_S
 
 pytest.importorskip("streamlit", reason="needs the page's packages: pip install -e '.[web]'")
 
-from web.components.theme import plain
+from web.components.theme import escape_markdown
 from web.data.conversations import private
-from web.data.record_list import Filter, chosen, record_list, seen
-from web.pages.export import CELL_LETTERS, csv, excel, labelled
+from web.data.export_files import MAX_CELL_LENGTH, csv, excel, labelled_set
+from web.data.record_list import Filter, filter_records, load_records
 
 JOB = """\
 name: bill
@@ -73,25 +73,25 @@ def commit(top: Path, name: str, data: dict[str, Any], job: str = "bill", **more
 
 
 def listed(top: Path) -> list[str]:
-    return [str(row["source"]) for row in chosen(record_list(top / "data"), Filter()).to_pylist()]
+    return [str(row["source"]) for row in filter_records(load_records(top / "data").table, Filter()).to_pylist()]
 
 
 def test_an_export_holds_values_with_control_characters(top: Path) -> None:
     from openpyxl import load_workbook
 
-    long = "x" * (CELL_LETTERS + 1)
+    long = "x" * (MAX_CELL_LENGTH + 1)
     issue = Issue("doubtful", "", "=1+1")
     commit(top, ESCAPES, {"number": "A\x0b1\x00\uffff\n2", "issued": date(1850, 1, 2)}, issues=(issue,))
     commit(top, "long.pdf", {"number": long, "issued": date(2026, 1, 2)})
-    rows = chosen(record_list(top / "data"), Filter())
+    rows = filter_records(load_records(top / "data").table, Filter())
     sheet = load_workbook(io.BytesIO(excel(top / "data", rows))).active
     assert sheet is not None
     names, *cells = ([cell.value for cell in row] for row in sheet.iter_rows())
     told = {row[names.index("source")]: dict(zip(names, row, strict=True)) for row in cells}
     odd = told["red⟨001B⟩[31m⟨0007⟩⟨202E⟩fdp.pdf"]
     assert (odd["number"], odd["issued"], odd["issues"]) == ("A⟨000B⟩1⟨0000⟩⟨FFFF⟩\n2", "1850-01-02", "'=1+1")
-    assert len(told["long.pdf"]["number"]) == CELL_LETTERS
-    assert told["long.pdf"]["number"].endswith("the CSV has all)")
+    assert len(told["long.pdf"]["number"]) == MAX_CELL_LENGTH
+    assert told["long.pdf"]["number"].endswith("the CSV is complete)")
     assert told["long.pdf"]["issued"] == datetime(2026, 1, 2)
     plain_text = csv(top / "data", rows).decode("utf-8-sig")
     assert long in plain_text
@@ -106,9 +106,9 @@ def test_a_labelled_set_leaves_out_what_is_gone_and_takes_no_name_of_a_file_for_
     done = top / "data" / "done" / "bills" / "2026-11-22"
     done.mkdir(parents=True)
     (done / name).write_bytes(name.encode())
-    rows = chosen(record_list(top / "data"), Filter(job="bill"))
+    rows = filter_records(load_records(top / "data").table, Filter(job="bill"))
     (top / "data" / record_file("bill", ids["gone.pdf"], None)).unlink()
-    with zipfile.ZipFile(io.BytesIO(labelled(top / "data", jobs(top)["bill"], rows))) as pack:
+    with zipfile.ZipFile(io.BytesIO(labelled_set(top / "data", jobs(top)["bill"], rows))) as pack:
         assert pack.namelist() == [f"img/{ids[name][:12]}", "labels.jsonl"]
         assert len(pack.read("labels.jsonl").splitlines()) == 1
 
@@ -116,7 +116,7 @@ def test_a_labelled_set_leaves_out_what_is_gone_and_takes_no_name_of_a_file_for_
 def test_a_file_named_like_a_visitors_question_is_listed_and_a_question_is_not(top: Path) -> None:
     commit(top, ASKED, {"number": "1", "issued": None})
     commit(top, ASKED, {"answer": "secret"}, job="ask", question="What is this?")
-    assert [(row["source"], row["job"]) for row in record_list(top / "data").to_pylist()] == [(ASKED, "bill")]
+    assert [(row["source"], row["job"]) for row in load_records(top / "data").table.to_pylist()] == [(ASKED, "bill")]
     assert [private(ASKED, job) for job in (jobs(top)["ask"], None, jobs(top)["bill"])] == [True, True, False]
 
 
@@ -152,7 +152,7 @@ def damage(folder: Path, kind: str) -> Path:
 def test_a_file_that_is_no_table_is_named_and_all_others_are_listed(top: Path, kind: str) -> None:
     commit(top, "good.pdf", {"number": "1", "issued": None})
     bad = damage(top / "data" / "results" / "bill", kind)
-    found = seen(top / "data")
+    found = load_records(top / "data")
     assert [row["source"] for row in found.table.to_pylist()] == ["good.pdf"]
     assert found.skipped == (bad,)
     assert b"good.pdf" in csv(top / "data", found.table)
@@ -183,7 +183,7 @@ def test_a_record_that_is_gone_is_told_apart_from_a_disk_that_is(top: Path) -> N
     ],
 )
 def test_markdown_shows_odd_names_as_they_are(given: str, shown: str) -> None:
-    assert plain(given) == shown
+    assert escape_markdown(given) == shown
 
 
 # ---- in the browser

@@ -28,7 +28,7 @@ from tests.support.waiting import EVENT_S, wait_until
 
 pytest.importorskip("streamlit", reason="needs the page's packages: pip install -e '.[web]'")
 
-from web.auth.password import hashed
+from web.auth.password import hash_password
 
 NAME = "scans.example.com"
 PASSWORD = "open sesame 1"
@@ -56,7 +56,7 @@ def top(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (top / "says.json").write_text('{"*": "A receipt of a bakery."}')
     machine = f"engine: echo\nweights: {top / 'says.json'}\nsettle_s: 0\nworkers: 1\nweb:\n  hosts: [{NAME}]\n"
     (top / "nginx-asks.yaml").write_text(machine)
-    (top / "page-asks.yaml").write_text(f'{machine}  password: "{hashed(PASSWORD)}"\n')
+    (top / "page-asks.yaml").write_text(f'{machine}  password: "{hash_password(PASSWORD)}"\n')
     subprocess.run(
         [
             *(openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={NAME}"),
@@ -175,7 +175,7 @@ def test_a_visitor_logs_in_asks_about_an_upload_and_logs_out(page_asks: str) -> 
     with visitor(page_asks) as page:
         page.get_by_label("Password").fill(PASSWORD)
         page.get_by_role("button", name="Log in").click()
-        page.get_by_text("Nothing has been read yet.").wait_for()  # came through the websocket
+        page.get_by_text("There are no records yet.").wait_for()  # came through the websocket
         cookies = {each["name"]: each for each in page.context.cookies()}
         assert all(each["secure"] for each in cookies.values())
         assert cookies["scanmill"]["httpOnly"]

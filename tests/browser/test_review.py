@@ -134,7 +134,7 @@ def record(here: Path, name: str) -> dict[str, Any]:
 def open_record(page: Any, name: str) -> None:
     page.locator("tbody tr", has_text=name).click()
     page.locator("#review h2", has_text=name).wait_for()
-    page.wait_for_selector("#review .sheet[data-shown]")
+    page.wait_for_selector("#review .viewer[data-shown]")
 
 
 def field(page: Any, path: str) -> Any:
@@ -157,7 +157,7 @@ def test_the_doubtful_come_first_and_the_list_is_filtered_and_searched(chrome: A
         page.locator("tbody tr", has_text="fine.pdf").wait_for()
         assert page.locator("tbody tr").count() == 1
         page.get_by_label("Search").fill("nothing like it")
-        page.get_by_text("No record is like that.").wait_for()
+        page.get_by_text("No records match the filter.").wait_for()
 
 
 def test_a_person_corrects_by_keyboard_and_the_row_follows(chrome: Any, address: str, here: Path) -> None:
@@ -167,11 +167,11 @@ def test_a_person_corrects_by_keyboard_and_the_row_follows(chrome: Any, address:
         open_record(page, "adds_up_wrong.pdf")
         assert page.locator("#review .bad", has_text="does not hold").count() >= 1
         field(page, "number").focus()
-        page.wait_for_selector("#review rect.lit[data-path='number']")
+        page.wait_for_selector("#review rect.highlighted[data-path='number']")
         page.keyboard.press("Enter")
         page.keyboard.press("Enter")
         assert page.evaluate("document.activeElement.shadowRoot.activeElement.dataset.path") == "total"
-        page.wait_for_selector("#review rect.lit[data-path='total']")
+        page.wait_for_selector("#review rect.highlighted[data-path='total']")
         page.keyboard.type("much")
         page.keyboard.press("Enter")
         page.get_by_text("does not read as an amount of money").wait_for()
@@ -194,8 +194,8 @@ def test_a_click_on_a_box_chooses_its_field_and_the_page_zooms(chrome: Any, addr
         open_record(page, "fine.pdf")
         page.locator("#review rect[data-path='lines[1].amount']").click()
         assert page.evaluate("document.activeElement.shadowRoot.activeElement.dataset.path") == "lines[1].amount"
-        whole = page.locator("#review .sheet svg").get_attribute("viewBox")
-        page.locator("#review .sheet svg").hover()
+        whole = page.locator("#review .viewer svg").get_attribute("viewBox")
+        page.locator("#review .viewer svg").hover()
         page.mouse.wheel(0, -400)
         page.wait_for_function(
             f"document.activeElement.shadowRoot.querySelector('svg').getAttribute('viewBox') !== {json.dumps(whole)}"
@@ -216,7 +216,7 @@ def test_of_two_people_the_second_to_save_is_told_and_sees_the_others_values(
         other.keyboard.press("Control+s")
         other.get_by_text("saved this record meanwhile").wait_for()
         assert field(other, "number").input_value() == "ONE"
-        other.get_by_text("You had written number: OTHER").wait_for()
+        other.get_by_text("Your unsaved changes: number: OTHER").wait_for()
     assert rows(here)["for_two.pdf"]["number"] == "ONE"
 
 
@@ -225,7 +225,7 @@ def test_rows_are_added_and_dropped(chrome: Any, address: str, here: Path) -> No
         open_record(page, "no_number.pdf")
         page.get_by_text("Is required").wait_for()
         field(page, "number").fill("A-102")
-        page.get_by_title("Drop this row").first.click()
+        page.get_by_title("Delete this row").first.click()
         page.get_by_text("+ row").click()
         field(page, "lines[1].item").fill("washers")
         field(page, "lines[1].amount").fill("10.00")
@@ -239,13 +239,13 @@ def test_a_box_is_drawn_on_the_page_and_taken_away(chrome: Any, address: str, he
     with visit(chrome, address) as page:
         open_record(page, "for_two.pdf")
         page.get_by_title("Draw it on the page").click()
-        frame = page.locator("#review .sheet svg").bounding_box()
+        frame = page.locator("#review .viewer svg").bounding_box()
         x, y = frame["x"] + frame["width"] / 2, frame["y"] + frame["height"] / 2
         page.mouse.move(x, y)
         page.mouse.down()
         page.mouse.move(x + 40, y + 20, steps=4)
         page.mouse.up()
-        page.wait_for_selector("#review rect.lit[data-path='stamp']")
+        page.wait_for_selector("#review rect.highlighted[data-path='stamp']")
         page.keyboard.press("Control+s")
         page.get_by_text("Saved.").wait_for()
         shown = field(page, "stamp").input_value()
@@ -265,9 +265,9 @@ def test_a_box_is_drawn_on_the_page_and_taken_away(chrome: Any, address: str, he
 
 def test_how_right_it_was_is_drawn_by_day(chrome: Any, address: str) -> None:
     with visit(chrome, f"{address}/runs") as page:
-        page.get_by_text("How right was it?").click()
+        page.get_by_text("Accuracy of reviewed records").click()
         page.get_by_text("Count", exact=True).click()
-        page.get_by_text("Right, by the day on which it was read").wait_for()
+        page.get_by_text("Right, by day of processing").wait_for()
 
 
 def test_what_was_typed_is_there_again_until_it_is_left_on_purpose(chrome: Any, address: str, here: Path) -> None:
@@ -275,7 +275,7 @@ def test_what_was_typed_is_there_again_until_it_is_left_on_purpose(chrome: Any, 
         page.on("dialog", lambda asked: asked.accept())
         open_record(page, "fine.pdf")
         field(page, "number").fill("A-100 b")
-        page.get_by_title("Drop this row").first.click()
+        page.get_by_title("Delete this row").first.click()
         field(page, "lines[0].amount").fill("much")
         page.keyboard.press("Enter")
         page.get_by_text('amount: "much" does not read').wait_for()  # below its row, by name
@@ -283,7 +283,7 @@ def test_what_was_typed_is_there_again_until_it_is_left_on_purpose(chrome: Any, 
         page.get_by_text("Past runs").wait_for()
         page.get_by_role("link", name="Review").click()
         open_record(page, "fine.pdf")
-        page.get_by_text("What you changed here is not saved yet.").wait_for()
+        page.get_by_text("You have unsaved changes.").wait_for()
         assert field(page, "number").input_value() == "A-100 b"
         assert field(page, "lines[0].item").input_value() == "nuts"
         field(page, "lines[0].amount").fill("12.50")
@@ -303,7 +303,7 @@ def test_an_original_that_is_gone_is_said_kindly_and_a_failed_one_says_what_to_d
     next((here / "data" / "done").rglob("gone.pdf")).unlink()
     with visit(chrome, address) as page:
         page.locator("tbody tr", has_text="gone.pdf").click()
-        page.get_by_text("The original is no longer here").wait_for()
+        page.get_by_text("The original is missing").wait_for()
         page.keyboard.press("Escape")
         page.locator("tbody tr", has_text="torn.pdf").click()
         page.get_by_text("Open it on your computer and save or scan it again").wait_for()
@@ -414,10 +414,10 @@ def test_names_and_values_are_text_on_every_page(chrome: Any, address: str) -> N
 
 @pytest.fixture(scope="module")
 def guarded(here: Path) -> Iterator[str]:
-    from web.auth.password import hashed
+    from web.auth.password import hash_password
 
     config = here / "guarded.yaml"
-    config.write_text((here / "machine.yaml").read_text() + f'web: {{password: "{hashed(PASSWORD)}"}}\n')
+    config.write_text((here / "machine.yaml").read_text() + f'web: {{password: "{hash_password(PASSWORD)}"}}\n')
     with served(
         here / "data", "--jobs", str(here / "jobs"), "--config", str(config), log=here / "guarded.log"
     ) as found:
@@ -453,15 +453,15 @@ def test_each_wrong_try_makes_the_next_one_wait_longer() -> None:
     from web.auth.password import LoginThrottle
 
     now = 0.0
-    patience = LoginThrottle(clock=lambda: now)
+    throttle = LoginThrottle(clock=lambda: now)
     waits = []
     for _ in range(9):
-        patience.failed("a")
-        waits.append(patience.wait_s("a"))
+        throttle.record_failure("a")
+        waits.append(throttle.wait_s("a"))
         now += waits[-1]
-        assert patience.wait_s("a") == 0
+        assert throttle.wait_s("a") == 0
     assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60]
-    assert patience.wait_s("b") == 0
+    assert throttle.wait_s("b") == 0
 
 
 def test_a_wrong_password_is_refused_and_the_right_one_lets_in(chrome: Any, guarded: str, here: Path) -> None:
@@ -472,7 +472,7 @@ def test_a_wrong_password_is_refused_and_the_right_one_lets_in(chrome: Any, guar
     with visit(chrome, guarded) as page:
         page.get_by_label("Password").fill("open sesame")
         page.get_by_role("button", name="Log in").click()
-        page.get_by_text("That is not the password.").wait_for()
+        page.get_by_text("Wrong password.").wait_for()
         assert said_to(guarded, "wrong again") in (401, 429)
         page.wait_for_timeout(2100)
         page.get_by_label("Password").fill(PASSWORD)

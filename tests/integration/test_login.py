@@ -15,14 +15,15 @@ from urllib.parse import urljoin, urlsplit
 
 import pytest
 
+import pipeline  # noqa: F401 - before streamlit, as it switches off the network
 from tests.support.browsing import PROJECT, served, serving
 
 pytest.importorskip("streamlit", reason="needs the page's packages: pip install -e '.[web]'")
 
 from web.auth.clients import LOOPBACK, client
-from web.auth.connections import HEADERS_S, OF_ONE_CLIENT
-from web.auth.middleware import FORM_S, HASHES
-from web.auth.password import hashed
+from web.auth.connections import HEADERS_S, MAX_PER_CLIENT
+from web.auth.middleware import FORM_TIMEOUT_S, MAX_HASHES
+from web.auth.password import hash_password
 
 PASSWORD = "open sesame 1"
 HASH_MIB = 32
@@ -34,7 +35,7 @@ def top(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty root with a config that has a password."""
     top = tmp_path_factory.mktemp("login")
     (top / "data").mkdir()
-    (top / "page.yaml").write_text(f'web: {{password: "{hashed(PASSWORD)}"}}\n')
+    (top / "page.yaml").write_text(f'web: {{password: "{hash_password(PASSWORD)}"}}\n')
     return top
 
 
@@ -129,7 +130,7 @@ def test_passwords_of_many_clients_are_hashed_a_few_at_once(behind: tuple[str, i
     body = b"password=wrong"
     forms = [(head(len(body), X_Forwarded_For=f"203.0.113.{each}"), body) for each in range(20)]
     assert slowly(address, forms) == [401] * len(forms)
-    assert memory_mib(status, "VmHWM") - before < (HASHES + 2) * HASH_MIB
+    assert memory_mib(status, "VmHWM") - before < (MAX_HASHES + 2) * HASH_MIB
 
 
 def memory_mib(status: Path, name: str) -> float:
@@ -245,7 +246,7 @@ def test_a_page_for_a_proxy_answers_to_nobody_else_and_to_no_other_name(top: Pat
 
 def test_clients_that_send_nothing_or_slowly_keep_nobody_out(direct: str) -> None:
     with ExitStack() as opened:
-        idle = [opened.enter_context(connected(direct)) for _ in range(OF_ONE_CLIENT + 50)]
+        idle = [opened.enter_context(connected(direct)) for _ in range(MAX_PER_CLIENT + 50)]
         assert asked(direct, "/login", source=OTHER)[0] == 200
         slow = opened.enter_context(connected(direct, OTHER))
         late = opened.enter_context(connected(direct, OTHER))
@@ -256,7 +257,7 @@ def test_clients_that_send_nothing_or_slowly_keep_nobody_out(direct: str) -> Non
         for connection in idle:
             assert status_of(connection) is None
         assert status_of(late) == 408
-        assert time.monotonic() - began < 3 * FORM_S
+        assert time.monotonic() - began < 3 * FORM_TIMEOUT_S
     assert asked(direct, "/login")[0] == 200
 
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from tests.support.roothere import Root
-from web.data.record_list import Filter, chosen, record_list
+from web.data.record_list import Filter, filter_records, load_records
 
 ARCHIVES = sorted((Path(__file__).parents[1] / "roots").glob("*.tar.xz"))
 
@@ -145,13 +145,15 @@ def test_the_table_made_again_has_the_same_rows_of_every_type(old: Old) -> None:
 
 def test_the_review_list_and_the_conversations_are_there(old: Old) -> None:
     old.run("run")
-    listed = chosen(record_list(old.root), Filter()).to_pylist()
+    listed = filter_records(load_records(old.root).table, Filter()).to_pylist()
     found = [(row["job"], row["source"], row["status"]) for row in listed]
     assert ("every", "torn.pdf", "failed") in found
     assert ("every", "doubt.png", "review") in found
     assert ("every", "approved.png", "ok") in found
     assert len([row for row in listed if row["job"] == "pages"]) == 2
-    assert [row["source"] for row in chosen(record_list(old.root), Filter(text="r-3")).to_pylist()] == ["corrected.png"]
+    assert [row["source"] for row in filter_records(load_records(old.root).table, Filter(text="r-3")).to_pylist()] == [
+        "corrected.png"
+    ]
     with sqlite3.connect(old.root / "asks" / "history.sqlite") as base:
         ((question, answer, document_id),) = base.execute("SELECT question, answer, document_id FROM turn").fetchall()
     assert (question, answer) == ("What colour?", "It is **green**.")

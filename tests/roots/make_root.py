@@ -22,7 +22,7 @@ from PIL import Image  # noqa: E402
 
 from pipeline.schema.job import load_jobs  # noqa: E402
 from pipeline.storage.corrections import open_draft, save  # noqa: E402
-from web.data.conversations import History, StoredImage  # noqa: E402
+from web.data.conversations import ConversationStore, StoredImage  # noqa: E402
 
 EVERY = """\
 preprocess: []
@@ -116,13 +116,13 @@ def review(root: Path) -> None:
 
 def converse(root: Path) -> None:
     (record,) = (root / "records" / "ask").glob("*.json")
-    history = History(root)
-    conversation = history.begin("ada", "What colour?")
-    picture = history.folder(conversation) / "1.png"
+    store = ConversationStore(root)
+    conversation = store.begin("ada", "What colour?")
+    picture = store.folder(conversation) / "1.png"
     Image.new("RGB", (60, 40), (9, 99, 7)).save(picture)
     size = picture.stat().st_size
-    history.add_picture(conversation, StoredImage("1.png", "photo.png", "PNG", 60, 40, size, picture.read_bytes()))
-    history.answered(history.ask(conversation, "What colour?", record.stem, False), "It is **green**.", "echo")
+    store.add_image(conversation, StoredImage("1.png", "photo.png", "PNG", 60, 40, size, picture.read_bytes()))
+    store.set_answer(store.ask(conversation, "What colour?", record.stem, False), "It is **green**.", "echo")
 
 
 def cut_off(root: Path) -> None:

@@ -1,1 +1,1 @@
-"""Who may see the page: password, cookie, proxy header."""
+"""Access control: password, session cookie, proxy headers."""

@@ -1,6 +1,6 @@
-"""Whose request it is: the address and the scheme, also behind a proxy, whose word counts and no client's.
+"""Client address and scheme of a request, directly or through a trusted proxy.
 
-A client may send any `X-Forwarded-For`. A proxy sets the header or appends to it: only the last value is the proxy's.
+A client may send any `X-Forwarded-For`. A proxy sets the header or appends to it: only the last value is trusted.
 """
 
 from collections.abc import Sequence
@@ -11,17 +11,17 @@ from starlette.types import Scope
 
 Network = IPv4Network | IPv6Network
 LOOPBACK: tuple[Network, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
-_HOME = 64  # one IPv6 customer has a network of this length, and so any number of addresses
+_CUSTOMER_PREFIX = 64  # bits: an IPv6 customer has a whole /64 network of addresses
 
 
 def peer(scope: Scope) -> str:
-    """The address at the other end of the connection, "" where it is not known."""
+    """The address of the other end of the connection, or "" if unknown."""
     found = scope.get("client")
     return _address(found[0]) or "" if found else ""
 
 
 def within(address: str, networks: Sequence[Network]) -> bool:
-    """Whether the address lies in one of the networks."""
+    """Whether the address belongs to one of the networks."""
     try:
         return any(ip_address(address) in each for each in networks)
     except ValueError:
@@ -29,23 +29,23 @@ def within(address: str, networks: Sequence[Network]) -> bool:
 
 
 def client(scope: Scope, proxies: Sequence[Network]) -> str:
-    """The address that asks: as the proxy gives it where the connection comes from one, else the connection's own.
+    """The client address: the forwarded one if the connection comes from a proxy, else the connection's own.
 
-    An IPv6 address stands for its network of 64 bits.
+    An IPv6 address is reduced to its /64 network.
     """
     found = peer(scope)
     if within(found, proxies) and (last := _last(scope, "x-forwarded-for")):
         found = _address(last) or found
-    return _home(found)
+    return _customer(found)
 
 
 def scheme(scope: Scope, proxies: Sequence[Network]) -> str:
-    """http, https, ws or wss, as the browser sees it."""
+    """The scheme that the browser used: http, https, ws or wss."""
     own = str(scope.get("scheme", "http"))
-    said = _last(scope, "x-forwarded-proto") if within(peer(scope), proxies) else ""
-    if said not in ("http", "https"):
+    forwarded = _last(scope, "x-forwarded-proto") if within(peer(scope), proxies) else ""
+    if forwarded not in ("http", "https"):
         return own
-    return said.replace("http", "ws") if own.startswith("ws") else said
+    return forwarded.replace("http", "ws") if own.startswith("ws") else forwarded
 
 
 def _last(scope: Scope, header: str) -> str:
@@ -53,7 +53,7 @@ def _last(scope: Scope, header: str) -> str:
 
 
 def _address(text: str) -> str | None:
-    """An IP address in its one spelling, without a port; None for what is no address."""
+    """The canonical IP address without its port, or None if the text is not an address."""
     for each in (text, text.removeprefix("[").partition("]")[0], text.rpartition(":")[0]):
         try:
             found = ip_address(each.partition("%")[0])
@@ -63,7 +63,7 @@ def _address(text: str) -> str | None:
     return None
 
 
-def _home(address: str) -> str:
+def _customer(address: str) -> str:
     if ":" not in address:
         return address
-    return str(IPv6Network((int(IPv6Address(address)), _HOME), strict=False))
+    return str(IPv6Network((int(IPv6Address(address)), _CUSTOMER_PREFIX), strict=False))

@@ -1,1 +1,1 @@
-"""Parts that several pages share."""
+"""User interface components shared by the pages."""

@@ -1,4 +1,4 @@
-"""A question on its way: the answer as it grows where the engine tells, else who is asked, and for how many seconds."""
+"""A pending question: the partial answer, or the state of the engine and the seconds so far."""
 
 from datetime import datetime
 
@@ -6,70 +6,69 @@ import streamlit as st
 
 from web.components import theme
 from web.data import answer_markup, question_client
-from web.data.conversations import History, Turn
-from web.data.question_client import Owner, QuestionClient
+from web.data.conversations import ConversationStore, Turn
+from web.data.question_client import ActiveRun, QuestionClient
 
 POLL_S = 0.5
-CARET = " ▍"
+CURSOR = " ▍"
 
 
-def waiting_for(turn: Turn, conversation: str, history: History, desk: QuestionClient) -> None:
-    """The question, and below it how far its answer is."""
+def show_pending(turn: Turn, conversation: str, store: ConversationStore, client: QuestionClient) -> None:
+    """Show the question and its progress until the answer is there."""
     with st.chat_message("user", avatar=":material/person:"):
         st.text(turn.question)
-        st.caption(theme.moment(turn.asked_at))
+        st.caption(theme.format_time(turn.asked_at))
     with st.chat_message("assistant", avatar=":material/article:"):
-        st.fragment(_poll, run_every=POLL_S)(turn, conversation, history, desk)
+        st.fragment(_poll, run_every=POLL_S)(turn, conversation, store, client)
 
 
-def _poll(turn: Turn, conversation: str, history: History, desk: QuestionClient) -> None:
-    with theme.show_errors():  # a fragment runs outside of the page that it belongs to
-        _look(turn, conversation, history, desk)
+def _poll(turn: Turn, conversation: str, store: ConversationStore, client: QuestionClient) -> None:
+    with theme.show_errors():  # a fragment runs outside of its page
+        _update(turn, conversation, store, client)
 
 
-def _look(turn: Turn, conversation: str, history: History, desk: QuestionClient) -> None:
-    asked = datetime.fromisoformat(turn.asked_at)
-    record = desk.answer(turn.document_id, asked)
+def _update(turn: Turn, conversation: str, store: ConversationStore, client: QuestionClient) -> None:
+    asked_at = datetime.fromisoformat(turn.asked_at)
+    record = client.answer(turn.document_id, asked_at)
     if record is not None:
-        answer, why = question_client.said(record, desk.job)
-        history.answered(turn.id, answer, str(record.provenance.get("engine", "")), why)
+        answer, error = question_client.answer_text(record, client.job)
+        store.set_answer(turn.id, answer, str(record.provenance.get("engine", "")), error)
         st.rerun()
-    if trouble := desk.see_to_it():
-        history.answered(turn.id, None, "none", f"No engine could start. {trouble}")
+    if error := client.ensure_running():
+        store.set_answer(turn.id, None, "none", f"The engine could not start. {error}")
         st.rerun()
-    gone = max(0.0, (datetime.now().astimezone() - asked).total_seconds())
-    owner = desk.owner()
-    text = owner.answering.get(turn.document_id, "") if owner else ""
-    if text:
-        _growing(text)
-    st.markdown(
-        f":material/hourglass_top: {'writing' if text else progress_text(owner, conversation, desk)} … {gone:.0f} s"
-    )
+    seconds = max(0.0, (datetime.now().astimezone() - asked_at).total_seconds())
+    run = client.active_run()
+    partial = run.answering.get(turn.document_id, "") if run else ""
+    if partial:
+        _show_partial(partial)
+    state = "writing" if partial else progress_text(run, conversation, client)
+    st.markdown(f":material/hourglass_top: {state} … {seconds:.0f} s")
 
 
-def _growing(text: str) -> None:
-    """The answer so far, in plain dress."""
-    so_far = list(answer_markup.parts(text))
-    for part in so_far:
-        end = CARET if part is so_far[-1] else ""
-        if part.language is None:
-            st.markdown(answer_markup.prose(part.text) + end)
+def _show_partial(text: str) -> None:
+    blocks = list(answer_markup.blocks(text))
+    for block in blocks:
+        end = CURSOR if block is blocks[-1] else ""
+        if block.language is None:
+            st.markdown(answer_markup.escape_prices(block.text) + end)
         else:
-            st.code(part.text + end, language=answer_markup.highlighting(part), wrap_lines=True)
+            st.code(block.text + end, language=answer_markup.highlight_language(block), wrap_lines=True)
 
 
-def progress_text(owner: Owner | None, conversation: str, desk: QuestionClient) -> str:
-    if owner is None or owner.state is None:
+def progress_text(run: ActiveRun | None, conversation: str, client: QuestionClient) -> str:
+    """What a question is waiting for."""
+    if run is None or run.state is None:
         return "starting the engine"
-    if not serves(owner, desk):
-        if owner.mine:
-            return f"the engine {theme.plain(owner.engine)} cannot answer questions; this one waits for another engine"
-        return f"waiting until run {theme.plain(owner.run)} ends, which reads other documents"
-    if owner.ahead and desk.queued(conversation):
-        return f"waiting behind about {owner.ahead} document{'s' * (owner.ahead > 1)}"
-    return "looking"
+    if not answers_questions(run, client):
+        if run.own:
+            return f"engine {theme.escape_markdown(run.engine)} cannot answer questions; waiting for another engine"
+        return f"waiting until run {theme.escape_markdown(run.run)} ends, which reads other documents"
+    if run.ahead and client.queued(conversation):
+        return f"waiting behind about {run.ahead} document{'s' * (run.ahead > 1)}"
+    return "reading"
 
 
-def serves(owner: Owner, desk: QuestionClient) -> bool:
-    """Whether whoever holds the root answers questions, as far as it has said."""
-    return owner.boxes is None or desk.job.inbox in owner.boxes
+def answers_questions(run: ActiveRun, client: QuestionClient) -> bool:
+    """Whether the active run reads the inbox of questions; true while that is unknown."""
+    return run.inboxes is None or client.job.inbox in run.inboxes

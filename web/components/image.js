@@ -1,29 +1,29 @@
-// A page with boxes on it: wheel or pinch zooms, dragging moves, a click on a box chooses it.
-// sheet = openSheet(element, {onChoose, onDraw}); sheet.show({src, width, height, boxes}); sheet.light(path)
-// After sheet.draw(true) the next drag draws a new box and onDraw is told {x, y, width, height}; sheet.draw(false) ends that.
-// A box is {path, x, y, width, height, label, mark}; mark is "", "doubt", "bad" or "done". Boxes are in source pixels,
-// and so are width and height; where those are not given, the header X-Source-Size of the answer says them. Its header
-// X-Turn says by how many degrees clockwise the page is turned at first, with its boxes.
+// Page viewer: shows an image with boxes. Wheel or pinch zooms, dragging moves, a click on a box chooses it.
+// viewer = openViewer(element, {onChoose, onDraw}); viewer.show({src, width, height, boxes}); viewer.highlight(path)
+// After viewer.draw(true) the next drag draws a box and calls onDraw({x, y, width, height}); viewer.draw(false) cancels.
+// A box is {path, x, y, width, height, label, mark}; mark is "", "doubt", "bad" or "done". All sizes are in source
+// pixels. Without width and height the response header X-Source-Size is used. The header X-Turn is the clockwise
+// rotation in degrees that is applied at first to the page and its boxes.
 
 const NS = "http://www.w3.org/2000/svg"
 
-function openSheet(host, { onChoose = () => {}, onDraw = () => {} } = {}) {
-  host.classList.add("sheet")
+function openViewer(host, { onChoose = () => {}, onDraw = () => {} } = {}) {
+  host.classList.add("viewer")
   host.innerHTML = `<svg role="img" aria-label="The page"><g class="turned"><image></image><g class="boxes"></g></g></svg>
-    <p class="told" role="status"></p>
+    <p class="message" role="status"></p>
     <div class="tools"><button type="button" data-do="out" title="Smaller (−)">−</button><button type="button" data-do="in"
     title="Larger (+)">+</button><button type="button" data-do="fit" title="Whole page (0)">⤢</button><button type="button"
-    data-do="turn" title="Turn the page">⟳</button></div>`
+    data-do="turn" title="Rotate the page">⟳</button></div>`
   const svg = host.querySelector("svg"), turned = host.querySelector(".turned"), picture = host.querySelector("image")
-  const group = host.querySelector(".boxes"), told = host.querySelector(".told")
-  const state = { src: null, width: 1, height: 1, turn: 0, view: null, boxes: [], lit: null, blob: null, asked: 0 }
+  const group = host.querySelector(".boxes"), message = host.querySelector(".message")
+  const state = { src: null, width: 1, height: 1, turn: 0, view: null, boxes: [], highlighted: null, blob: null, request: 0 }
   const pointers = new Map()
 
   const size = () => (state.turn % 2 ? [state.height, state.width] : [state.width, state.height])
-  const room = () => { const box = svg.getBoundingClientRect(); return [Math.max(1, box.width), Math.max(1, box.height)] }
+  const viewportSize = () => { const box = svg.getBoundingClientRect(); return [Math.max(1, box.width), Math.max(1, box.height)] }
 
   function fit() {
-    const [width, height] = size(), [wide, high] = room()
+    const [width, height] = size(), [wide, high] = viewportSize()
     const scale = Math.min(wide / width, high / height)
     state.view = { x: (width - wide / scale) / 2, y: (height - high / scale) / 2, scale }
     state.fitted = true
@@ -32,7 +32,7 @@ function openSheet(host, { onChoose = () => {}, onDraw = () => {} } = {}) {
 
   function draw() {
     if (!state.view) return
-    const [wide, high] = room(), { x, y, scale } = state.view
+    const [wide, high] = viewportSize(), { x, y, scale } = state.view
     svg.setAttribute("viewBox", `${x} ${y} ${wide / scale} ${high / scale}`)
     const { width, height } = state
     const turns = ["", `translate(${height} 0) rotate(90)`, `translate(${width} ${height}) rotate(180)`, `translate(0 ${width}) rotate(270)`]
@@ -41,7 +41,7 @@ function openSheet(host, { onChoose = () => {}, onDraw = () => {} } = {}) {
 
   function zoom(factor, at) {
     if (!state.view) return
-    const [wide, high] = room(), point = at || [wide / 2, high / 2], view = state.view
+    const [wide, high] = viewportSize(), point = at || [wide / 2, high / 2], view = state.view
     const [width, height] = size(), least = Math.min(wide / width, high / height) * 0.5
     const scale = Math.min(8, Math.max(least, view.scale * factor))
     state.view = { x: view.x + point[0] / view.scale - point[0] / scale, y: view.y + point[1] / view.scale - point[1] / scale, scale }
@@ -62,7 +62,7 @@ function openSheet(host, { onChoose = () => {}, onDraw = () => {} } = {}) {
       const pad = 4
       for (const [name, value] of [["x", box.x - pad], ["y", box.y - pad], ["width", box.width + 2 * pad], ["height", box.height + 2 * pad], ["rx", 3]])
         rect.setAttribute(name, value)
-      rect.setAttribute("class", `box ${box.mark || ""}${box.path === state.lit ? " lit" : ""}`)
+      rect.setAttribute("class", `box ${box.mark || ""}${box.path === state.highlighted ? " highlighted" : ""}`)
       rect.dataset.path = box.path
       title.textContent = box.label || box.path
       rect.append(title)
@@ -75,16 +75,16 @@ function openSheet(host, { onChoose = () => {}, onDraw = () => {} } = {}) {
     const corners = [[box.x, box.y], [box.x + box.width, box.y + box.height]].map(([x, y]) =>
       [[x, y], [state.height - y, x], [state.width - x, state.height - y], [y, state.width - x]][state.turn])
     const xs = corners.map(each => each[0]), ys = corners.map(each => each[1])
-    const [wide, high] = room(), { x, y, scale } = state.view
+    const [wide, high] = viewportSize(), { x, y, scale } = state.view
     const out = Math.min(...xs) < x || Math.max(...xs) > x + wide / scale || Math.min(...ys) < y || Math.max(...ys) > y + high / scale
     if (!out) return
     state.view = { x: (xs[0] + xs[1]) / 2 - wide / scale / 2, y: (ys[0] + ys[1]) / 2 - high / scale / 2, scale }
     draw()
   }
 
-  function light(path) {
-    state.lit = path
-    for (const rect of group.children) rect.classList.toggle("lit", rect.dataset.path === path)
+  function highlight(path) {
+    state.highlighted = path
+    for (const rect of group.children) rect.classList.toggle("highlighted", rect.dataset.path === path)
     const box = state.boxes.find(each => each.path === path)
     if (box) {
       const rect = [...group.children].find(each => each.dataset.path === path)
@@ -98,74 +98,74 @@ function openSheet(host, { onChoose = () => {}, onDraw = () => {} } = {}) {
     drawBoxes()
     if (src === state.src) return state.pages
     state.src = src
-    const asked = ++state.asked
-    told.textContent = src ? "…" : ""
+    const request = ++state.request
+    message.textContent = src ? "…" : ""
     picture.style.opacity = 0.25
     if (!src) return
     try {
-      const answer = await fetch(src)
-      const blob = await answer.blob()
-      if (asked !== state.asked) return
-      if (!answer.ok) throw new Error(await blob.text())
-      const said = (answer.headers.get("X-Source-Size") || "").split("x").map(Number)
+      const response = await fetch(src)
+      const blob = await response.blob()
+      if (request !== state.request) return
+      if (!response.ok) throw new Error(await blob.text())
+      const sourceSize = (response.headers.get("X-Source-Size") || "").split("x").map(Number)
       if (state.blob) URL.revokeObjectURL(state.blob)
       state.blob = URL.createObjectURL(blob)
-      if (!width && said.length < 2) {
+      if (!width && sourceSize.length < 2) {
         const bitmap = await createImageBitmap(blob)
         ;[width, height] = [bitmap.width, bitmap.height]
       }
-      state.width = width || said[0]
-      state.height = height || said[1]
-      state.turn = (Number(answer.headers.get("X-Turn")) / 90 || 0) % 4
-      state.pages = Number(answer.headers.get("X-Pages")) || undefined
+      state.width = width || sourceSize[0]
+      state.height = height || sourceSize[1]
+      state.turn = (Number(response.headers.get("X-Turn")) / 90 || 0) % 4
+      state.pages = Number(response.headers.get("X-Pages")) || undefined
       picture.setAttribute("href", state.blob)
       picture.setAttribute("width", state.width)
       picture.setAttribute("height", state.height)
       picture.setAttribute("preserveAspectRatio", "none")
       picture.style.opacity = 1
       group.style.visibility = "visible"
-      told.textContent = ""
+      message.textContent = ""
       host.dataset.shown = src
       fit()
-      if (state.lit) light(state.lit)
+      if (state.highlighted) highlight(state.highlighted)
     } catch (error) {
-      if (asked !== state.asked) return
+      if (request !== state.request) return
       picture.removeAttribute("href")
       group.style.visibility = "hidden"
-      told.textContent = error.message || "The picture cannot be shown."
+      message.textContent = error.message || "The image cannot be shown."
     }
     return state.pages
   }
 
-  function pen(on) {
+  function setDrawing(on) {
     state.drawing = on
     host.classList.toggle("drawing", on)
   }
 
-  // from the svg's own pixels to the page's
-  function spot([left, top]) {
+  // from pixels of the SVG to pixels of the page
+  function pagePoint([left, top]) {
     const { x, y, scale } = state.view, [across, down] = [x + left / scale, y + top / scale], { width, height } = state
     const [px, py] = [[across, down], [down, height - across], [width - across, height - down], [width - down, across]][state.turn]
     return [Math.min(width, Math.max(0, px)), Math.min(height, Math.max(0, py))]
   }
 
   const between = ([x1, y1], [x2, y2]) => ({ x: Math.min(x1, x2), y: Math.min(y1, y2), width: Math.abs(x2 - x1), height: Math.abs(y2 - y1) })
-  const place = event => { const box = svg.getBoundingClientRect(); return [event.clientX - box.left, event.clientY - box.top] }
-  svg.addEventListener("wheel", event => { event.preventDefault(); zoom(Math.exp(-event.deltaY * 0.0015), place(event)) }, { passive: false })
+  const position = event => { const box = svg.getBoundingClientRect(); return [event.clientX - box.left, event.clientY - box.top] }
+  svg.addEventListener("wheel", event => { event.preventDefault(); zoom(Math.exp(-event.deltaY * 0.0015), position(event)) }, { passive: false })
   svg.addEventListener("pointerdown", event => {
     if (state.drawing && state.view && !state.from) {
-      state.from = spot(place(event))
-      state.made = document.createElementNS(NS, "rect")
-      state.made.setAttribute("class", "box lit")
-      turned.append(state.made)
+      state.from = pagePoint(position(event))
+      state.drawn = document.createElementNS(NS, "rect")
+      state.drawn.setAttribute("class", "box highlighted")
+      turned.append(state.drawn)
       svg.setPointerCapture(event.pointerId)
-    } else pointers.set(event.pointerId, [...place(event), 0])
+    } else pointers.set(event.pointerId, [...position(event), 0])
   })
   svg.addEventListener("pointermove", event => {
-    if (state.from) for (const [name, value] of Object.entries(between(state.from, spot(place(event))))) state.made.setAttribute(name, value)
+    if (state.from) for (const [name, value] of Object.entries(between(state.from, pagePoint(position(event))))) state.drawn.setAttribute(name, value)
     const before = pointers.get(event.pointerId)
     if (!before) return
-    const now = place(event), moved = before[2] + Math.abs(now[0] - before[0]) + Math.abs(now[1] - before[1])
+    const now = position(event), moved = before[2] + Math.abs(now[0] - before[0]) + Math.abs(now[1] - before[1])
     const other = [...pointers].find(([id]) => id !== event.pointerId)?.[1]
     if (moved > 4 && !svg.hasPointerCapture(event.pointerId)) svg.setPointerCapture(event.pointerId)
     if (other) {
@@ -174,12 +174,12 @@ function openSheet(host, { onChoose = () => {}, onDraw = () => {} } = {}) {
     } else if (moved > 4) move(now[0] - before[0], now[1] - before[1])
     pointers.set(event.pointerId, [...now, moved])
   })
-  const lift = event => {
+  const release = event => {
     if (state.from) {
-      const box = between(state.from, spot(place(event)))
-      state.made.remove()
-      state.from = state.made = null
-      if (event.type === "pointerup" && box.width >= 3 && box.height >= 3) { pen(false); onDraw(box) }
+      const box = between(state.from, pagePoint(position(event)))
+      state.drawn.remove()
+      state.from = state.drawn = null
+      if (event.type === "pointerup" && box.width >= 3 && box.height >= 3) { setDrawing(false); onDraw(box) }
       return
     }
     const before = pointers.get(event.pointerId)
@@ -189,20 +189,20 @@ function openSheet(host, { onChoose = () => {}, onDraw = () => {} } = {}) {
       if (path !== undefined) onChoose(path)
     }
   }
-  svg.addEventListener("pointerup", lift)
-  svg.addEventListener("pointercancel", lift)
-  svg.addEventListener("dblclick", event => zoom(2, place(event)))
+  svg.addEventListener("pointerup", release)
+  svg.addEventListener("pointercancel", release)
+  svg.addEventListener("dblclick", event => zoom(2, position(event)))
   host.querySelector(".tools").addEventListener("click", event => {
-    const what = event.target.closest("button")?.dataset.do
-    if (what === "in") zoom(1.35)
-    if (what === "out") zoom(1 / 1.35)
-    if (what === "fit") fit()
-    if (what === "turn") { state.turn = (state.turn + 1) % 4; fit() }
+    const action = event.target.closest("button")?.dataset.do
+    if (action === "in") zoom(1.35)
+    if (action === "out") zoom(1 / 1.35)
+    if (action === "fit") fit()
+    if (action === "turn") { state.turn = (state.turn + 1) % 4; fit() }
   })
   const watcher = new ResizeObserver(() => { if (state.view) state.fitted ? fit() : draw() })
   watcher.observe(svg)
   return {
-    show, light, fit, zoom, draw: pen,
+    show, highlight, fit, zoom, draw: setDrawing,
     close() { watcher.disconnect(); if (state.blob) URL.revokeObjectURL(state.blob) },
   }
 }

@@ -1,51 +1,46 @@
-"""The picture of a page with boxes on it, as a part of any page."""
+"""Streamlit component: a page image with boxes, zoom and rotation."""
 
 import base64
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from importlib.resources import files
 from typing import Any
 
 import streamlit as st
 
-_HERE = Path(__file__).parent
 _JS = """
-export default function ({ data, parentElement, setTriggerValue }) {
-  const host = parentElement.querySelector("#sheet")
+export default function ({ data, parentElement }) {
+  const host = parentElement.querySelector("#viewer")
   host.style.height = `${data.height_px}px`
-  host.sheet ??= openSheet(host, { onChoose: path => { host.sheet.light(path); setTriggerValue("chosen", path) } })
-  host.sheet.show(data)
-  if (data.lit !== null) host.sheet.light(data.lit)
-  return () => { host.sheet?.close(); host.sheet = undefined }
+  host.viewer ??= openViewer(host, { onChoose: path => host.viewer.highlight(path) })
+  host.viewer.show(data)
+  return () => { host.viewer?.close(); host.viewer = undefined }
 }
 """
 
 
-def source(name: str) -> str:
-    """A script or style that lies beside this module."""
-    return (_HERE / name).read_text("utf-8")
+def asset(name: str, package: str = "web.components") -> str:
+    """A script or style of a package."""
+    return files(package).joinpath(name).read_text("utf-8")
 
 
-def picture(
+def show_image(
     src: str | bytes,
     boxes: Sequence[Mapping[str, Any]] = (),
     *,
     key: str,
     size: tuple[int, int] | None = None,
-    lit: str | None = None,
     height_px: int = 480,
-) -> str | None:
-    """A page that can be zoomed and moved; returns the path of a box that was just clicked.
+) -> None:
+    """Show a page image that can be zoomed and moved; a click on a box highlights it.
 
-    `src` is an address on this server or the bytes of a JPEG. `boxes` are dicts of path, x, y, width, height, label and
-    mark ("", "doubt", "bad", "done") in the pixels of `size` (width, height); without a size in those of the picture.
+    `src` is an address on this server or the bytes of a JPEG. `boxes` are dicts with path, x, y, width, height, label
+    and mark ("", "doubt", "bad", "done"), in pixels of `size` (width, height) or, without it, of the image.
     """
-    part = st.components.v2.component(
-        "scanmill_picture", html='<div id="sheet"></div>', css=source("image.css"), js=source("image.js") + _JS
+    component = st.components.v2.component(
+        "scanmill_picture", html='<div id="viewer"></div>', css=asset("image.css"), js=asset("image.js") + _JS
     )
     if isinstance(src, bytes):
         src = "data:image/jpeg;base64," + base64.b64encode(src).decode("ascii")
     width, height = size or (0, 0)
-    data = {"src": src, "boxes": [dict(box) for box in boxes], "lit": lit, "height_px": height_px}
-    shown = part(key=key, data=data | {"width": width, "height": height}, on_chosen_change=lambda: None)
-    chosen = shown.chosen
-    return str(chosen) if chosen is not None else None
+    data = {"src": src, "boxes": [dict(box) for box in boxes], "height_px": height_px, "width": width, "height": height}
+    component(key=key, data=data)

@@ -1,4 +1,4 @@
-"""A record as a form: every single value with its place on the page, and in words what is doubtful about it."""
+"""The data of the review form: each value with its box on the page, and its issues as sentences."""
 
 import re
 from collections.abc import Mapping
@@ -12,15 +12,17 @@ from pipeline.schema.data_path import value_at
 from pipeline.schema.fields import ITEM, Field, leaf_values, leaves
 from pipeline.schema.job import Job
 from pipeline.storage.corrections import Draft, Rows, check
-from web.components.theme import moment
+from web.components.theme import format_time
 from web.data.record_list import JOB_KEYS
 
 BAD = ("missing", "rule_failed", "wrong_type", "not_allowed")
 
 
 def form(draft: Draft, changes: Mapping[str, Any] | None = None, rows: Rows | None = None) -> dict[str, Any]:
-    """Plain JSON for review.js. `changes` and `rows` are what a person has typed and not yet saved: it is judged and
-    goes along, beside the values as they are saved, so that a form that is opened again goes on where it was left.
+    """The JSON data of a record for review.js.
+
+    `changes` and `rows` are unsaved edits: they are validated and returned beside the saved values, so that a form that
+    is opened again continues where it was left.
     """
     record, saved, problems = draft.record, draft.record, {}
     if changes or rows:
@@ -34,10 +36,10 @@ def form(draft: Draft, changes: Mapping[str, Any] | None = None, rows: Rows | No
         "page": record.page,
         "status": record.status,
         "notes": _notes(record),
-        "approved": _signed(record.approved.at, record.approved.by) if record.approved else None,
+        "approved": _signature(record.approved.at, record.approved.by) if record.approved else None,
         "editable": record.error is None,
         "pages": list(record.pages),
-        "reasons": _reasons(record, problems),
+        "issues": _issues(record, problems),
         "boxes": _boxes(draft.job, record, problems),
         "fields": [_entry(name, each, saved.data.get(name), name, saved) for name, each in draft.job.fields.items()],
         "changes": dict(changes or {}),
@@ -55,29 +57,29 @@ def _entry(name: str, field: Field, value: Any, path: str, record: Record) -> di
     }
     if field.repeats:
         columns = dict(leaves(field.children))
-        heads = [_head(key, each) for key, each in columns.items()]
+        headings = [_heading(key, each) for key, each in columns.items()]
         rows = []
         for index, row in enumerate(value or ()):
-            place = f"{path}[{index}]"
+            row_path = f"{path}[{index}]"
             cells = [
-                (place, each, row) if key == ITEM else (f"{place}.{key}", each, value_at(row, key))
+                (row_path, each, row) if key == ITEM else (f"{row_path}.{key}", each, value_at(row, key))
                 for key, each in columns.items()
             ]
-            rows.append([_leaf(where, each, cell, record) for where, each, cell in cells])
-        return entry | {"columns": heads, "rows": rows}
+            rows.append([_leaf(*cell, record) for cell in cells])
+        return entry | {"columns": headings, "rows": rows}
     if field.children:
         value = value if isinstance(value, Mapping) else {}
         group = [_entry(key, each, value.get(key), f"{path}.{key}", record) for key, each in field.children.items()]
         return entry | {"group": group}
-    return entry | _leaf(path, field, value, record) | _kind(field)
+    return entry | _leaf(path, field, value, record) | _control(field)
 
 
-def _head(name: str, field: Field) -> dict[str, Any]:
-    return {"key": name, "name": name.replace("_", " ").replace(".", " "), "required": field.required} | _kind(field)
+def _heading(name: str, field: Field) -> dict[str, Any]:
+    return {"key": name, "name": name.replace("_", " ").replace(".", " "), "required": field.required} | _control(field)
 
 
-def _kind(field: Field) -> dict[str, Any]:
-    """What the browser needs to draw the control: its kind, the options, the unit."""
+def _control(field: Field) -> dict[str, Any]:
+    """The control in the browser: its kind, options and unit."""
     kind, options, unit = field.widget
     if kind == "choice":
         return {"kind": kind, "options": list(options)}
@@ -85,50 +87,50 @@ def _kind(field: Field) -> dict[str, Any]:
 
 
 def _leaf(path: str, field: Field, value: Any, record: Record) -> dict[str, Any]:
-    seen = record.evidence.get(path)
+    evidence = record.evidence.get(path)
     changed = next((each for each in record.corrections if each.path == path), None)
     return {
         "path": path,
         "value": field.print_value(value),
-        "sure": record.confidence.get(path),
-        "printed": words(seen.text) if seen and seen.text else None,
-        "page": seen.page if seen else None,
-        "corrected": _signed(changed.at, changed.by) if changed else None,
+        "printed": words(evidence.text) if evidence and evidence.text else None,
+        "page": evidence.page if evidence else None,
+        "corrected": _signature(changed.at, changed.by) if changed else None,
         "machine": field.print_value(changed.machine) if changed else None,
     }
 
 
-def _signed(at: datetime, by: str | None) -> str:
-    return f"{by}, {moment(at)}" if by else moment(at)
+def _signature(at: datetime, by: str | None) -> str:
+    return f"{by}, {format_time(at)}" if by else format_time(at)
 
 
 def _notes(record: Record) -> list[dict[str, str]]:
-    """What concerns the whole record."""
+    """Messages about the whole record."""
     question = record.document.question
-    notes = [{"level": "said", "text": words(f"Asked: {question}")}] if question else []
+    notes = [{"level": "info", "text": words(f"Question: {question}")}] if question else []
     if record.error is not None:
         code, detail = record.error
         known = explain_error(code)
-        said = f"{known.cause} {known.cure}".strip() or code
-        notes.append({"level": "bad", "text": words(f"{said} ({detail})" if detail else said)})
-        notes.append({"level": "doubt", "text": "It was not read, so there is nothing here to correct or accept."})
+        text = f"{known.cause} {known.cure}".strip() or code
+        notes.append({"level": "bad", "text": words(f"{text} ({detail})" if detail else text)})
+        notes.append(
+            {"level": "doubt", "text": "This document was not read, so there are no values to correct or accept."}
+        )
     for issue in record.issues:
         if not issue.path:
-            notes.append({"level": _level(issue.code), "text": _reason(issue)})
+            notes.append({"level": _level(issue.code), "text": _message(issue)})
     return notes
 
 
-def _reasons(record: Record, problems: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """By path: how bad it is, and why, in sentences."""
+def _issues(record: Record, problems: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """The level and the messages of the issues of each path."""
     found: dict[str, dict[str, Any]] = {}
     for issue in record.issues:
         if issue.path:
-            each = found.setdefault(issue.path, {"level": "doubt", "words": []})
+            each = found.setdefault(issue.path, {"level": "doubt", "messages": []})
             each["level"] = "bad" if "bad" in (each["level"], _level(issue.code)) else "doubt"
-            each["words"].append(_reason(issue))
-    for path, said in problems.items():
-        found.setdefault(path, {"words": []})
-        found[path] |= {"level": "bad", "words": [_sentence(said)], "refused": True}
+            each["messages"].append(_message(issue))
+    for path, problem in problems.items():
+        found[path] = {"level": "bad", "messages": [_sentence(problem)]}
     return found
 
 
@@ -136,31 +138,31 @@ def _level(code: str) -> str:
     return "bad" if code in BAD else "doubt"
 
 
-def _reason(issue: Issue) -> str:
-    """A rule begins with the name of a field, whose letters stay as the job has them."""
+def _message(issue: Issue) -> str:
+    """The message as a sentence. A rule begins with a field name, which keeps its case."""
     return _sentence(f"the rule {issue.message}" if issue.code == "rule_failed" else issue.message)
 
 
 def _sentence(text: str) -> str:
-    said = re.sub(JOB_KEYS, "", words(text)).strip()
-    return said[:1].upper() + said[1:] + ("" if said.endswith((".", "…", "!")) else ".")
+    sentence = re.sub(JOB_KEYS, "", words(text)).strip()
+    return sentence[:1].upper() + sentence[1:] + ("" if sentence.endswith((".", "…", "!")) else ".")
 
 
 def _boxes(job: Job, record: Record, problems: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Where values stand, in source pixels, with how sound they are; without the single lines of a text."""
+    """The boxes of values in source pixels, each with the level of its issues; without the lines of a long text."""
     values = {path for path, _, _ in leaf_values(job.fields, record.data)}
-    reasons, changed = _reasons(record, problems), {each.path for each in record.corrections}
+    issues, changed = _issues(record, problems), {each.path for each in record.corrections}
     return [
         {
             "path": path,
-            "page": seen.page,
-            "label": f"{path}: {words(seen.text)}" if seen.text else path,
-            "mark": reasons[path]["level"] if path in reasons else "done" if path in changed else "",
-            "x": seen.box.x,
-            "y": seen.box.y,
-            "width": seen.box.width,
-            "height": seen.box.height,
+            "page": evidence.page,
+            "label": f"{path}: {words(evidence.text)}" if evidence.text else path,
+            "mark": issues[path]["level"] if path in issues else "done" if path in changed else "",
+            "x": evidence.box.x,
+            "y": evidence.box.y,
+            "width": evidence.box.width,
+            "height": evidence.box.height,
         }
-        for path, seen in record.evidence.items()
-        if seen.box is not None and path in values
+        for path, evidence in record.evidence.items()
+        if evidence.box is not None and path in values
     ]

@@ -1,9 +1,10 @@
-"""How the pages look and speak: the style over Streamlit's, and errors as sentences."""
+"""Style sheet, error messages and text formatting shared by all pages."""
 
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from html import escape
 from pathlib import Path
 
 import streamlit as st
@@ -18,70 +19,60 @@ _LOADS_NOTHING = f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}
 
 
 def apply_theme() -> None:
-    """Puts the style on the page that is being made."""
+    """Add the style sheet to the current page."""
     st.html(f"<style>{(_HERE / 'theme.css').read_text('utf-8')}</style>")
 
 
-def way_out() -> None:
-    """The link that ends the visitor's login; the browser asks first where something is not saved."""
-    st.html('<a class="way-out" href="logout">Log out</a>')
+def logout_link() -> None:
+    """Show the logout link. The browser asks for confirmation if there are unsaved changes."""
+    st.html('<a class="logout" href="logout">Log out</a>')
 
 
-def colours() -> dict[str, str]:
-    """The theme's colours for plots, as this visitor sees the page, light or dark: primary, green, orange, red."""
+def plot_colours() -> dict[str, str]:
+    """The colours of the current theme, light or dark: primary, green, orange, red."""
     kind = st.context.theme.type or "light"
     return {name: st.get_option(f"theme.{kind}.{name}Color") for name in ("primary", "green", "orange", "red")}
 
 
 @contextmanager
 def show_errors() -> Iterator[None]:
-    """What stops a page is told in words, where the page would stand."""
+    """Show Scanmill's own errors as messages in place of the page."""
     try:
         yield
     except ConfigError as error:
-        st.error("\n\n".join(plain(str(fault)) for fault in error.faults))
+        st.error("\n\n".join(escape_markdown(str(fault)) for fault in error.faults))
     except DocumentError as error:
         known = explain_error(error.code)
-        st.error((f"{plain(error.detail)}\n\n" if error.detail else "") + f"{known.cause} {known.cure}")
+        st.error((f"{escape_markdown(error.detail)}\n\n" if error.detail else "") + f"{known.cause} {known.cure}")
     except ScanmillError as error:
-        st.error(plain(str(error)))
+        st.error(escape_markdown(str(error)))
 
 
-def nothing(title: str, more: str = "") -> None:
-    """What an empty page says instead of standing empty."""
-    st.html(f'<div class="nothing"><p>{escaped(title)}</p><p>{escaped(more)}</p></div>')
+def empty_state(title: str, hint: str = "") -> None:
+    """Show a message in place of an empty page."""
+    st.html(f'<div class="empty-state"><p>{escape(words(title))}</p><p>{escape(words(hint))}</p></div>')
 
 
-def escaped(text: object) -> str:
-    """Text from documents and file names, for HTML."""
-    from html import escape
-
-    return escape(words(text))
+def escape_markdown(text: object) -> str:
+    """Untrusted text, escaped for Streamlit's Markdown."""
+    return "".join(f"\\{sign}" if sign in r"\`*_{}[]<>()#+-.!|~$:" else sign for sign in words(text))
 
 
-def plain(text: object) -> str:
-    """Text from documents and file names, for Streamlit's Markdown: every sign stands for itself."""
-    said = words(text)
-    return "".join(f"\\{sign}" if sign in r"\`*_{}[]<>()#+-.!|~$:" else sign for sign in said)
+def format_time(at: str | datetime | None) -> str:
+    """A time (or ISO 8601 text) in the local time zone; "" for None."""
+    time = datetime.fromisoformat(at) if isinstance(at, str) else at
+    return time.astimezone().strftime("%d %b %Y, %H:%M:%S") if time else ""
 
 
-def moment(at: str | datetime | None) -> str:
-    """A time, or one as ISO 8601 has it, as people read it here."""
-    found = datetime.fromisoformat(at) if isinstance(at, str) else at
-    return found.astimezone().strftime("%d %b %Y, %H:%M:%S") if found else ""
-
-
-def mishap(error: Exception) -> bool:
-    """What a visitor reads when a page fails in a way that nobody foresaw; the terminal has the whole of it."""
-    logging.getLogger("scanmill.web").error("a page failed", exc_info=error)
-    st.error(
-        "Something went wrong on this page. Nothing was lost; load it again. The terminal of the server says more."
-    )
+def show_unexpected_error(error: Exception) -> bool:
+    """Log an unexpected error of a page and show a message."""
+    logging.getLogger("scanmill.web").error("unexpected error on a page", exc_info=error)
+    st.error("Unexpected error. No data was lost. Reload the page; the log of the server has the details.")
     return True
 
 
 def safe_preview(html: str, key: str, height_px: int = 480) -> None:
-    """A page that a model wrote, shown in a frame that may run nothing, load nothing and reach nothing."""
+    """Show untrusted HTML in a sandboxed frame without scripts and network access."""
     st.components.v2.component(
         "scanmill_preview",
         html='<iframe sandbox="" referrerpolicy="no-referrer" title="Preview"></iframe>',

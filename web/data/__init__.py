@@ -1,1 +1,1 @@
-"""What the pages show: records, runs, conversations, page images."""
+"""Data for the pages: records, runs, conversations, page images, exports."""

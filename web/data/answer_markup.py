@@ -1,4 +1,4 @@
-"""An answer in words, taken apart for the page: text, code, and boxes that can be drawn on the picture."""
+"""Parse an answer of the model into text, code blocks and boxes on the image."""
 
 import json
 import re
@@ -16,12 +16,12 @@ _PAGE = re.compile(r"<!doctype html|<html[\s>]", re.IGNORECASE)
 _LANGUAGES = {"vue": "html", "js": "javascript", "ts": "typescript", "py": "python", "sh": "bash", "md": "markdown"}
 _KEYS = ("bbox_2d", "bbox", "box")
 _LABELS = ("label", "name", "text_content", "text", "note")
-MOST_BOXES = 500
+MAX_BOXES = 500
 
 
 @dataclass(frozen=True)
 class AnswerBlock:
-    """A stretch of an answer. `language` is None for text, else what the fence says ("" where it says nothing)."""
+    """A part of an answer. `language` is None for text, else the language of the fence ("" if it has none)."""
 
     text: str
     language: str | None = None
@@ -29,18 +29,18 @@ class AnswerBlock:
 
 @dataclass(frozen=True)
 class BoxMark:
-    """A box that an answer speaks of, in fractions (0 to 1) of the picture's width and height."""
+    """A box in an answer, in fractions (0 to 1) of the width and height of the image."""
 
     label: str
     box: Box
 
 
-def parts(answer: str) -> Iterator[AnswerBlock]:
-    """The answer's text and fenced blocks, in order. A fence that is never closed runs to the end.
+def blocks(answer: str) -> Iterator[AnswerBlock]:
+    """The text and the fenced code blocks of an answer, in order. An unclosed fence extends to the end.
 
-    An answer that is nothing but JSON or a page of HTML is code too, though nobody has put a fence around it.
+    An answer that consists of JSON or of an HTML page is one code block, also without a fence.
     """
-    if language := _bare(answer.strip()):
+    if language := _unfenced_language(answer.strip()):
         yield AnswerBlock(answer.strip(), language)
         return
     at = 0
@@ -53,7 +53,7 @@ def parts(answer: str) -> Iterator[AnswerBlock]:
         yield AnswerBlock(text)
 
 
-def _bare(answer: str) -> str | None:
+def _unfenced_language(answer: str) -> str | None:
     if _PAGE.match(answer):
         return "html"
     if answer[:1] not in ("{", "["):
@@ -65,35 +65,35 @@ def _bare(answer: str) -> str | None:
     return "json"
 
 
-def prose(text: str) -> str:
-    """Markdown in which a price is one: "$5 and $6" would be set as a formula."""
+def escape_prices(text: str) -> str:
+    """Escape dollar signs before digits, as Markdown would render "$5 and $6" as a formula."""
     return _DOLLAR.sub(lambda found: found[0] if found["code"] else r"\$", text)
 
 
-def highlighting(part: AnswerBlock) -> str | None:
-    """How the code of a fenced block is to be coloured; None where that is not known."""
-    return _LANGUAGES.get(part.language or "", part.language) or None
+def highlight_language(block: AnswerBlock) -> str | None:
+    """The language for syntax highlighting, or None if unknown."""
+    return _LANGUAGES.get(block.language or "", block.language) or None
 
 
-def marks(answer: str, width: int, height: int) -> list[BoxMark]:
-    """The boxes of an answer in Qwen's form (`bbox_2d`: [x1, y1, x2, y2] in pixels of the picture that it saw).
+def box_marks(answer: str, width: int, height: int) -> list[BoxMark]:
+    """The boxes of an answer in Qwen's format (`bbox_2d`: [x1, y1, x2, y2] in pixels of the image it was given).
 
-    `width` and `height` are those pixels. What is no box inside the picture is left out.
+    `width` and `height` are the size of that image. Invalid boxes and boxes outside of it are skipped.
     """
     found: list[BoxMark] = []
-    for text in [part.text for part in parts(answer) if part.language in ("json", "")] or [answer]:
-        for value in _values(text):
+    for text in [block.text for block in blocks(answer) if block.language in ("json", "")] or [answer]:
+        for value in _json_values(text):
             for mark in _marks(value, width, height):
-                if mark not in found and len(found) < MOST_BOXES:
+                if mark not in found and len(found) < MAX_BOXES:
                     found.append(mark)
     return found
 
 
-def _values(text: str) -> Iterator[Any]:
+def _json_values(text: str) -> Iterator[Any]:
     decoder = json.JSONDecoder()
     at = 0
-    for _ in range(100):  # openings that are tried
-        starts = [place for sign in "[{" if (place := text.find(sign, at)) >= 0]
+    for _ in range(100):  # at most so many attempts
+        starts = [index for bracket in "[{" if (index := text.find(bracket, at)) >= 0]
         if not starts:
             return
         try:
@@ -107,15 +107,15 @@ def _values(text: str) -> Iterator[Any]:
 def _marks(value: Any, width: int, height: int) -> Iterator[BoxMark]:
     stack = [value]
     while stack:
-        here = stack.pop()
-        if isinstance(here, list):
-            stack += reversed(here)
-        elif isinstance(here, dict):
-            corners = next((here[key] for key in _KEYS if key in here), None)
+        node = stack.pop()
+        if isinstance(node, list):
+            stack += reversed(node)
+        elif isinstance(node, dict):
+            corners = next((node[key] for key in _KEYS if key in node), None)
             if box := _box(corners, width, height):
-                label = next((here[key] for key in _LABELS if isinstance(here.get(key), str)), "")
+                label = next((node[key] for key in _LABELS if isinstance(node.get(key), str)), "")
                 yield BoxMark(label, box)
-            stack += [each for each in reversed(list(here.values())) if isinstance(each, list | dict)]
+            stack += [each for each in reversed(list(node.values())) if isinstance(each, list | dict)]
 
 
 def _box(corners: Any, width: int, height: int) -> Box | None:

@@ -1,7 +1,7 @@
-"""The way of a question into the pipeline and of its answer back: a folder in the inbox, a record in records/.
+"""Client of the pipeline for questions: submits them to the inbox and reads the answers from records/.
 
-The page never answers and never decodes. Whoever holds the root answers: a `watch`, a run, or the watch of its own that
-the page starts when there is none. So the GPU has one owner.
+The process that holds the root's lock answers: a run, a `watch`, or a watch that this client starts if there is none.
+So only one process uses the GPU.
 """
 
 import glob
@@ -33,16 +33,16 @@ from pipeline.system import filesystem
 from pipeline.system.locks import holder
 
 RUN = Path(__file__).resolve().parents[2] / "run_batch.py"
-EARLIER_LETTERS = 24_000  # of a conversation go along with its next question: some ten thousand tokens
-IDLE_MINUTES = 10.0  # then the page's own watch ends, so that a nightly run finds the root free
+HISTORY_LENGTH = 24_000  # characters of earlier turns sent with a question: about 10,000 tokens
+IDLE_MINUTES = 10.0  # then the own watch ends, so that a nightly run can take the root
 
 
 @dataclass(frozen=True)
-class Owner:
-    """Who answers now. `mine` for the watch that this page started; `engine` is the name of what reads.
+class ActiveRun:
+    """The run that holds the root. `own` is true for the watch that this client started.
 
-    `boxes` are the inboxes that it empties, None where it has not said yet; `ahead` is about how many documents of its
-    batch have not ended; `answering` are the answers that are being made, by document id.
+    `inboxes` are those that it reads, None if not yet known; `ahead` is the estimated number of unfinished documents;
+    `answering` are partial answers by document id.
     """
 
     run: str
@@ -50,14 +50,14 @@ class Owner:
     since: str
     engine: str | None
     state: str | None
-    mine: bool
-    boxes: tuple[str, ...] | None = None
+    own: bool
+    inboxes: tuple[str, ...] | None = None
     ahead: int = 0
     answering: Mapping[str, str] = field(default_factory=dict)
 
 
 class QuestionClient:
-    """Questions in, records out, for one root and the job that answers questions."""
+    """Submits questions and reads answers, for one root and its job that answers questions."""
 
     def __init__(
         self,
@@ -66,50 +66,50 @@ class QuestionClient:
         arguments: Sequence[str],
         sinks: Sequence[str] = DEFAULT,
     ) -> None:
-        """`jobs` gives the jobs as they are now; `arguments` make `run_batch.py` work on this root with them, `sinks`
-        are those of the config.
+        """`jobs` loads the current jobs; `arguments` are the options of `watch` for this root; `sinks` are the
+        configured sinks.
         """
         self.root, self._jobs, self._sinks = root, jobs, sinks
-        self._arguments = list(arguments)
+        self.arguments = list(arguments)
         self._watch: subprocess.Popen[bytes] | None = None
         self._starting = threading.Lock()
         self._log = filesystem.folder(root, "asks") / "watch.log"
 
     @property
     def job(self) -> Job:
-        """The job that answers. Raises ConfigError."""
-        return job_of(self._jobs())
+        """The job that answers questions. Raises ConfigError."""
+        return question_job(self._jobs())
 
-    def drop(self, name: str, pictures: Sequence[Path], question: str, earlier: Sequence[tuple[str, str]]) -> str:
-        """Puts a question into the inbox as the folder `name`, with one rename; returns its document's id.
+    def submit(self, name: str, images: Sequence[Path], question: str, earlier: Sequence[tuple[str, str]]) -> str:
+        """Put a question into the inbox as the folder `name`, atomically, and return its document id.
 
-        Raises DocumentError where it cannot be asked (an empty question, one that is too long, a picture that is gone),
-        and StorageError.
+        Raises DocumentError for an invalid question (empty, too long, a missing image) and StorageError.
         """
-        box = filesystem.folder(self.root, "inbox", self.job.inbox)
-        made = filesystem.folder(box, f".new-{secrets.token_hex(8)}")
+        inbox = filesystem.folder(self.root, "inbox", self.job.inbox)
+        staging = filesystem.folder(inbox, f".new-{secrets.token_hex(8)}")
         try:
-            with filesystem.storing(made):
-                (made / QUESTION).write_text(question, "utf-8")
+            with filesystem.storing(staging):
+                (staging / QUESTION).write_text(question, "utf-8")
                 if earlier:
                     turns = [{"question": asked, "answer": answer} for asked, answer in earlier]
-                    (made / EARLIER).write_text(json.dumps(turns, ensure_ascii=False), "utf-8")
-                for picture in pictures:
-                    _copy(picture, made / filesystem.child(picture.name))
-                (made / COMPLETE).touch()
-                asked = question_files.read(made)
-                assert asked is not None  # nobody else writes there
+                    (staging / EARLIER).write_text(json.dumps(turns, ensure_ascii=False), "utf-8")
+                for image in images:
+                    _copy(image, staging / filesystem.child(image.name))
+                (staging / COMPLETE).touch()
+                asked = question_files.read(staging)
+                assert asked is not None  # no other process writes there
                 if asked.error is not None:
                     raise asked.error
-                os.rename(made, box / filesystem.child(name))
+                os.rename(staging, inbox / filesystem.child(name))
         except BaseException:
-            shutil.rmtree(made, ignore_errors=True)
+            shutil.rmtree(staging, ignore_errors=True)
             raise
         return asked.id
 
     def answer(self, document_id: str, since: datetime) -> Record | None:
-        """The record of the question, once there is one; an older one counts where the job is still the same and it
-        did not fail. Raises StorageError.
+        """The record of the question, or None while it is pending. Raises StorageError.
+
+        A record from before `since` is used only if the job has not changed and the record has no error.
         """
         path = self.root / record_file(self.job.name, document_id, None)
         with filesystem.storing(path):
@@ -123,30 +123,30 @@ class QuestionClient:
             return None
         return record
 
-    def owner(self) -> Owner | None:
-        """Who holds the root now, or None."""
+    def active_run(self) -> ActiveRun | None:
+        """The run that holds the root, or None."""
         held = holder(self.root)
         if not held:
             return None
-        told = live_status.read(self.root) or {}
+        live = live_status.read(self.root) or {}
         pid = int(held.get("pid", 0))
         watch = self._watch
-        mine = watch is not None and watch.poll() is None and watch.pid == pid
-        boxes, ahead = told.get("boxes"), 0
-        if told.get("state") == "working":
-            ahead = max(0, int(told["waiting"]) - sum(told["counts"].values()))
-        return Owner(
-            str(held.get("run")), pid, str(held.get("since")), told.get("engine"), told.get("state"), mine,
-            None if boxes is None else tuple(boxes), ahead, told.get("answering") or {},
+        own = watch is not None and watch.poll() is None and watch.pid == pid
+        inboxes, ahead = live.get("boxes"), 0
+        if live.get("state") == "working":
+            ahead = max(0, int(live["waiting"]) - sum(live["counts"].values()))
+        return ActiveRun(
+            str(held.get("run")), pid, str(held.get("since")), live.get("engine"), live.get("state"), own,
+            None if inboxes is None else tuple(inboxes), ahead, live.get("answering") or {},
         )  # fmt: skip
 
     def queued(self, conversation: str) -> bool:
-        """Whether a question of the conversation still lies in the inbox."""
-        box = self.root / "inbox" / self.job.inbox
-        return any(box.glob(f"{glob.escape(conversation)}-*"))
+        """Whether a question of the conversation is still in the inbox."""
+        inbox = self.root / "inbox" / self.job.inbox
+        return any(inbox.glob(f"{glob.escape(conversation)}-*"))
 
-    def forget(self, conversation: str, document_id: str) -> bool:
-        """Removes all that the pipeline keeps of a question; False while a run has it in hand. Raises StorageError."""
+    def delete_question(self, conversation: str, document_id: str) -> bool:
+        """Delete all files and rows of a question; False while a run is processing it. Raises StorageError."""
         job = self.job
         discard(self.root, job.inbox, f"{conversation}-")
         live_status.wipe(self.root)
@@ -156,8 +156,8 @@ class QuestionClient:
         discard(self.root, job.inbox, f"{conversation}-")
         return True
 
-    def see_to_it(self) -> str | None:
-        """Starts the page's own watch where nobody holds the root. A sentence when that failed, else None."""
+    def ensure_running(self) -> str | None:
+        """Start a watch if no run holds the root. Returns the error if the last one failed, else None."""
         with self._starting:
             if self._watch is not None and self._watch.poll() is None:
                 return None
@@ -165,8 +165,8 @@ class QuestionClient:
             if holder(self.root):
                 return None
             if ended is not None and ended.returncode not in (0, 75):
-                return self._last_words()
-            command = [sys.executable, str(RUN), "watch", *self._arguments, "--job", self.job.name]
+                return self._log_tail()
+            command = [sys.executable, str(RUN), "watch", *self.arguments, "--job", self.job.name]
             with filesystem.storing(self._log), open(self._log, "wb") as log:
                 self._watch = subprocess.Popen(
                     [*command, "--stop-when-idle", str(IDLE_MINUTES)],
@@ -175,30 +175,30 @@ class QuestionClient:
             return None
 
     def close(self) -> None:
-        """Ends the page's own watch; what it has in hand is finished first."""
+        """Stop the own watch; it finishes the current documents first."""
         with self._starting:
             if self._watch is not None and self._watch.poll() is None:
                 self._watch.terminate()
                 self._watch.wait()
-            self._watch = None  # that it ended is no trouble
+            self._watch = None  # its exit is not an error
 
-    def _last_words(self) -> str:
+    def _log_tail(self) -> str:
         with filesystem.storing(self._log):
-            said = self._log.read_bytes()[-2000:].decode("utf-8", "replace").strip()
-        return said or "The engine ended without a word."
+            log = self._log.read_bytes()[-2000:].decode("utf-8", "replace").strip()
+        return log or "The engine stopped without an error message."
 
 
-def job_of(jobs: Mapping[str, Job]) -> Job:
-    """The job that answers questions: the one called ask, else the first with `questions: true`. Raises ConfigError."""
-    asking = [job for job in jobs.values() if job.questions]
-    if not asking:
+def question_job(jobs: Mapping[str, Job]) -> Job:
+    """The job that answers questions: `ask`, else the first with `questions: true`. Raises ConfigError."""
+    found = [job for job in jobs.values() if job.questions]
+    if not found:
         cure = "no job answers questions; copy jobs/ask.yaml, or write a job with `questions: true`"
         raise ConfigError([Fault("jobs", None, "questions", cure)])
-    return next((job for job in asking if job.name == "ask"), asking[0])
+    return next((job for job in found if job.name == "ask"), found[0])
 
 
-def said(record: Record, job: Job) -> tuple[str | None, str | None]:
-    """What to show for a record: (answer, None), or (None, why there is none)."""
+def answer_text(record: Record, job: Job) -> tuple[str | None, str | None]:
+    """The answer in a record: (answer, None), or (None, the reason for none)."""
     if record.error is not None:
         return None, str(DocumentError(*record.error))
     parts = [_text(record.data.get(name)) for name in job.fields]
@@ -207,29 +207,29 @@ def said(record: Record, job: Job) -> tuple[str | None, str | None]:
         return answer, None
     reasons = "; ".join(issue.message for issue in record.issues if issue.code != "missing")
     why = f"The engine gave no answer ({reasons})" if reasons else "The engine gave no answer"
-    return None, f"{why}. Ask again, perhaps in other words."
+    return None, f"{why}. Try again with a different question."
 
 
-def recent(turns: Sequence[tuple[str, str]], letters: int = EARLIER_LETTERS) -> list[tuple[str, str]]:
-    """The newest turns of a conversation that fit into so many letters; of the last one at least its beginning."""
+def recent_turns(turns: Sequence[tuple[str, str]], length: int = HISTORY_LENGTH) -> list[tuple[str, str]]:
+    """The newest turns with at most `length` characters in total. The last turn is cut if it does not fit."""
     kept: list[tuple[str, str]] = []
     for question, answer in reversed(turns):
         size = len(question) + len(answer)
-        if size > letters:
+        if size > length:
             if not kept:
-                question = question[: letters // 4]
-                kept.append((question, answer[: letters - len(question)]))
+                question = question[: length // 4]
+                kept.append((question, answer[: length - len(question)]))
             break
-        letters -= size
+        length -= size
         kept.append((question, answer))
     return kept[::-1]
 
 
-def _copy(picture: Path, target: Path) -> None:
+def _copy(image: Path, target: Path) -> None:
     try:
-        shutil.copyfile(picture, target)
+        shutil.copyfile(image, target)
     except FileNotFoundError:
-        raise DocumentError("vanished", picture.name) from None
+        raise DocumentError("vanished", image.name) from None
 
 
 def _text(value: Any) -> str:

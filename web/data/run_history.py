@@ -1,4 +1,4 @@
-"""The accounts of past runs as figures. Each file is read once and again only when it has changed."""
+"""Figures of past runs and of the accuracy after review, from run reports and records."""
 
 import functools
 import json
@@ -13,12 +13,12 @@ import simplejson
 from pipeline.schema.fields import column, is_empty, leaf_values, leaves
 from pipeline.schema.job import Job
 
-KEPT = 5000
+CACHED_REPORTS = 5000
 
 
 @dataclass(frozen=True)
 class RunSummary:
-    """One account. `records` counts by status; `page` is the HTML file."""
+    """One run report. `records` are counts by status; `page` is the HTML file."""
 
     page: Path
     started_at: datetime
@@ -39,9 +39,9 @@ class RunSummary:
         return self.started_at.strftime("%Y-%m-%d")
 
     def row(self) -> dict[str, Any]:
-        """For the list of runs."""
+        """The row in the list of runs."""
         return {
-            "began": self.started_at.strftime("%Y-%m-%d %H:%M:%S"),
+            "started": self.started_at.strftime("%Y-%m-%d %H:%M:%S"),
             "taken": self.taken,
             "done": self.done,
             "failed": self.failed,
@@ -54,44 +54,43 @@ class RunSummary:
 
 
 def run_history(root: Path) -> list[RunSummary]:
-    """All accounts of a root, the newest first. What is no account is passed over."""
+    """All run reports of a root, the newest first. Other files are skipped."""
     found = []
     for path in (root / "runs").glob("*.json"):
         try:
-            seen = path.stat()
-            found.append(_run(path, seen.st_mtime_ns))
+            found.append(_summary(path, path.stat().st_mtime_ns))
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return sorted(found, key=lambda run: run.started_at, reverse=True)
 
 
-@functools.lru_cache(maxsize=KEPT)
-def _run(path: Path, changed: int) -> RunSummary:
-    told = json.loads(path.read_bytes())
-    counts, busy = told["counts"], told.get("gpu_busy")
+@functools.lru_cache(maxsize=CACHED_REPORTS)
+def _summary(path: Path, changed: int) -> RunSummary:
+    report = json.loads(path.read_bytes())
+    counts, busy = report["counts"], report.get("gpu_busy")
     return RunSummary(
         page=path.with_suffix(".html"),
-        started_at=datetime.fromisoformat(told["started_at"]).astimezone(),
+        started_at=datetime.fromisoformat(report["started_at"]).astimezone(),
         seconds=float(counts["seconds"]),
-        engine=str(told["engine"]),
+        engine=str(report["engine"]),
         **{key: int(counts[key]) for key in ("taken", "done", "failed", "duplicate", "given_back", "pages")},
         records=dict(counts["records"]),
         gpu_busy=busy["mean"] if busy else None,
-        faults=tuple(map(str, told["faults"])),
+        faults=tuple(map(str, report["faults"])),
     )
 
 
-def by_day(found: Sequence[RunSummary]) -> list[dict[str, Any]]:
-    """One dict a day, the oldest first: day, documents, ok, review, failed, pace (pages a second), review_share."""
+def daily_totals(runs: Sequence[RunSummary]) -> list[dict[str, Any]]:
+    """One dict per day, the oldest first: day, documents, ok, review, failed, pace (pages per second), review_share."""
     days: dict[str, list[RunSummary]] = {}
-    for run in sorted(found, key=lambda run: run.started_at):
+    for run in sorted(runs, key=lambda run: run.started_at):
         days.setdefault(run.day, []).append(run)
-    told = []
+    totals = []
     for day, of_day in days.items():
         records = {status: sum(run.records.get(status, 0) for run in of_day) for status in ("ok", "review", "failed")}
         seconds, pages = sum(run.seconds for run in of_day), sum(run.pages for run in of_day)
         read = records["ok"] + records["review"]
-        told.append(
+        totals.append(
             {
                 "day": day,
                 "documents": sum(run.done + run.failed for run in of_day),
@@ -100,41 +99,43 @@ def by_day(found: Sequence[RunSummary]) -> list[dict[str, Any]]:
                 "review_share": records["review"] / read if read else None,
             }
         )
-    return told
+    return totals
 
 
-def checked(root: Path, job: Job) -> list[dict[str, Any]]:
-    """One dict a day, the oldest first, of the records that a person approved or corrected: job, day, records checked,
-    values, corrected, and right, the share of the values that nobody changed.
+def daily_accuracy(root: Path, job: Job) -> list[dict[str, Any]]:
+    """Accuracy per day, the oldest first, from the records that somebody approved or corrected.
+
+    Each dict has job, day, records checked, values, corrected, and right: the share of values that were not changed.
     """
     days: dict[str, list[tuple[int, int]]] = {}
-    prints = {
-        path + leaf.companion_suffix for path, leaf in leaves(job.fields) if leaf.companion_suffix
-    }  # they follow their values
+    # Companion columns change together with their values and are not counted.
+    companions = {path + leaf.companion_suffix for path, leaf in leaves(job.fields) if leaf.companion_suffix}
     for path in (root / "records" / job.name).glob("*.json"):
         try:
             text = path.read_text("utf-8")
             if '"corrections": [' not in text and '"approved": {' not in text:
                 continue
-            told = simplejson.loads(text)
-            corrected = {each["path"] for each in told.get("corrections") or () if column(each["path"]) not in prints}
-            if not corrected and not told.get("approved"):
+            record = simplejson.loads(text)
+            corrected = {
+                each["path"] for each in record.get("corrections") or () if column(each["path"]) not in companions
+            }
+            if not corrected and not record.get("approved"):
                 continue
-            given = {path for path, _, value in leaf_values(job.fields, told["data"]) if not is_empty(value)}
-            days.setdefault(str(told["day"]), []).append((len(corrected | given), len(corrected)))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):  # no record of ours
+            given = {path for path, _, value in leaf_values(job.fields, record["data"]) if not is_empty(value)}
+            days.setdefault(str(record["day"]), []).append((len(corrected | given), len(corrected)))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):  # not a record
             continue
-    return [_right(job.name, day, days[day]) for day in sorted(days)]
+    return [_accuracy(job.name, day, days[day]) for day in sorted(days)]
 
 
-def together(days: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The same of all days of a job."""
-    told = _right(days[0]["job"], "", [(day["values"], day["corrected"]) for day in days])
-    return told | {"records checked": sum(day["records checked"] for day in days)}
+def total_accuracy(days: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The sum over all days of a job."""
+    total = _accuracy(days[0]["job"], "", [(day["values"], day["corrected"]) for day in days])
+    return total | {"records checked": sum(day["records checked"] for day in days)}
 
 
-def _right(job: str, day: str, counts: Sequence[tuple[int, int]]) -> dict[str, Any]:
-    values, changed = (sum(each[place] for each in counts) for place in (0, 1))
+def _accuracy(job: str, day: str, counts: Sequence[tuple[int, int]]) -> dict[str, Any]:
+    values, changed = (sum(column) for column in zip(*counts, strict=True))
     right = (values - changed) / values if values else None
     return {
         "job": job, "day": day, "records checked": len(counts), "values": values, "corrected": changed, "right": right,

@@ -1,1 +1,1 @@
-"""The pages that Streamlit shows."""
+"""The Streamlit pages: Review, Ask and Runs."""

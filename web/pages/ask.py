@@ -1,4 +1,4 @@
-"""Ask: a conversation about pictures. The answers come from the pipeline's job for questions."""
+"""Ask page: conversations about images, answered by the pipeline's job for questions."""
 
 import functools
 import itertools
@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import streamlit as st
 
@@ -15,13 +15,13 @@ from pipeline.plugins.engines import only_reads
 from pipeline.plugins.formats import explain_error, picture_suffixes
 from pipeline.reporting.html import visible
 from web.components import theme
-from web.components.answer_progress import serves, waiting_for
-from web.components.image import picture
-from web.context import current_context, question_client_of, visitor
+from web.components.answer_progress import answers_questions, show_pending
+from web.components.image import show_image
+from web.context import current_browser, current_context, question_client_of
 from web.data import answer_markup, question_client
-from web.data.conversations import History, Turn, now
+from web.data.conversations import ConversationStore, Turn, now
 from web.data.question_client import QuestionClient
-from web.pages.uploads import Attached, attach, attached, marked
+from web.pages.uploads import Attachment, annotated_pages, attach, attachments
 
 PRESETS = {
     "Describe": "Describe what the picture shows.",
@@ -31,211 +31,218 @@ PRESETS = {
     "As HTML": "Write this screen as one HTML file with its styles.",
     "Translate": "Translate all text on the picture into English.",
 }
-MARKED = 8  # pages with boxes below an answer
+MAX_ANNOTATED = 8  # pages with boxes below an answer
 
 
 @functools.cache
-def _history(root: Path) -> History:
-    return History(root)
+def _store(root: Path) -> ConversationStore:
+    return ConversationStore(root)
 
 
 def page() -> None:
-    """The page."""
-    place = current_context()
-    history, desk = _history(place.root), question_client_of(place.root)
-    owner = visitor()
+    """Show the conversation that the address names, or a new one."""
+    root = current_context().root
+    store, client = _store(root), question_client_of(root)
+    owner = current_browser()
     name = st.query_params.get("c")
-    if name and history.mine(owner, name) is None:
+    if name and store.find(owner, name) is None:
         name = None
         st.query_params.clear()
-    ready = _ready(desk)
-    _see_off(history, desk)
+    ready = _ready(client)
+    _delete_pending(store, client)
     with st.sidebar:
-        _sidebar(history, desk, owner, name)
+        _sidebar(store, client, owner, name)
     st.subheader("Ask")
-    pictures = attached(history, name) if name else []
-    turns = history.turns(name) if name else []
-    if pictures:
-        _strip(pictures)
+    images = attachments(store, name) if name else []
+    turns = store.turns(name) if name else []
+    if images:
+        _show_thumbnails(images)
     if not turns:
-        theme.nothing(
-            "Ask about a picture.",
-            "Drag pictures or a PDF onto the field below and write a question, in any language. "
-            "A question without a picture works too.",
+        theme.empty_state(
+            "Ask about an image.",
+            "Drop images or a PDF onto the field below and write a question in any language. "
+            "A question without an image works too.",
         )
     for turn in turns:
-        if not turn.open:
-            _turn(turn, pictures if ready else [], desk)
+        if not turn.pending:
+            _show_turn(turn, images if ready else [], client)
     if not ready:
         return
-    waiting = [turn for turn in turns if turn.open]
-    for turn in waiting:
-        waiting_for(turn, name or "", history, desk)
-    _who(desk, waiting)
-    _field(history, desk, owner, name, pictures, turns)
+    pending = [turn for turn in turns if turn.pending]
+    for turn in pending:
+        show_pending(turn, name or "", store, client)
+    _show_engine(client, bool(pending))
+    sent, low = _input_field()
+    if sent:
+        _submit(sent, low, store, client, owner, name, turns)
 
 
-def _ready(desk: QuestionClient) -> bool:
-    """Whether there is a job that answers; if not, that is told, and what was said before can still be read."""
+def _ready(client: QuestionClient) -> bool:
+    """Whether a job answers questions. If not, show the error; earlier conversations stay readable."""
     with theme.show_errors():
-        return bool(desk.job)
+        return bool(client.job)
     return False
 
 
-def _see_off(history: History, desk: QuestionClient) -> None:
-    """Removes what deleted conversations left: an answer that was being made when its conversation went comes later."""
-    for document, conversation in history.leaving():
+def _delete_pending(store: ConversationStore, client: QuestionClient) -> None:
+    """Delete the documents of deleted conversations, also answers that arrived after the deletion."""
+    for document, conversation in store.pending_deletions():
         try:
-            if desk.forget(conversation, document):
-                history.left(document)
+            if client.delete_question(conversation, document):
+                store.deletion_done(document)
         except (StorageError, ConfigError):
-            continue  # a run is just writing, or the job is not there; the next visit tries again
+            continue  # a run is writing, or the job is missing; try again at the next visit
 
 
-def _sidebar(history: History, desk: QuestionClient, owner: str, name: str | None) -> None:
+def _sidebar(store: ConversationStore, client: QuestionClient, owner: str, name: str | None) -> None:
     if st.button("New conversation", icon=":material/add:", width="stretch", type="primary", disabled=name is None):
         st.query_params.clear()
         st.rerun()
     search = st.text_input("Search", placeholder="Search questions and answers", label_visibility="collapsed")
-    found = history.conversations(owner, search)
+    found = store.conversations(owner, search)
     if not found:
-        st.caption("Nothing found." if search else "Your conversations will stand here.")
+        st.caption("Nothing found." if search else "Your conversations appear here.")
     for each in found:
-        row = st.container(horizontal=True, gap="small", vertical_alignment="center", key=f"talk-{each.id}")
-        when = theme.moment(each.began_at)
+        row = st.container(horizontal=True, gap="small", vertical_alignment="center", key=f"conversation-{each.id}")
+        when = theme.format_time(each.started_at)
         kind: Literal["secondary", "tertiary"] = "secondary" if each.id == name else "tertiary"
-        label = theme.plain(each.title)
+        label = theme.escape_markdown(each.title)
         if row.button(label, key=f"open-{each.id}", help=when, type=kind, width="stretch", wrap=False):
             st.query_params["c"] = each.id
             st.rerun()
-        with row.popover("", icon=":material/delete:", type="tertiary", key=f"bin-{each.id}"):
-            st.write("Delete this conversation and its pictures for good?")
+        with row.popover("", icon=":material/delete:", type="tertiary", key=f"delete-menu-{each.id}"):
+            st.write("Delete this conversation and its images permanently?")
             if st.button("Delete", key=f"delete-{each.id}", type="primary"):
                 with st.spinner("Deleting …"):
-                    history.delete(owner, each.id)
-                    _see_off(history, desk)
+                    store.delete(owner, each.id)
+                    _delete_pending(store, client)
                 if each.id == name:
                     st.query_params.clear()
                 st.rerun()
 
 
-def _strip(pictures: Sequence[Attached]) -> None:
+def _show_thumbnails(images: Sequence[Attachment]) -> None:
     row = st.container(horizontal=True, gap="medium")
-    for number, each in enumerate(pictures):
+    for number, each in enumerate(images):
         with row.container(width=170, border=True):
-            st.image(each.kept.thumbnail, width="stretch")
-            size = f"{each.kept.width} × {each.kept.height}"
-            st.caption(f"{theme.plain(each.kept.name)}  \n{each.kept.format} · {size} · {each.size_words}")
-            if st.button("Open", key=f"open-picture-{number}", icon=":material/zoom_in:", type="tertiary"):
-                _opened(each)
+            st.image(each.image.thumbnail, width="stretch")
+            size = f"{each.image.width} × {each.image.height}"
+            st.caption(f"{theme.escape_markdown(each.image.name)}  \n{each.image.format} · {size} · {each.size_words}")
+            if st.button("Open", key=f"open-image-{number}", icon=":material/zoom_in:", type="tertiary"):
+                _open_image(each)
 
 
-@st.dialog("The picture", width="large")
-def _opened(each: Attached) -> None:
-    """The picture large, and its original to take away."""
+@st.dialog("Image", width="large")
+def _open_image(each: Attachment) -> None:
+    """A dialog with the large image and a download of the original."""
     with theme.show_errors():
-        picture(each.shown(), key=f"whole-{each.path.name}", height_px=520)
-    name = theme.plain(each.kept.name)
-    st.download_button(f"Save {name}", each.path.read_bytes, visible(each.kept.name), icon=":material/download:")
+        show_image(each.jpeg(), key=f"whole-{each.path.name}", height_px=520)
+    name = theme.escape_markdown(each.image.name)
+    st.download_button(f"Save {name}", each.path.read_bytes, visible(each.image.name), icon=":material/download:")
 
 
-def _turn(turn: Turn, pictures: Sequence[Attached], desk: QuestionClient) -> None:
+def _show_turn(turn: Turn, images: Sequence[Attachment], client: QuestionClient) -> None:
     with st.chat_message("user", avatar=":material/person:"):
         st.text(turn.question)
-        st.caption(theme.moment(turn.asked_at) + (" · low resolution" if turn.low_resolution else ""))
+        st.caption(theme.format_time(turn.asked_at) + (" · low resolution" if turn.low_resolution else ""))
     with st.chat_message("assistant", avatar=":material/article:"):
         if turn.error is not None:
-            st.error(theme.plain(turn.error))
+            st.error(theme.escape_markdown(turn.error))
         elif only_reads(turn.engine):
-            st.info("The CPU engine can only read. This is the text that it read; it does not answer the question.")
+            st.info("The CPU engine cannot answer questions. This is the text that it read.")
             st.code(turn.answer or "", language=None, wrap_lines=True)
         else:
-            _answer(turn)
-        _marked(turn, pictures, desk)
-        st.caption(f"{theme.moment(turn.answered_at)} · {_seconds(turn)} · engine {turn.engine}")
+            _show_answer(turn)
+        _show_boxes(turn, images, client)
+        st.caption(f"{theme.format_time(turn.answered_at)} · {_seconds(turn)} · engine {turn.engine}")
 
 
-def _answer(turn: Turn) -> None:
-    for number, part in enumerate(answer_markup.parts(turn.answer or "")):
-        if part.language is None:
-            st.markdown(answer_markup.prose(part.text))
-        elif part.language == "html":
+def _show_answer(turn: Turn) -> None:
+    for number, block in enumerate(answer_markup.blocks(turn.answer or "")):
+        if block.language is None:
+            st.markdown(answer_markup.escape_prices(block.text))
+        elif block.language == "html":
             code, preview = st.tabs(["Code", "Preview"])
             with code:
-                st.code(part.text, language="html", wrap_lines=True)
+                st.code(block.text, language="html", wrap_lines=True)
             with preview:
-                theme.safe_preview(part.text, key=f"preview-{turn.id}-{number}")
+                theme.safe_preview(block.text, key=f"preview-{turn.id}-{number}")
         else:
-            st.code(part.text, language=answer_markup.highlighting(part), wrap_lines=True)
+            st.code(block.text, language=answer_markup.highlight_language(block), wrap_lines=True)
 
 
-def _marked(turn: Turn, pictures: Sequence[Attached], desk: QuestionClient) -> None:
+def _show_boxes(turn: Turn, images: Sequence[Attachment], client: QuestionClient) -> None:
     try:
-        pages = marked(turn, pictures, desk)
-        for number, page in enumerate(itertools.islice(pages, MARKED)):
-            picture(page.jpeg, page.boxes, key=f"marked-{turn.id}-{number}", size=page.size, height_px=420)
+        pages = annotated_pages(turn, images, client)
+        for number, page in enumerate(itertools.islice(pages, MAX_ANNOTATED)):
+            show_image(page.jpeg, page.boxes, key=f"annotated-{turn.id}-{number}", size=page.size, height_px=420)
         if next(pages, None):
-            st.caption(f"More pages have boxes; these are the first {MARKED}.")
+            st.caption(f"Only the first {MAX_ANNOTATED} pages with boxes are shown.")
     except DocumentError as error:
-        st.caption(f"The boxes cannot be shown any more. {explain_error(error.code).cause}")
+        st.caption(f"The boxes cannot be shown. {explain_error(error.code).cause}")
 
 
-def _who(desk: QuestionClient, waiting: Sequence[Turn]) -> None:
-    owner = desk.owner()
-    if owner is None:
-        if not waiting:
-            st.caption("No engine runs now. The next question starts one.")
+def _show_engine(client: QuestionClient, pending: bool) -> None:
+    """Say which run answers questions."""
+    run = client.active_run()
+    if run is None:
+        if not pending:
+            st.caption("No engine is running. The next question starts one.")
         return
-    whose = "this page’s own watch" if owner.mine else f"run {theme.plain(owner.run)}"
-    engine = f", engine {theme.plain(owner.engine)}" if owner.engine else ""
-    if not serves(owner, desk):
-        st.caption(f"Now {whose} is at work (process {owner.pid}{engine}); it does not answer questions.")
+    name = "this page’s own watch" if run.own else f"run {theme.escape_markdown(run.run)}"
+    engine = f", engine {theme.escape_markdown(run.engine)}" if run.engine else ""
+    if not answers_questions(run, client):
+        st.caption(f"The active run is {name} (process {run.pid}{engine}); it does not answer questions.")
         return
-    st.caption(f"Answers come from {whose} (process {owner.pid}{engine}, since {theme.moment(owner.since)}).")
-    if only_reads(owner.engine):
-        st.info("Here only reading is possible: the CPU engine gives the text of a picture, with boxes.")
+    st.caption(f"Answers come from {name} (process {run.pid}{engine}, since {theme.format_time(run.since)}).")
+    if only_reads(run.engine):
+        st.info("The CPU engine cannot answer questions. It returns the text of an image, with boxes.")
 
 
-def _field(
-    history: History,
-    desk: QuestionClient,
-    owner: str,
-    name: str | None,
-    pictures: Sequence[Attached],
-    turns: Sequence[Turn],
-) -> None:
+def _input_field() -> tuple[Any, bool]:
+    """The field for a question and images. Returns the value of `st.chat_input` and whether to use low resolution."""
     row = st.container(horizontal=True, gap="small", vertical_alignment="center")
     for label, preset in PRESETS.items():
         if row.button(label, key=f"preset-{label}", type="tertiary"):
-            st.session_state["question"] = preset  # it stands in the field, beside what was dropped there
+            st.session_state["question"] = preset  # keeps the images that are already in the field
     with row.popover("Advanced", type="tertiary", icon=":material/tune:"):
         low = st.toggle(
-            "Low resolution", help="At most 756 px on the longer side: quicker, and small print may be lost."
+            "Low resolution", help="At most 756 px on the longer side: faster, but small print may be illegible."
         )
-    most = round(current_context().settings.web.upload_mib)
-    hint = f"Ask; drop pictures (at most {most} MB each)"
+    limit = round(current_context().settings.web.upload_mib)
+    hint = f"Ask; drop images (at most {limit} MB each)"
     kinds = [suffix.removeprefix(".") for suffix in picture_suffixes()]
-    sent = st.chat_input(hint, key="question", accept_file="multiple", file_type=kinds, max_upload_size=most)
-    if not sent:
-        return
+    sent = st.chat_input(hint, key="question", accept_file="multiple", file_type=kinds, max_upload_size=limit)
+    return sent, low
+
+
+def _submit(
+    sent: Any,
+    low: bool,
+    store: ConversationStore,
+    client: QuestionClient,
+    owner: str,
+    name: str | None,
+    turns: Sequence[Turn],
+) -> None:
+    """Add the question to the conversation, or to a new one, and submit it."""
     question = sent.text.strip() or "What does this show?"
-    began = None if name else history.begin(owner, question)
-    name = name or began or ""
+    started = None if name else store.begin(owner, question)
+    name = name or started or ""
     try:
         for file in sent.files:
             # not getbuffer: Python 3.12.1 crashes when it collects a view that an exception kept (gh-111049)
-            attach(history, name, file.name, file.getvalue())
-        pictures = attached(history, name)
-        earlier = question_client.recent([(turn.question, turn.answer) for turn in turns if turn.answer])
+            attach(store, name, file.name, file.getvalue())
+        earlier = question_client.recent_turns([(turn.question, turn.answer) for turn in turns if turn.answer])
         asked_at = now()
-        ways = [each.way(low) for each in pictures]
-        place = f"{name}-{len(turns) + 1:03}-{secrets.token_hex(3)}"  # another tab may ask at this moment too
-        document = desk.drop(place, ways, question, earlier)
-        history.ask(name, question, document, low, asked_at)
-        began = None
+        files = [each.question_file(low) for each in attachments(store, name)]
+        folder = f"{name}-{len(turns) + 1:03}-{secrets.token_hex(3)}"  # unique: another tab may ask at the same time
+        document = client.submit(folder, files, question, earlier)
+        store.ask(name, question, document, low, asked_at)
+        started = None
     finally:
-        if began:  # a question that could not be asked begins no conversation
-            history.delete(owner, began)
+        if started:  # the question could not be submitted: remove the new conversation
+            store.delete(owner, started)
     st.query_params["c"] = name
     st.rerun()
 
@@ -243,5 +250,5 @@ def _field(
 def _seconds(turn: Turn) -> str:
     if not turn.answered_at:
         return ""
-    gone = datetime.fromisoformat(turn.answered_at) - datetime.fromisoformat(turn.asked_at)
-    return f"{gone.total_seconds():.0f} s"
+    duration = datetime.fromisoformat(turn.answered_at) - datetime.fromisoformat(turn.asked_at)
+    return f"{duration.total_seconds():.0f} s"

@@ -1,4 +1,4 @@
-"""Review: the list of records, the doubtful first, and one record with its page beside its form."""
+"""Review page: the list of records, and one record with its page beside its form."""
 
 import time
 from collections.abc import Sequence
@@ -11,25 +11,26 @@ from pipeline.core.errors import BusyError
 from pipeline.reporting.html import visible, words
 from pipeline.storage.corrections import Draft, EditConflict, NoRecord, check, open_draft, save
 from web.components import theme
-from web.components.image import source
+from web.components.image import asset
 from web.components.record_form import form
 from web.context import current_context, current_user
 from web.data.conversations import private
-from web.data.record_list import Filter, chosen, record_list, seen
-from web.pages import export
+from web.data.record_list import Filter, filter_records, load_records
+from web.pages.export import export_menu
 
-ROWS = 50  # on one page of the list
-NAMED = 5  # files that cannot be read, of possibly many
-_NONE = (
-    "Nothing has been read yet.",
-    "Drop scans into a folder of inbox/ and run Scanmill; what it reads stands here.",
+PAGE_ROWS = 50
+MAX_NAMED = 5  # unreadable files that are named in the warning
+_HERE = "web.pages"
+_NO_RECORDS = (
+    "There are no records yet.",
+    "Put scans into a folder of inbox/ and run Scanmill; the results appear here.",
 )
-_DONE = ("Nothing waits for review.", "Every record is ok. Choose “all states” to see them.")
-_NO_MATCH = ("No record is like that.", "Search for less, or choose another job, state or day.")
+_NO_REVIEW = ("No records need review.", "Choose “all statuses” to see all records.")
+_NO_MATCH = ("No records match the filter.", "Change the search text, job, status or day.")
 
 
 def page() -> None:
-    """The page: a record where the address names one, else the list."""
+    """Show the record that the address names, else the list."""
     _body()
 
 
@@ -43,58 +44,67 @@ def _body() -> None:
             _list()
 
 
+def _current_filter() -> Filter:
+    return Filter(**{name: st.query_params.get(name, "") for name in ("job", "status", "day", "text")})
+
+
 # ---- the list
 def _list() -> None:
-    found = seen(current_context().root)
-    table = found.table
-    if found.skipped:
-        _tell_skipped(found.skipped)
-    only = Filter(**{name: st.query_params.get(name, "") for name in ("job", "status", "day", "text")})
-    rows = chosen(table, only)
-    at = min(int(st.session_state.get("review_page", 0)), max(0, (rows.num_rows - 1) // ROWS))
-    part = st.components.v2.component(
-        "scanmill_list", html='<div id="list"></div>', css=source("record_list.css"), js=source("record_list.js")
+    root = current_context().root
+    records = load_records(root)
+    table = records.table
+    if records.skipped:
+        _warn_skipped(records.skipped)
+    only = _current_filter()
+    rows = filter_records(table, only)
+    pages = -(-rows.num_rows // PAGE_ROWS)
+    number = min(int(st.session_state.get("review_page", 0)), max(0, pages - 1))
+    component = st.components.v2.component(
+        "scanmill_list",
+        html='<div id="list"></div>',
+        css=asset("record_list.css", _HERE),
+        js=asset("record_list.js", _HERE),
     )
-    none = _NONE if not table.num_rows else _DONE if only == Filter(status="review") else _NO_MATCH
+    empty = _NO_RECORDS if not table.num_rows else _NO_REVIEW if only == Filter(status="review") else _NO_MATCH
     data = {
-        "rows": [_line(row) for row in rows.slice(at * ROWS, ROWS).to_pylist()],
+        "rows": [_list_row(row) for row in rows.slice(number * PAGE_ROWS, PAGE_ROWS).to_pylist()],
         "total": rows.num_rows,
-        "page": at,
-        "pages": -(-rows.num_rows // ROWS),
+        "page": number,
+        "pages": pages,
         "filter": {"job": only.job, "status": only.status, "day": only.day, "text": only.text},
         "options": {
-            "job": sorted(set(table["job"].to_pylist())) if table.num_rows else [],
+            "job": sorted(set(table["job"].to_pylist())),
             "status": ["review", "failed", "ok"],
-            "day": sorted(set(table["day"].to_pylist()), reverse=True) if table.num_rows else [],
+            "day": sorted(set(table["day"].to_pylist()), reverse=True),
         },
-        "none": list(none),
+        "empty": list(empty),
     }
-    said = part(key="list", data=data, on_said_change=lambda: None).said
-    if said:
-        _hear_list(said)
+    action = component(key="list", data=data, on_action_change=lambda: None).action
+    if action:
+        _handle_list_action(action)
     if rows.num_rows:
-        export.offer(current_context().root, current_context().job(only.job) if only.job else None, rows, only)
+        export_menu(root, current_context().job(only.job) if only.job else None, rows, only)
 
 
-def _tell_skipped(skipped: Sequence[Path]) -> None:
-    names = ", ".join(f"{path.parent.name}/{path.name}" for path in skipped[:NAMED])
-    more = f" and {len(skipped) - NAMED} more" if len(skipped) > NAMED else ""
+def _warn_skipped(skipped: Sequence[Path]) -> None:
+    names = ", ".join(f"{path.parent.name}/{path.name}" for path in skipped[:MAX_NAMED])
+    more = f" and {len(skipped) - MAX_NAMED} more" if len(skipped) > MAX_NAMED else ""
     jobs = " ".join(sorted({path.parent.name for path in skipped}))
-    cure = "What they held is safe in records/; `run_batch.py table JOB` makes the files of a job again"
-    st.warning(theme.plain(f"Left out of this list, as it cannot be read: {names}{more} in results/. {cure} ({jobs})."))
+    cure = f"The records are safe in records/; rebuild the files with `run_batch.py table JOB` (jobs: {jobs})."
+    st.warning(theme.escape_markdown(f"Not in this list, because unreadable: {names}{more} in results/. {cure}"))
 
 
-def _line(row: dict[str, Any]) -> dict[str, Any]:
+def _list_row(row: dict[str, Any]) -> dict[str, Any]:
     return {
         "key": _key(row),
         "name": words(row["source"]) + (f" · page {row['page']}" if row["page"] else ""),
         "job": row["job"],
         "day": row["day"],
         "status": row["status"],
-        "sure": row["sure"],
+        "confidence": row["confidence"],
         "issues": row["issues"],
         "issue": words(row["issue"])[:200],
-        "said": words(row["said"])[:200],
+        "summary": words(row["summary"])[:200],
     }
 
 
@@ -102,18 +112,18 @@ def _key(row: dict[str, Any]) -> str:
     return f"{row['job']}/{row['document_id']}/{row['page'] or 0}"
 
 
-def _hear_list(said: dict[str, Any]) -> None:
-    match said["do"]:
+def _handle_list_action(action: dict[str, Any]) -> None:
+    match action["do"]:
         case "open":
-            st.session_state["review_told"] = []
-            st.query_params["record"] = said["key"]
-        case "turn":
-            st.session_state["review_page"] = int(said["page"])
+            st.session_state["review_messages"] = []
+            st.query_params["record"] = action["key"]
+        case "page":
+            st.session_state["review_page"] = int(action["page"])
         case "filter":
             st.session_state["review_page"] = 0
             for name in ("job", "status", "day", "text"):
-                if said[name]:
-                    st.query_params[name] = said[name]
+                if action[name]:
+                    st.query_params[name] = action[name]
                 elif name in st.query_params:
                     del st.query_params[name]
     st.rerun(scope="fragment")
@@ -121,12 +131,12 @@ def _hear_list(said: dict[str, Any]) -> None:
 
 # ---- one record
 def _record(key: str) -> None:
-    """Raises ConfigError and StorageError, which the shell tells in words."""
+    """Raises ConfigError and StorageError, which `show_errors` displays."""
     job_name, document_id, number = (*key.split("/"), "", "")[:3]
     job = current_context().job(job_name)
-    told: list[dict[str, str]] = list(st.session_state.get("review_told", ()))
+    messages: list[dict[str, str]] = list(st.session_state.get("review_messages", ()))
     if job is None:
-        _lost(f"There is no job named {job_name} now, so its records cannot be opened.")
+        _not_found(f"There is no job named {job_name}, so its records cannot be opened.")
         return
     root = current_context().root
     try:
@@ -134,127 +144,115 @@ def _record(key: str) -> None:
     except (ValueError, NoRecord):
         draft = None
     if draft is None or private(draft.record.document.name, job):
-        _lost("No record has this address. It may have been deleted since; drop its document again to have it read.")
+        _not_found("No record has this address. It may have been deleted. To read its document again, drop it again.")
         return
-    part = st.components.v2.component(
+    component = st.components.v2.component(
         "scanmill_review",
         html='<div id="review"></div>',
-        css=source("image.css") + source("review.css"),
-        js=source("image.js") + source("review.js"),
+        css=asset("image.css") + asset("review.css", _HERE),
+        js=asset("image.js") + asset("review.js", _HERE),
     )
     order = _order()
-    place = f"{order.index(key) + 1} of {len(order)}" if key in order else ""
     data = {
-        "form": form(draft, *_typed(key, draft)),
-        "told": told,
-        "pictures": f"scan/{key}/",
-        "place": place,
+        "form": form(draft, *_unsaved(key, draft)),
+        "messages": messages,
+        "image_base": f"scan/{key}/",
+        "position": f"{order.index(key) + 1} of {len(order)}" if key in order else "",
         "left_at": st.session_state.get("review_left_at", 0),
         "round": time.time(),
     }
-    said = part(key="review", data=data, on_said_change=lambda: None).said
-    if said:
-        _hear_record(said, key, draft, order)
+    action = component(key="review", data=data, on_action_change=lambda: None).action
+    if action:
+        _handle_record_action(action, key, draft, order)
 
 
-def _lost(why: str) -> None:
-    st.error(theme.plain(why))
+def _not_found(message: str) -> None:
+    st.error(theme.escape_markdown(message))
     if st.button("Back to the list"):
         _go(None)
         st.rerun(scope="fragment")
 
 
-def _typed(key: str, draft: Draft) -> tuple[dict[str, Any], dict[str, list[int | None]]]:
-    """What was changed in the form and is not saved yet: values by path, and the order of rows."""
-    kept = st.session_state.get("review_typed")
+def _unsaved(key: str, draft: Draft) -> tuple[dict[str, Any], dict[str, list[int | None]]]:
+    """Unsaved changes of the form: values by path, and the order of rows."""
+    kept = st.session_state.get("review_unsaved")
     if not kept or kept["id"] != key or kept["version"] != draft.version:
         return {}, {}
     return kept["changes"], _rows(kept)
 
 
-def _rows(said: dict[str, Any]) -> dict[str, list[int | None]]:
-    return {name: [None if each is None else int(each) for each in order] for name, order in said["rows"].items()}
+def _rows(action: dict[str, Any]) -> dict[str, list[int | None]]:
+    return {name: [None if each is None else int(each) for each in order] for name, order in action["rows"].items()}
 
 
 def _order() -> list[str]:
-    """The records as the list shows them, taken when a record is opened from it, so that "next" stays predictable."""
-    only = Filter(**{name: st.query_params.get(name, "") for name in ("job", "status", "day", "text")})
+    """The keys of the list when a record was opened from it, so that "next" does not depend on later changes."""
+    only = _current_filter()
     if st.session_state.get("review_order_of") != only:
-        rows = chosen(record_list(current_context().root), only).select(["job", "document_id", "page"]).to_pylist()
+        table = load_records(current_context().root).table
+        rows = filter_records(table, only).select(["job", "document_id", "page"]).to_pylist()
         st.session_state["review_order_of"], st.session_state["review_order"] = only, [_key(row) for row in rows]
     order: list[str] = st.session_state["review_order"]
     return order
 
 
-def _hear_record(said: dict[str, Any], key: str, draft: Draft, order: list[str]) -> None:
-    if said["id"] != key:
+def _handle_record_action(action: dict[str, Any], key: str, draft: Draft, order: list[str]) -> None:
+    if action["id"] != key:
         return
-    if said["do"] != "check":
-        st.session_state["review_told"] = []
-    if said["do"] in ("back", "next", "previous"):  # the visitor was asked whether to leave it unsaved
-        st.session_state["review_typed"], st.session_state["review_left_at"] = None, said["at"]
-    match said["do"]:
+    if action["do"] != "check":
+        st.session_state["review_messages"] = []
+    if action["do"] in ("back", "next", "previous"):  # the browser has asked whether to discard changes
+        st.session_state["review_unsaved"], st.session_state["review_left_at"] = None, action["at"]
+    match action["do"]:
         case "check":
-            if said["at"] > st.session_state.get("review_left_at", 0):  # else it was overtaken by its own leaving
-                st.session_state["review_typed"] = said
+            if action["at"] > st.session_state.get("review_left_at", 0):  # else it arrived after the form was left
+                st.session_state["review_unsaved"] = action
         case "back":
             _go(None)
         case "next" | "previous":
-            _go(_neighbour(order, key, 1 if said["do"] == "next" else -1))
+            _go(_neighbour(order, key, 1 if action["do"] == "next" else -1))
         case "save" | "approve":
-            _save(said, key, draft, order)
+            _save(action, key, draft, order)
     st.rerun(scope="fragment")
 
 
-def _save(said: dict[str, Any], key: str, draft: Draft, order: list[str]) -> None:
-    approve = said["do"] == "approve"
-    told: list[dict[str, str]] = []
-    if said["version"] != draft.version:
-        told.append(_overtaken(draft, said))
-        st.session_state["review_typed"] = None
-    elif (problems := check(draft, said["changes"], _rows(said)).problems) != {}:
-        told.append(
-            {
-                "level": "bad",
-                "text": f"Not saved: {len(problems)} value{'s' * (len(problems) > 1)} cannot be read as written.",
-            }
-        )
-        st.session_state["review_typed"] = said
+def _save(action: dict[str, Any], key: str, draft: Draft, order: list[str]) -> None:
+    unsaved = None
+    if action["version"] != draft.version:
+        message = _conflict(draft, action)
+    elif problems := check(draft, action["changes"], _rows(action)).problems:
+        count = len(problems)
+        message = {"level": "bad", "text": f"Not saved: {count} value{'s' * (count > 1)} cannot be read as written."}
+        unsaved = action
     else:
         try:
-            save(
-                current_context().root,
-                draft,
-                said["changes"],
-                _rows(said),
-                approve=approve,
-                by=current_user(),
-                into=current_context().settings.sinks,
-            )
+            message = _save_changes(action, key, draft, order)
         except EditConflict as error:
-            told.append(_overtaken(error.theirs, said))
-            st.session_state["review_typed"] = None
+            message = _conflict(error.theirs, action)
         except (BusyError, NoRecord) as error:
-            told.append({"level": "doubt", "text": str(error)})
-            st.session_state["review_typed"] = said
-        else:
-            st.session_state["review_typed"] = None
-            following = _neighbour(order, key, 1) if approve else key
-            told.append(
-                {
-                    "level": "good",
-                    "text": "Saved." if following == key else f"Saved: {visible(draft.record.document.name)}",
-                }
-            )
-            _go(following)
-    st.session_state["review_told"] = told
+            message, unsaved = {"level": "doubt", "text": str(error)}, action
+    st.session_state["review_unsaved"], st.session_state["review_messages"] = unsaved, [message]
 
 
-def _overtaken(theirs: Draft, said: dict[str, Any]) -> dict[str, str]:
-    wrote = {path: "a box" if isinstance(value, dict) else value for path, value in said["changes"].items()}
-    mine = "; ".join(f"{path}: {value or 'nothing'}" for path, value in wrote.items())
-    kept = f" You had written {mine}." if mine else ""
-    return {"level": "bad", "text": f"{EditConflict(theirs)} These are the values as they are now.{kept}"}
+def _save_changes(action: dict[str, Any], key: str, draft: Draft, order: list[str]) -> dict[str, str]:
+    """Save, and after an approval go to the next record. Raises EditConflict, BusyError and NoRecord."""
+    approve = action["do"] == "approve"
+    context = current_context()
+    save(
+        context.root, draft, action["changes"], _rows(action),
+        approve=approve, by=current_user(), into=context.settings.sinks,
+    )  # fmt: skip
+    following = _neighbour(order, key, 1) if approve else key
+    _go(following)
+    name = "Saved." if following == key else f"Saved: {visible(draft.record.document.name)}"
+    return {"level": "good", "text": name}
+
+
+def _conflict(theirs: Draft, action: dict[str, Any]) -> dict[str, str]:
+    changes = {path: "a box" if isinstance(value, dict) else value for path, value in action["changes"].items()}
+    mine = "; ".join(f"{path}: {value or 'nothing'}" for path, value in changes.items())
+    kept = f" Your unsaved changes: {mine}." if mine else ""
+    return {"level": "bad", "text": f"{EditConflict(theirs)} The form shows the saved values.{kept}"}
 
 
 def _neighbour(order: list[str], key: str, step: int) -> str:

@@ -1,4 +1,4 @@
-"""Runs: what waits, what goes on now, and how past nights went."""
+"""Runs page: waiting documents, the active run, and the results of past runs."""
 
 import subprocess
 import sys
@@ -20,69 +20,74 @@ from web.context import WebContext, current_context, question_client_of
 from web.data import run_history
 from web.data.question_client import RUN
 
-LOOK_S = 2.0
-LOG = "run.log"  # in runs/: what the run that was started here says
-SHOWN = 60  # runs in the list
+POLL_S = 2.0
+LOG = "run.log"  # in runs/: the output of a run that was started here
+MAX_RUNS = 60  # in the list
 PLOT_PX = 190
-RECORDS = {"ok": "green", "review": "orange", "failed": "red"}  # what a record may be, and its colour of the theme
+RECORDS = {"ok": "green", "review": "orange", "failed": "red"}  # status: colour of the theme
 
 
 def page() -> None:
-    """The page."""
-    place = current_context()
-    root = place.root
+    """Show the active run, the inboxes, plots and past runs."""
+    context = current_context()
+    root = context.root
     st.subheader("Runs")
     runs = run_history.run_history(root)
-    st.fragment(_now, run_every=LOOK_S)(place, len(runs))
+    st.fragment(_now, run_every=POLL_S)(context, len(runs))
     if not runs:
-        theme.nothing("No run has ended yet.", "After the first one, its account and its figures stand here.")
+        theme.empty_state("No run has ended yet.", "The report and figures of the first run will appear here.")
         return
     _plots(runs)
-    _people(place)
-    _past(root, runs)
+    _accuracy(context)
+    _past_runs(root, runs)
 
 
 # ---- now
-def _now(place: WebContext, known: int) -> None:
-    with theme.show_errors():  # a fragment runs outside of the page that it belongs to
-        _see(place, known)
+def _now(context: WebContext, known: int) -> None:
+    with theme.show_errors():  # a fragment runs outside of its page
+        _update(context, known)
 
 
-def _see(place: WebContext, known: int) -> None:
-    if len(run_history.run_history(place.root)) != known:  # a run has ended: all of the page is made anew
+def _update(context: WebContext, known: int) -> None:
+    if len(run_history.run_history(context.root)) != known:  # a run has ended: update the whole page
         st.rerun()
-    if trouble := _trouble(place):
-        st.error(theme.plain(trouble))
-    told = live_status.read(place.root)
-    if told and told.get("state") == "working":
-        _working(told)
-    elif told:
+    if error := _start_error(context):
+        st.error(theme.escape_markdown(error))
+    live = live_status.read(context.root)
+    if live and live.get("state") == "working":
+        _working(live)
+    elif live:
         st.info(
-            f"Run {theme.plain(told['run'])} waits for files since {theme.moment(told['since'])} "
-            f"(engine {theme.plain(told['engine'])})."
+            f"Run {theme.escape_markdown(live['run'])} (engine {theme.escape_markdown(live['engine'])}) "
+            f"has been waiting for files since {theme.format_time(live['since'])}."
         )
-    elif held := holder(place.root):
-        st.info(f"Run {theme.plain(held.get('run'))} is just starting.")
-    _boxes(place)
+    elif held := holder(context.root):
+        st.info(f"Run {theme.escape_markdown(held.get('run'))} is starting.")
+    _inboxes(context)
 
 
-def _working(told: Mapping[str, Any]) -> None:
-    counts: Mapping[str, int] = told["counts"]
-    done, waiting = sum(counts.values()), max(int(told["waiting"]), sum(counts.values()), 1)
-    gone = (datetime.now().astimezone() - datetime.fromisoformat(told["since"])).total_seconds()
-    left = f", about {span(gone / done * (waiting - done))} to go" if 0 < done < waiting else ""
-    ends = ", ".join(f"{count} {what}" for what, count in counts.items()) or "nothing has ended yet"
-    st.progress(done / waiting, f"{done} of {waiting} documents: {ends}. {told['pages']} pages in {span(gone)}{left}.")
-    last = f" Last: {theme.plain(told['last'])}." if told.get("last") else ""
-    st.caption(f"Run {theme.plain(told['run'])}, process {told['pid']}, engine {theme.plain(told['engine'])}.{last}")
+def _working(live: Mapping[str, Any]) -> None:
+    counts: Mapping[str, int] = live["counts"]
+    done, waiting = sum(counts.values()), max(int(live["waiting"]), sum(counts.values()), 1)
+    seconds = (datetime.now().astimezone() - datetime.fromisoformat(live["since"])).total_seconds()
+    remaining = f", about {span(seconds / done * (waiting - done))} left" if 0 < done < waiting else ""
+    ends = ", ".join(f"{count} {what}" for what, count in counts.items()) or "none has ended yet"
+    st.progress(
+        done / waiting, f"{done} of {waiting} documents: {ends}. {live['pages']} pages in {span(seconds)}{remaining}."
+    )
+    last = f" Last: {theme.escape_markdown(live['last'])}." if live.get("last") else ""
+    st.caption(
+        f"Run {theme.escape_markdown(live['run'])}, process {live['pid']}, "
+        f"engine {theme.escape_markdown(live['engine'])}.{last}"
+    )
 
 
-def _boxes(place: WebContext) -> None:
-    view = status(place.root, list(place.jobs().values()))
-    boxes = [box for box in view["boxes"] if any(box[key] for key in ("waiting", "in_work", "done", "failed"))]
-    if boxes:
+def _inboxes(context: WebContext) -> None:
+    view = status(context.root, list(context.jobs().values()))
+    inboxes = [box for box in view["boxes"] if any(box[key] for key in ("waiting", "in_work", "done", "failed"))]
+    if inboxes:
         st.dataframe(
-            [{**box, "inbox": visible(box["inbox"]), "jobs": box["jobs"] or "no job reads it"} for box in boxes],
+            [{**box, "inbox": visible(box["inbox"]), "jobs": box["jobs"] or "no job reads it"} for box in inboxes],
             hide_index=True,
             height="content",
             column_order=["inbox", "waiting", "failed", "in_work", "done", "duplicate", "jobs"],
@@ -90,58 +95,58 @@ def _boxes(place: WebContext) -> None:
         )
     waiting, failed = (sum(box[key] for box in view["boxes"]) for key in ("waiting", "failed"))
     row = st.container(horizontal=True, vertical_alignment="center")
-    busy = holder(place.root) and not _own_watch(place)
+    busy = holder(context.root) and not _own_watch(context)
     if row.button(
-        f"Run now ({waiting} wait)", icon=":material/play_arrow:", disabled=bool(busy) or not waiting, key="run-now"
+        f"Run now ({waiting} waiting)", icon=":material/play_arrow:", disabled=bool(busy) or not waiting, key="run-now"
     ):
-        _start(place, "run")
+        _start(context, "run")
     if row.button(
         f"Retry failed ({failed})", icon=":material/refresh:", disabled=bool(busy) or not failed, key="retry-failed",
-        help="Moves what failed back into its inbox, to be read again at the next run."
+        help="Moves failed documents back into their inboxes. The next run reads them again."
     ):  # fmt: skip
-        _retry(place)
+        _retry(context)
     if busy:
-        row.caption("While a run is at work these wait.")
+        row.caption("Not available while a run is active.")
     for note in view["notes"]:
-        if note.startswith("no job reads") or "lie in inbox/" in note:
-            st.warning(theme.plain(note))
+        if "inbox/" in note:
+            st.warning(theme.escape_markdown(note))
 
 
-def _own_watch(place: WebContext) -> bool:
-    owner = question_client_of(place.root).owner()
-    return owner is not None and owner.mine
+def _own_watch(context: WebContext) -> bool:
+    run = question_client_of(context.root).active_run()
+    return run is not None and run.own
 
 
-def _start(place: WebContext, verb: str) -> None:
-    """In a process of its own: it goes on when the page is closed."""
-    question_client_of(place.root).close()  # the watch that only answers questions steps aside
-    log = folder(place.root, "runs") / LOG
+def _start(context: WebContext, verb: str) -> None:
+    """Start a run in a process of its own, which continues when the page is closed."""
+    question_client_of(context.root).close()  # stop the watch that only answers questions
+    log = folder(context.root, "runs") / LOG
     with storing(log), open(log, "wb") as out:
         st.session_state["run_started"] = subprocess.Popen(
-            [sys.executable, str(RUN), verb, *place.arguments],
+            [sys.executable, str(RUN), verb, *context.run_arguments],
             stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
         )  # fmt: skip
-    st.toast("The run starts.")
+    st.toast("The run has started.")
 
 
-def _trouble(place: WebContext) -> str | None:
-    """Why the run that was started here could not work, in its own words; None where it could."""
+def _start_error(context: WebContext) -> str | None:
+    """The error of the run that was started here, or None."""
     run: subprocess.Popen[bytes] | None = st.session_state.get("run_started")
     if run is None or run.poll() in (None, OK, SOME_FAILED, INTERRUPTED):
         return None
-    log = place.root / "runs" / LOG
+    log = context.root / "runs" / LOG
     with storing(log):
-        said = log.read_bytes()[-2000:].decode("utf-8", "replace").strip()
-    return said or "The run ended without a word."
+        output = log.read_bytes()[-2000:].decode("utf-8", "replace").strip()
+    return output or "The run ended without an error message."
 
 
-def _retry(place: WebContext) -> None:
-    question_client_of(place.root).close()
+def _retry(context: WebContext) -> None:
+    question_client_of(context.root).close()
     done = subprocess.run(
-        [sys.executable, str(RUN), "retry", *place.whereabouts],
+        [sys.executable, str(RUN), "retry", *context.root_arguments],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
-    st.toast(theme.plain(done.stderr.strip() or "Nothing was moved."))
+    st.toast(theme.escape_markdown(done.stderr.strip() or "No documents were moved."))
 
 
 # ---- the past
@@ -149,8 +154,8 @@ def _plots(runs: Sequence[run_history.RunSummary]) -> None:
     import altair as alt
     import pandas as pd
 
-    frame = pd.DataFrame(run_history.by_day(runs))
-    ink = theme.colours()
+    frame = pd.DataFrame(run_history.daily_totals(runs))
+    ink = theme.plot_colours()
     colours = alt.Scale(domain=list(RECORDS), range=[ink[name] for name in RECORDS.values()])
     days = alt.X("day:O", title=None, axis=alt.Axis(labelAngle=0, labelOverlap=True))
     bar = alt.Chart(frame.melt("day", list(RECORDS), "records", "count")).mark_bar().encode(
@@ -162,10 +167,10 @@ def _plots(runs: Sequence[run_history.RunSummary]) -> None:
     )  # fmt: skip
     first, second, third = st.columns(3)
     with first:
-        st.markdown("**Records a day:** " + ", ".join(f":{ink}[{name}]" for name, ink in RECORDS.items()))
+        st.markdown("**Records per day:** " + ", ".join(f":{ink}[{name}]" for name, ink in RECORDS.items()))
         st.altair_chart(bar.properties(height=PLOT_PX), width="stretch")
     for column, name, title, shown in (
-        (second, "pace", "Pages a second", ".3~g"), (third, "review_share", "Share for review", ".0%"),
+        (second, "pace", "Pages per second", ".3~g"), (third, "review_share", "Share for review", ".0%"),
     ):  # fmt: skip
         mark = alt.Chart(frame).mark_line(point=alt.OverlayMarkDef(color=ink["primary"]), color=ink["primary"])
         line = mark.encode(
@@ -178,25 +183,25 @@ def _plots(runs: Sequence[run_history.RunSummary]) -> None:
             st.altair_chart(line.properties(height=PLOT_PX), width="stretch")
 
 
-def _people(place: WebContext) -> None:
-    with st.expander("How right was it? What people corrected and approved"):
-        if not st.toggle("Count", help="Reads every record: a few seconds for many thousands.", key="count-right"):
+def _accuracy(context: WebContext) -> None:
+    with st.expander("Accuracy of reviewed records"):
+        if not st.toggle("Count", help="Reads all records: a few seconds for many thousands.", key="count-right"):
             return
         with st.spinner("Reading records …"):
-            found = [days for job in place.jobs().values() if (days := run_history.checked(place.root, job))]
+            found = [days for job in context.jobs().values() if (days := run_history.daily_accuracy(context.root, job))]
         if found:
             st.dataframe(
-                [run_history.together(days) for days in found], hide_index=True,
+                [run_history.total_accuracy(days) for days in found], hide_index=True,
                 column_order=["job", "records checked", "values", "corrected", "right"],
                 column_config={"right": st.column_config.NumberColumn(format="percent")},
             )  # fmt: skip
-            st.caption("Right: values of approved or corrected records that nobody had to change.")
-            _right_by_day([day for days in found for day in days])
+            st.caption("Right: the share of values in approved or corrected records that were not changed.")
+            _accuracy_by_day([day for days in found for day in days])
         else:
-            st.caption("Nobody has approved or corrected a record yet. Do so under Review.")
+            st.caption("No record has been approved or corrected yet. Use the Review page.")
 
 
-def _right_by_day(days: Sequence[Mapping[str, Any]]) -> None:
+def _accuracy_by_day(days: Sequence[Mapping[str, Any]]) -> None:
     import altair as alt
     import pandas as pd
 
@@ -206,26 +211,26 @@ def _right_by_day(days: Sequence[Mapping[str, Any]]) -> None:
         color=alt.Color("job:N", title=None),
         tooltip=["job", "day", "records checked", alt.Tooltip("right:Q", format=".1%")],
     )  # fmt: skip
-    st.markdown("**Right, by the day on which it was read**")
+    st.markdown("**Right, by day of processing**")
     st.altair_chart(line.properties(height=PLOT_PX), width="stretch")
 
 
-def _past(root: Path, runs: Sequence[run_history.RunSummary]) -> None:
+def _past_runs(root: Path, runs: Sequence[run_history.RunSummary]) -> None:
     st.markdown("**Past runs**")
     picked = st.dataframe(
-        [run.row() for run in runs[:SHOWN]],
+        [run.row() for run in runs[:MAX_RUNS]],
         hide_index=True, on_select="rerun", selection_mode="single-row", key="past-runs",
     )  # fmt: skip
-    if len(runs) > SHOWN:
-        st.caption(f"The newest {SHOWN} of {len(runs)}; all lie in {theme.plain(root / 'runs')}.")
+    if len(runs) > MAX_RUNS:
+        st.caption(f"The newest {MAX_RUNS} of {len(runs)}; all are in {theme.escape_markdown(root / 'runs')}.")
     if rows := picked["selection"]["rows"]:
         run = runs[rows[0]]
         for fault in run.faults:
-            st.error(theme.plain(fault))
+            st.error(theme.escape_markdown(fault))
         if not run.page.exists():
-            st.caption(f"The page of this account is no longer there: {theme.plain(run.page.name)}.")
+            st.caption(f"The report is missing: {theme.escape_markdown(run.page.name)}.")
             return
         with storing(run.page):
             theme.safe_preview(run.page.read_text("utf-8"), key=f"report-{run.page.stem}", height_px=820)
     else:
-        st.caption("Choose a row to see its account.")
+        st.caption("Choose a row to see its report.")

@@ -33,14 +33,14 @@ from starlette.types import Receive, Scope, Send
 
 from pipeline.inbox.originals import original, pictures
 from web.auth.middleware import AccessRules, AuthMiddleware, user_of
-from web.auth.password import hashed, right
+from web.auth.password import hash_password, verify_password
 from web.components.record_form import form
 from web.context import WebContext
+from web.data.export_files import csv, escape_formula
 from web.data.page_images import PageImages
-from web.data.record_list import Filter, chosen, record_list
-from web.data.run_history import checked, together
-from web.image_route import page_of_files
-from web.pages.export import csv, spreadsheet_safe
+from web.data.record_list import Filter, filter_records, load_records
+from web.data.run_history import daily_accuracy, total_accuracy
+from web.image_route import page_of
 
 JOB = Job.model_validate(
     {
@@ -126,19 +126,19 @@ def test_pages_of_a_set_that_was_asked_about_are_counted_through(tmp_path: Path)
     dropped = replace(document(b"", "two"), id=asked.id, inbox="ask", question=asked.question)
     assert pictures(tmp_path, dropped) == [book, folder / "10.png"]
     assert pictures(tmp_path, replace(dropped, id="0" * 64)) is None
-    place = WebContext(Settings(root=tmp_path))
+    context = WebContext(Settings(root=tmp_path))
     try:
-        sizes = [page_of_files(place, [book, folder / "10.png"], number, False) for number in (1, 2, 3)]
+        sizes = [page_of(context, [book, folder / "10.png"], number, False) for number in (1, 2, 3)]
         with pytest.raises(DocumentError, match="no page"):
-            page_of_files(place, [book, folder / "10.png"], 4, False)
+            page_of(context, [book, folder / "10.png"], 4, False)
     finally:
-        place.scans.close()
+        context.page_images.close()
     assert [(page.width, page.height, total) for page, total in sizes] == [(833, 556, 3), (556, 833, 3), (30, 20, 3)]
     record = Record(dropped, "bill", None, (1, 2, 3), {"number": None, "lines": []}, {}, {}, (), None, {})
     store = RecordStore(tmp_path)
     store.commit([record])
     notes = form(open_draft(tmp_path, JOB, asked.id, None))["notes"]
-    assert notes[0] == {"level": "said", "text": "Asked: Which is larger?"}
+    assert notes[0] == {"level": "info", "text": "Question: Which is larger?"}
 
 
 def commit(root: Path, name: str, data: dict[str, Any], job: Job = JOB, **more: Any) -> None:
@@ -158,15 +158,15 @@ def test_the_list_has_the_lowest_confidence_of_all_values_and_the_doubtful_first
     seen = {"number": 0.8, "lines[0].amount": 0.7, "lines[1].amount": 0.2}
     commit(tmp_path, "doubt.pdf", {"number": "B", "lines": lines}, confidence=seen, issues=doubt)
     commit(tmp_path, "torn.pdf", {}, error=("broken", "no pages"))
-    rows = chosen(record_list(tmp_path), Filter()).to_pylist()
+    rows = filter_records(load_records(tmp_path).table, Filter()).to_pylist()
     assert [row["source"] for row in rows] == ["torn.pdf", "doubt.pdf", "sure.pdf", "none.pdf"]
-    assert [row["sure"] for row in rows] == [None, 0.2, 0.9, None]
+    assert [row["confidence"] for row in rows] == [None, 0.2, 0.9, None]
     assert rows[0]["issue"] == "The file is damaged: it cannot be decoded."
     assert rows[1]["issue"] == "lines[1].amount: is sure to 0.20 only"
-    assert chosen(record_list(tmp_path), Filter(text="DOUBT b")).num_rows == 1
-    assert chosen(record_list(tmp_path), Filter(status="failed")).num_rows == 1
-    assert chosen(record_list(tmp_path / "empty"), Filter(text="x")).to_pylist() == []
-    assert csv(tmp_path, chosen(record_list(tmp_path), Filter())).startswith(b"\xef\xbb\xbf")
+    assert filter_records(load_records(tmp_path).table, Filter(text="DOUBT b")).num_rows == 1
+    assert filter_records(load_records(tmp_path).table, Filter(status="failed")).num_rows == 1
+    assert filter_records(load_records(tmp_path / "empty").table, Filter(text="x")).to_pylist() == []
+    assert csv(tmp_path, filter_records(load_records(tmp_path).table, Filter())).startswith(b"\xef\xbb\xbf")
 
 
 def test_how_right_it_was_is_counted_by_day_from_what_people_settled(tmp_path: Path) -> None:
@@ -181,31 +181,39 @@ def test_how_right_it_was_is_counted_by_day_from_what_people_settled(tmp_path: P
             draft = open_draft(tmp_path, job, document(name.encode(), name).id, None)
             save(tmp_path, draft, way.pop("changes", {}), **way)
     ((day, _),) = RecordStore(tmp_path).days(job)
-    days = checked(tmp_path, job)
+    days = daily_accuracy(tmp_path, job)
     told = {"records checked": 2, "values": 4, "corrected": 1, "right": 0.75}  # a measure and its print are one value
     assert days == [{"job": "bill", "day": day.isoformat(), **told}]
-    assert together([*days, *days])["right"] == 0.75
-    assert together([*days, *days])["records checked"] == 4
+    assert total_accuracy([*days, *days])["right"] == 0.75
+    assert total_accuracy([*days, *days])["records checked"] == 4
 
 
 def test_what_a_job_calls_its_keys_is_not_said_to_who_reviews(tmp_path: Path) -> None:
     long = Issue("not_allowed", "number", '"A (maximum" is longer than 5 characters (max_length)')
     rule = Issue("rule_failed", "total", "total > 0 does not hold: total is -1")
     commit(tmp_path, "odd.pdf", {"number": None, "lines": []}, issues=(long, rule))
-    reasons = form(open_draft(tmp_path, JOB, document(b"odd.pdf", "").id, None))["reasons"]
-    assert reasons["number"]["words"] == ['"A (maximum" is longer than 5 characters.']
-    assert reasons["total"]["words"] == ["The rule total > 0 does not hold: total is -1."]
-    assert chosen(record_list(tmp_path), Filter()).to_pylist()[0]["issue"].endswith("longer than 5 characters")
+    issues = form(open_draft(tmp_path, JOB, document(b"odd.pdf", "").id, None))["issues"]
+    assert issues["number"]["messages"] == ['"A (maximum" is longer than 5 characters.']
+    assert issues["total"]["messages"] == ["The rule total > 0 does not hold: total is -1."]
+    assert (
+        filter_records(load_records(tmp_path).table, Filter())
+        .to_pylist()[0]["issue"]
+        .endswith("longer than 5 characters")
+    )
 
 
 @pytest.mark.parametrize("given", ["=1+1", "@SUM(A1)", "+cmd|' /C calc'!A0", "-2+3+cmd"])
 def test_no_text_of_a_document_becomes_a_formula(given: str) -> None:
-    assert spreadsheet_safe(given) == f"'{given}"
+    assert escape_formula(given) == f"'{given}"
 
 
-@pytest.mark.parametrize("given", ["+49 (0)30 12-34", "-5.00", "a=b", 5])
-def test_a_phone_and_a_negative_amount_stay_as_they_are(given: str | int) -> None:
-    assert spreadsheet_safe(given) == given
+def test_a_phone_and_a_negative_amount_stay_as_they_are() -> None:
+    assert [escape_formula(each) for each in ("+49 (0)30 12-34", "-5.00", "a=b", 5)] == [
+        "+49 (0)30 12-34",
+        "-5.00",
+        "a=b",
+        5,
+    ]
 
 
 @given(st.decimals(-(10**9), 10**9, places=2), st.dates(date(1950, 1, 1), date(2049, 12, 31)), st.booleans())
@@ -246,33 +254,33 @@ def test_a_group_in_the_rows_of_a_list_is_columns_of_their_own(tmp_path: Path) -
     cells = [(leaf["path"], leaf["value"]) for leaf in shown["rows"][0]]
     assert cells == [("lines[0].amount", "2.50"), ("lines[0].part.name", "bolt"), ("lines[0].part.weight", "1.5")]
     changed = form(draft, {"lines[0].part.weight": "2"})
-    assert not changed["reasons"]
+    assert not changed["issues"]
 
 
 def test_a_password_is_kept_as_a_salted_hash() -> None:
-    line = hashed("correct horse")
+    line = hash_password("correct horse")
     assert "correct" not in line
-    assert line != hashed("correct horse")
-    assert right("correct horse", line)
-    assert not right("correct hors", line)
+    assert line != hash_password("correct horse")
+    assert verify_password("correct horse", line)
+    assert not verify_password("correct hors", line)
     assert Settings.model_validate({"web": {"password": line}}).web.password == line
 
 
 @pytest.mark.parametrize(
-    ("rules", "person"),
-    [(AccessRules(person_header="x-forwarded-user"), "Gräce⟨0085⟩"), (AccessRules(hosts=("localhost",)), None)],
+    ("rules", "user"),
+    [(AccessRules(user_header="x-forwarded-user"), "Gräce⟨0085⟩"), (AccessRules(hosts=("localhost",)), None)],
 )
-def test_only_a_proxy_says_who_it_is(rules: AccessRules, person: str | None) -> None:
+def test_only_a_proxy_says_who_it_is(rules: AccessRules, user: str | None) -> None:
     seen: list[str | None] = []
 
     async def page(scope: Scope, receive: Receive, send: Send) -> None:
         seen.append(user_of(Headers(scope=scope).items()))
 
-    given = {"host": "localhost", "x-forwarded-user": "Gräce\x85", "x-scanmill-person": "Mallory"}
+    given = {"host": "localhost", "x-forwarded-user": "Gräce\x85", "x-scanmill-user": "Mallory"}
     headers = [(name.encode(), value.encode("latin-1")) for name, value in given.items()]
     scope = {"type": "http", "path": "/", "scheme": "http", "headers": headers, "client": ("127.0.0.1", 50000)}
     asyncio.run(AuthMiddleware(page, rules)(scope, never, never))
-    assert seen == [person]
+    assert seen == [user]
 
 
 async def never(*_: Any) -> Any:
@@ -281,10 +289,10 @@ async def never(*_: Any) -> Any:
 
 def test_a_record_opens_while_another_jobs_file_is_broken(tmp_path: Path) -> None:
     (tmp_path / "good.yaml").write_text("name: good\nfields: {number: {type: text}}\n")
-    place = WebContext(Settings(root=tmp_path, jobs=tmp_path))
+    context = WebContext(Settings(root=tmp_path, jobs=tmp_path))
     (tmp_path / "other.yaml").write_text("fields: [no\n")
-    found = place.job("good")
+    found = context.job("good")
     assert found is not None
     assert found.name == "good"
     with pytest.raises(ConfigError, match=r"other\.yaml"):
-        place.job("other")
+        context.job("other")

@@ -1,4 +1,4 @@
-"""The script that Streamlit runs for every visitor: which pages there are, and what all of them share."""
+"""The script that Streamlit runs for every session: the navigation and what all pages share."""
 
 from pathlib import Path
 
@@ -19,6 +19,6 @@ page = st.navigation(
     position="top",
 )
 if current_context().settings.web.password:
-    theme.way_out()
+    theme.logout_link()
 with theme.show_errors():
     page.run()
