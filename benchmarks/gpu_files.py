@@ -10,7 +10,7 @@ import numpy as np
 from gpu_measures import busy, drain
 
 from models.qwen_vl import page_spec
-from models.qwen_vl.engine import Engine
+from models.qwen_vl.engine import ContinuousBatchEngine
 from tests.support import qwen_tiny
 
 JOB = """
@@ -27,7 +27,7 @@ class Told:
 
     name, page_spec = "qwen_vl", page_spec()
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: ContinuousBatchEngine) -> None:
         self.answer = engine.answer
 
     def unsupported_reason(self, job: Any) -> None:
@@ -56,7 +56,7 @@ def write_scans(folder: Path, count: int) -> None:
         )
 
 
-def from_files(engine: Engine, pages: int) -> dict[str, float]:
+def from_files(engine: ContinuousBatchEngine, pages: int) -> dict[str, float]:
     """The whole pipeline over JPEG files, beside the engine alone on the same pages and questions."""
     from pipeline.core.types import Page
     from pipeline.extraction import prompt

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from models.qwen_vl.compute.model_runner import Span
-from models.qwen_vl.engine import Engine
+from models.qwen_vl.engine import ContinuousBatchEngine
 from models.qwen_vl.inputs.chat_template import Prompts
 from pipeline.engine import Request
 from tests.support import qwen_tiny
@@ -40,7 +40,7 @@ def ceilings() -> dict[str, float]:
     return {"matmul_tflops": 2 * 8192**3 / product / 1e9, "copy_tb_s": 2 * (1 << 31) / copy / 1e9}
 
 
-def drain(engine: Engine, requests: list[Request]) -> dict[str, float]:
+def drain(engine: ContinuousBatchEngine, requests: list[Request]) -> dict[str, float]:
     engine.reset()
     engine.steps = engine.step_sizes = 0
     torch.cuda.synchronize()
@@ -84,7 +84,7 @@ def plain_generate(model: Any, prompts: Prompts, tokens: int = 200) -> dict[str,
     return {"attention": name, "pages_s": 1 / (time.perf_counter() - began)}
 
 
-def stages(engine: Engine, ceiling: dict[str, float], sequences: int = 56) -> dict[str, Any]:
+def stages(engine: ContinuousBatchEngine, ceiling: dict[str, float], sequences: int = 56) -> dict[str, Any]:
     """Device milliseconds of a page's vision, its prefill and a decode step, and the share that cannot be avoided."""
     page = next(gpu_work.pictures(1)).image
     vision, runner, language = engine.vision, engine.runner, engine.language
@@ -129,7 +129,7 @@ def stages(engine: Engine, ceiling: dict[str, float], sequences: int = 56) -> di
     return found
 
 
-def first_tokens(engine: Engine) -> dict[str, float]:
+def first_tokens(engine: ContinuousBatchEngine) -> dict[str, float]:
     """Seconds to the first token: a page never seen, then another question about it."""
     engine.reset()  # no page is known
     asks = gpu_work.question_requests(6, 2, 2)
@@ -140,7 +140,9 @@ def first_tokens(engine: Engine) -> dict[str, float]:
     return {"first_s": float(np.median(first)), "follow_up_s": float(np.median(again))}
 
 
-def agreement(model: Any, engine: Engine, prompts: Prompts, pages: int = 6, tokens: int = 64) -> dict[str, float]:
+def agreement(
+    model: Any, engine: ContinuousBatchEngine, prompts: Prompts, pages: int = 6, tokens: int = 64
+) -> dict[str, float]:
     """Tokens until an answer leaves that of `generate`, beside `generate` against itself in a batch of 4 (bfloat16)."""
     requests = gpu_work.free_requests(pages, tokens)
     alone, batched = [], []

@@ -18,7 +18,7 @@ from .compute.kv_cache import KVCache, row_bytes
 from .compute.language_model import Language
 from .compute.model_runner import ModelRunner, Span
 from .compute.vision_encoder import Vision, check_shape
-from .engine import Engine
+from .engine import ContinuousBatchEngine
 from .inputs.chat_template import Prompts
 from .inputs.grammar import Grammar
 from .inputs.image_processor import CELL
@@ -33,8 +33,14 @@ VISION_TOKENS = 2560  # of a pass of the vision tower: two pages, or one at a se
 CPU_KV_TOKENS = 16384
 
 
-def start(folder: Path, page_spec: PageSpec, device: torch.device, vram_gib: float | None,
-          say: Callable[[str], None], lengths: AnswerLengths | None) -> tuple[Engine, dict[str, str]]:  # fmt: skip
+def start(
+    folder: Path,
+    page_spec: PageSpec,
+    device: torch.device,
+    vram_gib: float | None,
+    say: Callable[[str], None],
+    lengths: AnswerLengths | None,
+) -> tuple[ContinuousBatchEngine, dict[str, str]]:
     """Raises ModelError that says what is missing or too small."""
     check(folder)
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
@@ -69,7 +75,7 @@ def build(
     ends: Iterable[int] | None = None,
     jump: bool = True,
     lengths: AnswerLengths | None = None,
-) -> tuple[Engine, str]:
+) -> tuple[ContinuousBatchEngine, str]:
     """An engine over a loaded model, and the line about its attention. budget: bytes for this process (CUDA only)."""
     vision_config, text = model.config.vision_config, model.config.get_text_config()
     if fault := check_shape(vision_config):
@@ -99,9 +105,10 @@ def build(
         say(plan.words(page_tokens + 400))
     kv_cache = KVCache(*shape, kv_tokens or CPU_KV_TOKENS, dtype, device)
     grammar = Grammar(prompts.json, language.head.shape[0], prompts.end)
-    engine = Engine(language, vision, prompts, page_spec, kv_cache, images, grammar=grammar, step_tokens=step_tokens,
-                    vision_tokens=vision_tokens, answers=answers, ends=ends, jump=jump,
-                    lengths=lengths)  # fmt: skip
+    engine = ContinuousBatchEngine(
+        language, vision, prompts, page_spec, kv_cache, images, grammar=grammar, step_tokens=step_tokens,
+        vision_tokens=vision_tokens, answers=answers, ends=ends, jump=jump, lengths=lengths,
+    )  # fmt: skip
     engine.runner.capture()
     return engine, attention
 

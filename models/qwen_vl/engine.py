@@ -43,7 +43,7 @@ class Work(NamedTuple):
     prepared: Prepared
 
 
-class Engine:
+class ContinuousBatchEngine:
     """Answers requests with a loaded model. `lengths`: what is known of the answers' lengths; it grows on the way."""
 
     def __init__(

@@ -23,7 +23,7 @@ from models.qwen_vl.compute.kv_cache import KVCache  # noqa: E402
 from models.qwen_vl.compute.language_model import Language  # noqa: E402
 from models.qwen_vl.compute.torch_ops import Plain  # noqa: E402
 from models.qwen_vl.compute.vision_encoder import Vision  # noqa: E402
-from models.qwen_vl.engine import Engine  # noqa: E402
+from models.qwen_vl.engine import ContinuousBatchEngine  # noqa: E402
 from models.qwen_vl.inputs.chat_template import Prompts  # noqa: E402
 from models.qwen_vl.inputs.grammar import Grammar  # noqa: E402
 from models.qwen_vl.scheduling import reply_builder  # noqa: E402
@@ -89,14 +89,14 @@ class House:
         jump: bool = True,
         images: int = 512,
         capture: bool = False,
-    ) -> Engine:
+    ) -> ContinuousBatchEngine:
         ops = ops or self.ops
         if ops not in self.weights:
             self.weights[ops] = (Language(self.reference, ops), Vision(self.reference.model.visual, ops))
         language, vision_ = self.weights[ops]
         cache = KVCache(3, 2, 16, kv, self.dtype, self.device)
         buffer = torch.zeros(images, 64, device=self.device)
-        made = Engine(language, vision_, self.prompts, page_spec(), cache, buffer, grammar=self.grammar,
+        made = ContinuousBatchEngine(language, vision_, self.prompts, page_spec(), cache, buffer, grammar=self.grammar,
                       step_tokens=step, vision_tokens=vision, answers=answers, jump=jump)  # fmt: skip
         if capture:
             made.runner.capture()
@@ -132,7 +132,7 @@ def assert_same(house: House, given: Sequence[Reply | Partial], count: int) -> N
         assert reply.finish == ("stop" if ended else "length")
 
 
-def everything_free(engine: Engine) -> None:
+def everything_free(engine: ContinuousBatchEngine) -> None:
     scheduler, cache, memory = engine.scheduler, engine.scheduler.cache, engine.scheduler.memory
     assert scheduler.idle
     kept = sum(-(-entry.length // 16) * 16 for entry in cache.idle.values())
@@ -431,7 +431,7 @@ def test_out_of_memory_halves_the_work_and_goes_on(house: House) -> None:
     everything_free(engine)
 
 
-def pictures_seen(engine: Engine) -> list[int]:
+def pictures_seen(engine: ContinuousBatchEngine) -> list[int]:
     """How many pictures the vision tower gets, a pass each, from now on."""
     seen: list[int] = []
     vision = engine.vision
@@ -509,7 +509,9 @@ def watched(request: Request) -> Request:
     return replace(request, job=asked)
 
 
-def told(engine: Engine, requests: list[Request]) -> tuple[dict[Request, list[str]], dict[Request, Reply]]:
+def told(
+    engine: ContinuousBatchEngine, requests: list[Request]
+) -> tuple[dict[Request, list[str]], dict[Request, Reply]]:
     """What was told of each request before its reply, and the replies."""
     partials: dict[Request, list[str]] = {request: [] for request in requests}
     replies: dict[Request, Reply] = {}
