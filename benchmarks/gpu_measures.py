@@ -8,7 +8,7 @@ import gpu_work
 import numpy as np
 import torch
 
-from models.qwen_vl.compute.model_runner import Span
+from models.qwen_vl.compute.model_runner import TokenSpan
 from models.qwen_vl.engine import ContinuousBatchEngine
 from models.qwen_vl.inputs.chat_template import Prompts
 from pipeline.engine import Request
@@ -107,12 +107,12 @@ def stages(engine: ContinuousBatchEngine, ceiling: dict[str, float], sequences: 
         for at in range(0, tokens, engine.scheduler.step_limit):
             n = min(engine.scheduler.step_limit, tokens - at)
             positions = np.broadcast_to(np.arange(at, at + n, dtype=np.int32), (3, n))
-            runner.run([100] * n, positions, range(at, at + n), [Span(n, 0, at)], [])
+            runner.run([100] * n, positions, range(at, at + n), [TokenSpan(n, 0, at)], [])
 
     found["prefill_ms"] = median_ms(prefill)
     stride = engine.kv_cache.rows // sequences
     sequences = min(sequences, engine.most_answers)
-    spans = [Span(1, i * stride, 200, i * stride + 256, min(1300, stride - 256)) for i in range(sequences)]
+    spans = [TokenSpan(1, i * stride, 200, i * stride + 256, min(1300, stride - 256)) for i in range(sequences)]
     positions = np.full((3, sequences), 1500, dtype=np.int32)
 
     def decode() -> None:

@@ -2,7 +2,7 @@
 
     python benchmarks/scheduler_simulation.py            # the table; --mix NAME for one, --seed N for other lengths
 
-No torch and no device: `Scheduler` is the real one, only the model is played. The clock's costs are those of
+No torch and no device: `StepScheduler` is the real one, only the model is played. The clock's costs are those of
 docs/performance.md (one H200 held to 24 GiB). `perfect` is the smallest number of steps that any of several packers
 reaches which know every length beforehand, and pay nothing for gaps in memory. Their steps have the same largest sizes.
 """
@@ -24,7 +24,7 @@ import numpy as np
 
 sys.path[:0] = [str(Path(__file__).parents[1])]
 from models.qwen_vl.scheduling.answer_lengths import AnswerLengths
-from models.qwen_vl.scheduling.scheduler import AHEAD, PASSED_BOUND, Scheduler, limit_of_step
+from models.qwen_vl.scheduling.scheduler import AHEAD, PASSED_BOUND, StepScheduler, limit_of_step
 from models.qwen_vl.scheduling.sequences import PrefixEntry, Stage
 from models.qwen_vl.scheduling.sequences import Sequence as Running
 from pipeline.core.types import Document
@@ -88,7 +88,7 @@ def simulate(
 ) -> Outcome:
     """Run the scheduler over a mix until every request has its answer. Raises RuntimeError where it stands still."""
     lengths = AnswerLengths() if lengths is None else lengths
-    scheduler = Scheduler(kv_rows, IMAGE_ROWS, step_sizes=STEP_SIZES, vision_tokens=VISION_TOKENS,
+    scheduler = StepScheduler(kv_rows, IMAGE_ROWS, step_sizes=STEP_SIZES, vision_tokens=VISION_TOKENS,
                           max_running=max_running, lengths=lengths)  # fmt: skip
     outcome, left, answers = Outcome(), deque(enumerate(mix)), dict[int, int]()
     pages: dict[int, PrefixEntry] = {}
@@ -132,7 +132,7 @@ def simulate(
     return outcome
 
 
-def _count(outcome: Outcome, scheduler: Scheduler, step: Any) -> None:
+def _count(outcome: Outcome, scheduler: StepScheduler, step: Any) -> None:
     outcome.steps += 1
     decoding = [part.owner for part in step.parts if isinstance(part.owner, Running)]
     size = next(size for size in STEP_SIZES if size >= step.tokens)
@@ -147,7 +147,7 @@ def _count(outcome: Outcome, scheduler: Scheduler, step: Any) -> None:
 class _Vision:
     """The vision encoder: a pass in slices, as the engine runs it."""
 
-    def __init__(self, scheduler: Scheduler, outcome: Outcome) -> None:
+    def __init__(self, scheduler: StepScheduler, outcome: Outcome) -> None:
         self.scheduler, self.outcome = scheduler, outcome
         self.tasks: list[Any] = []
         self.slices = 0

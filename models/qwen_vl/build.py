@@ -16,7 +16,7 @@ from .compute import memory_plan
 from .compute.kernel_choice import pick
 from .compute.kv_cache import KVCache, row_bytes
 from .compute.language_model import Language
-from .compute.model_runner import ModelRunner, Span
+from .compute.model_runner import ModelRunner, TokenSpan
 from .compute.vision_encoder import Vision, check_shape
 from .engine import ContinuousBatchEngine
 from .inputs.chat_template import Prompts
@@ -27,7 +27,7 @@ from .weights import load_weights
 from .weights.weights_folder import check
 from .weights.weights_folder import digest as digest_of
 
-STEP_TOKENS = 1024  # tokens of a step: answers under way, filled up with prompts; see Scheduler
+STEP_TOKENS = 1024  # tokens of a step: answers under way, filled up with prompts; see StepScheduler
 ANSWERS = 256  # answers under way at once
 VISION_TOKENS = 2560  # of a pass of the vision tower: two pages, or one at a second look
 CPU_KV_TOKENS = 16384
@@ -132,7 +132,7 @@ def _work_bytes(language: Language, vision: Vision, images: torch.Tensor, step_t
         runner = ModelRunner(language, kv_cache, images, step_tokens, answers)
         rows = list(range(step_tokens))
         positions = np.zeros((3, step_tokens), dtype=np.int32)
-        runner.run([0] * step_tokens, positions, rows, [Span(step_tokens, 0, 0)], rows[:answers])
+        runner.run([0] * step_tokens, positions, rows, [TokenSpan(step_tokens, 0, 0)], rows[:answers])
         runner.sample(answers, True)
         torch.cuda.synchronize()
 

@@ -25,7 +25,7 @@ from .scheduling.answer_lengths import AnswerLengths
 from .scheduling.batch import Batch, pack
 from .scheduling.reply_builder import ReplyBuilder, failure
 from .scheduling.request_prep import RequestPreprocessor
-from .scheduling.scheduler import Scheduler, Step
+from .scheduling.scheduler import Step, StepScheduler
 from .scheduling.sequences import Sequence
 from .vision_runner import VisionRunner
 
@@ -35,7 +35,7 @@ NOT_FINITE = (
 )
 
 
-class Work(NamedTuple):
+class PreparedStep(NamedTuple):
     """A step that is ready to run."""
 
     step: Step
@@ -81,7 +81,7 @@ class ContinuousBatchEngine:
 
     def reset(self) -> None:
         """Forget everything under way, and every page that was kept."""
-        self.scheduler = Scheduler(
+        self.scheduler = StepScheduler(
             self.kv_cache.rows, len(self.images), step_sizes=self.runner.sizes, vision_tokens=self.vision_tokens,
             max_running=self.most_answers, lengths=self.lengths,
         )  # fmt: skip
@@ -89,7 +89,7 @@ class ContinuousBatchEngine:
         context = int(self.language.config.max_position_embeddings)
         self.prep = RequestPreprocessor(self.prompts, self.grammar, self.page_spec, self.scheduler, context, self.jump)
         self.finished: list[Reply] = []
-        self._ahead: Work | None = None
+        self._ahead: PreparedStep | None = None
         self._guessed = False
         self.replies = ReplyBuilder(self.prompts)
 
@@ -181,9 +181,9 @@ class ContinuousBatchEngine:
         self._take_refused()
         return step
 
-    def _prepare(self, step: Step) -> "Work":
+    def _prepare(self, step: Step) -> "PreparedStep":
         batch = pack(step.parts)
-        return Work(step, batch, self.runner.prepare(batch.positions, batch.rows, batch.spans, batch.last))
+        return PreparedStep(step, batch, self.runner.prepare(batch.positions, batch.rows, batch.spans, batch.last))
 
     def _look_ahead(self, sampled: SequenceOf[Sequence]) -> None:
         """Prepare the next step while this one runs, as it will be if no answer ends now; only its tokens are missing.
@@ -200,7 +200,7 @@ class ContinuousBatchEngine:
             if step.parts and not self.scheduler.starved:
                 self._ahead = self._prepare(step)
 
-    def _forward(self, work: "Work") -> list[Sequence]:
+    def _forward(self, work: "PreparedStep") -> list[Sequence]:
         """Queue one step and the choice of tokens. Changes nothing when the card runs out of memory."""
         step, batch, prepared = work
         for place, sequence in zip(batch.last, batch.sampled, strict=True):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .compute.vision_encoder import Vision
-from .scheduling.scheduler import Scheduler
+from .scheduling.scheduler import StepScheduler
 from .scheduling.vision_scheduler import EncodeTask
 
 SLICES = 4  # of a pass
@@ -15,7 +15,7 @@ SLICES = 4  # of a pass
 class VisionRunner:
     """Encodes to `images` [rows, width] what the scheduler says."""
 
-    def __init__(self, vision: Vision, scheduler: Scheduler, images: Tensor) -> None:
+    def __init__(self, vision: Vision, scheduler: StepScheduler, images: Tensor) -> None:
         self.vision, self.scheduler, self.images = vision, scheduler, images
         self._tasks: list[EncodeTask] = []
         self._pass: Iterator[None] | None = None

@@ -78,7 +78,7 @@ def _because(passed: list[str]) -> str:
 
 def _fused_fault(fused: Plain, plain: Plain, device: torch.device, dtype: torch.dtype, size: int) -> str:
     """Runs every fused operation beside its plain one."""
-    from .model_runner import Work
+    from .model_runner import AttentionWork
 
     dice = torch.Generator().manual_seed(0)
 
@@ -108,7 +108,7 @@ def _fused_fault(fused: Plain, plain: Plain, device: torch.device, dtype: torch.
             first = torch.arange(0, 18, 2, dtype=torch.int32, device=device)
             counts = torch.tensor([2] * 8 + [1], dtype=torch.int32, device=device)
             parts = torch.zeros(18, 8, size, device=device)
-            work = Work(tables[0], tables[1], first, counts, parts, parts[:, :, 0].clone())
+            work = AttentionWork(tables[0], tables[1], first, counts, parts, parts[:, :, 0].clone())
         results.append((q, kv, ops.attend(q, kv[0], kv[1], work, size**-0.5)))
     pairs += list(zip(*results, strict=True))
     keys, values = results[1][1].transpose(1, 2).float()

@@ -21,7 +21,7 @@ ROWS = (8, 32, 64, 128, 256)  # tokens sampled in a step
 SHORT_RANGE, LONG_RANGE = 512, 1024  # keys of one item, for decode and for prompts
 
 
-class Span(NamedTuple):
+class TokenSpan(NamedTuple):
     """`tokens` neighbouring tokens of the batch. `stored` tokens are at `own` in the KV cache; these follow there.
 
     All of them see the page of `page_rows` rows at `page` whole. Spans of one page should stand side by side.
@@ -34,7 +34,7 @@ class Span(NamedTuple):
     page_rows: int = 0
 
 
-def cut(spans: Sequence[Span], tile: int = 0, short: int = 0, most: int = 4) -> tuple[list[Item], list[int]]:
+def cut(spans: Sequence[TokenSpan], tile: int = 0, short: int = 0, most: int = 4) -> tuple[list[Item], list[int]]:
     """The items of a batch, and how many of them each token has. tile: tokens an item may hold (0: any number, never
     split); short: up to so many tokens an item counts as short; most: into how many items a range may be split."""
     items: list[Item] = []
@@ -70,7 +70,7 @@ def cut(spans: Sequence[Span], tile: int = 0, short: int = 0, most: int = 4) -> 
     return items, counts
 
 
-class Work(NamedTuple):
+class AttentionWork(NamedTuple):
     """The items of a step on the device, as the Triton kernels read them."""
 
     short: Tensor
@@ -134,11 +134,11 @@ class ModelRunner:
         return (min(8 * size, max(1024, 2 * size)), min(8 * size, max(512, size))) if self.ops.graphs else (0, 0)
 
     def run(self, source: Sequence[int], positions: NDArray[np.int32], rows: Sequence[int],
-            spans: Sequence[Span], last: Sequence[int]) -> None:  # fmt: skip
+            spans: Sequence[TokenSpan], last: Sequence[int]) -> None:  # fmt: skip
         """`prepare` and `forward` at once."""
         self.forward(self.prepare(positions, rows, spans, last), source)
 
-    def prepare(self, positions: NDArray[np.int32], rows: Sequence[int], spans: Sequence[Span],
+    def prepare(self, positions: NDArray[np.int32], rows: Sequence[int], spans: Sequence[TokenSpan],
                 last: Sequence[int]) -> "Prepared":  # fmt: skip
         """All of a pass but its tokens, while another may run. The next `prepare` overwrites it.
 
@@ -181,7 +181,7 @@ class ModelRunner:
         else:
             self._pass(size, self._work(size))
 
-    def _write_items(self, host: NDArray[np.int32], ends: list[int], size: int, spans: Sequence[Span]) -> None:
+    def _write_items(self, host: NDArray[np.int32], ends: list[int], size: int, spans: Sequence[TokenSpan]) -> None:
         short_room, long_room = self._room(size)
         for most in (4, 2, 1):
             items, counts = cut(spans, self.tile, self.short, most)
@@ -195,10 +195,10 @@ class ModelRunner:
             if table:
                 host[start : start + 6 * len(table)] = np.array(table, dtype=np.int32).ravel()
 
-    def _work(self, size: int) -> Work:
+    def _work(self, size: int) -> AttentionWork:
         ends = [end + self.row_sizes[-1] for end in self._offsets(size)]
         cuts = [self.ints[first:last] for first, last in pairwise(ends)]
-        return Work(cuts[4].view(-1, 6), cuts[5].view(-1, 6), cuts[2], cuts[3], self._parts, self._sums)
+        return AttentionWork(cuts[4].view(-1, 6), cuts[5].view(-1, 6), cuts[2], cuts[3], self._parts, self._sums)
 
     def _pass(self, size: int, work: Any) -> None:
         ends = [end + self.row_sizes[-1] for end in self._offsets(size)]

@@ -246,7 +246,7 @@ class Fused(Plain):
         return qkv[:, : -2 * kv]
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, items: Any, scale: float) -> Tensor:
-        """`items` is a `step.Work`: tables of short and long items on the device, and room for their results."""
+        """`items` is a `model_runner.AttentionWork`: short and long items on the device, and room for their results."""
         tokens, heads, size = q.shape
         kv = k.shape[0]
         out = torch.empty(tokens, heads * size, dtype=q.dtype, device=q.device)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.qwen_vl.compute.model_runner import Span
+from models.qwen_vl.compute.model_runner import TokenSpan
 
 from .scheduler import Part
 from .sequences import PrefixEntry, Sequence
@@ -20,7 +20,7 @@ class Batch(NamedTuple):
     source: list[int]
     positions: NDArray[np.int32]  # [3, n]
     rows: list[int]
-    spans: list[Span]
+    spans: list[TokenSpan]
     last: list[int]
     sampled: list[Sequence]
 
@@ -32,7 +32,7 @@ def pack(parts: Iterable[Part]) -> Batch:
     of_pages: list[NDArray[np.int32]] = []
     of_text: list[int] = []
     rows: list[int] = []
-    spans: list[Span] = []
+    spans: list[TokenSpan] = []
     last: list[int] = []
     sampled: list[Sequence] = []
     for owner, tokens in ordered:
@@ -43,14 +43,14 @@ def pack(parts: Iterable[Part]) -> Batch:
             source += np.where(ids < 0, ids - (owner.image_row or 0), ids).tolist()
             of_pages.append(owner.positions[:, here])
             rows += range(owner.start + first, owner.start + first + tokens)
-            spans.append(Span(tokens, owner.start, first))
+            spans.append(TokenSpan(tokens, owner.start, first))
             continue
         prefix, first = owner.prefix, owner.stored
         source += owner.tokens[first : first + tokens]  # text follows all pages
         at = prefix.next_position + first
         of_text += range(at, at + tokens)
         rows += range(owner.start + first, owner.start + first + tokens)
-        spans.append(Span(tokens, owner.start, first, prefix.start or 0, prefix.length))
+        spans.append(TokenSpan(tokens, owner.start, first, prefix.start or 0, prefix.length))
         if first + tokens == len(owner.tokens):
             last.append(len(source) - 1)
             sampled.append(owner)

@@ -12,7 +12,7 @@ from pipeline.core.types import Page
 from pipeline.engine import PageSpec, Request
 
 from .answer_lengths import kind_of
-from .scheduler import Scheduler
+from .scheduler import StepScheduler
 from .sequences import PrefixEntry, Sequence, pixel_digest, prefix_key
 
 SMALL_SIDE_PX = 768  # longest side of a page in low resolution
@@ -23,7 +23,13 @@ class RequestPreprocessor:
     """`context`: tokens that the model can read. With `jump`, what the schema forces first is part of the question."""
 
     def __init__(
-        self, prompts: Prompts, grammar: Grammar, page_spec: PageSpec, scheduler: Scheduler, context: int, jump: bool
+        self,
+        prompts: Prompts,
+        grammar: Grammar,
+        page_spec: PageSpec,
+        scheduler: StepScheduler,
+        context: int,
+        jump: bool,
     ) -> None:
         self.prompts, self.grammar, self.page_spec, self.scheduler = prompts, grammar, page_spec, scheduler
         self.context, self.jump = context, jump

@@ -50,7 +50,7 @@ class Step(NamedTuple):
         return sum(part.tokens for part in self.parts)
 
 
-class Scheduler:
+class StepScheduler:
     """`step_sizes`: tokens of a step, ascending; a step costs as much as the next larger size. `image_rows`: rows of
     the buffer of encoded images. `vision_tokens`: of a pass of the vision encoder."""
 

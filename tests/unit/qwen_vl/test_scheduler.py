@@ -17,7 +17,7 @@ from hypothesis import strategies as some
 from models.qwen_vl.answer_length_store import NAME, AnswerLengthStore
 from models.qwen_vl.compute.range_allocator import KVMemory, Move
 from models.qwen_vl.scheduling.answer_lengths import AnswerLengths, kind_of
-from models.qwen_vl.scheduling.scheduler import PASSED_BOUND, Scheduler, Step
+from models.qwen_vl.scheduling.scheduler import PASSED_BOUND, Step, StepScheduler
 from models.qwen_vl.scheduling.sequences import PrefixEntry, Sequence, Stage
 from pipeline.core.types import Document
 from pipeline.engine import Reply, Request
@@ -28,11 +28,11 @@ SIZES = (8, 16, 32, 64, 128)
 
 def scheduler(
     rows: int = 2000, images: int = 400, running: int = 32, lengths: AnswerLengths | None = None
-) -> Scheduler:
-    return Scheduler(rows, images, step_sizes=SIZES, vision_tokens=100, max_running=running, lengths=lengths)
+) -> StepScheduler:
+    return StepScheduler(rows, images, step_sizes=SIZES, vision_tokens=100, max_running=running, lengths=lengths)
 
 
-def surprised(rows: int) -> Scheduler:
+def surprised(rows: int) -> StepScheduler:
     """It expects short answers, and admits too many of the long ones that come."""
     return scheduler(rows, lengths=AnswerLengths({"job": [5] * 200}))
 
@@ -52,7 +52,7 @@ def sequence(serial: int, entry: PrefixEntry, most: int = 40, prompt: int = 10) 
     return Sequence(request(most=most), entry, [1] * prompt, prompt, most, None, False, 0.0, kind="job", serial=serial)
 
 
-def encode(chosen: Scheduler) -> int:
+def encode(chosen: StepScheduler) -> int:
     """Whole passes of the vision encoder until nothing can be encoded. -> images."""
     count = 0
     while tasks := chosen.vision.next_pass(chosen.waiting):
@@ -61,7 +61,7 @@ def encode(chosen: Scheduler) -> int:
     return count
 
 
-def run(chosen: Scheduler, ends: Callable[[Sequence], bool], steps: int = 4000) -> list[int]:
+def run(chosen: StepScheduler, ends: Callable[[Sequence], bool], steps: int = 4000) -> list[int]:
     """Steps until nothing is left; `ends` says whose answer is whole. -> the order in which they ended."""
     order: list[int] = []
     for _ in range(steps):
@@ -80,7 +80,7 @@ def run(chosen: Scheduler, ends: Callable[[Sequence], bool], steps: int = 4000) 
     return order
 
 
-def assert_sound(chosen: Scheduler, step: Step) -> None:
+def assert_sound(chosen: StepScheduler, step: Step) -> None:
     """No row is held twice, nobody writes beyond its rows, and no part's owner was preempted within the step."""
     entries = [entry for entry in chosen.cache.entries.values() if entry.start is not None]
     spans = sorted((held.start or 0, -(-held.room // 16) * 16) for held in [*chosen.running, *entries])
