@@ -1,4 +1,4 @@
-"""From a weights folder to an engine that is ready: kernels proven, memory planned, graphs made."""
+"""Builds the engine from a weights folder: checks kernels, plans memory, captures CUDA graphs."""
 
 import importlib.metadata
 import time
@@ -27,9 +27,9 @@ from .weights import load_weights
 from .weights.weights_folder import check
 from .weights.weights_folder import digest as digest_of
 
-STEP_TOKENS = 1024  # tokens of a step: answers under way, filled up with prompts; see StepScheduler
-ANSWERS = 256  # answers under way at once
-VISION_TOKENS = 2560  # of a pass of the vision tower: two pages, or one at a second look
+STEP_TOKENS = 1024  # tokens of a step: decoding sequences first, then prompts; see StepScheduler
+ANSWERS = 256  # sequences that run at once
+VISION_TOKENS = 2560  # of a pass of the vision encoder: two pages, or one in a second pass
 CPU_KV_TOKENS = 16384
 
 
@@ -41,7 +41,7 @@ def start(
     say: Callable[[str], None],
     lengths: AnswerLengths | None,
 ) -> tuple[ContinuousBatchEngine, dict[str, str]]:
-    """Raises ModelError that says what is missing or too small."""
+    """Load the weights and build the engine. -> the engine and its provenance. Raises ModelError."""
     check(folder)
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
     budget = memory_plan.budget_bytes(device, vram_gib) if device.type == "cuda" else 0
@@ -76,10 +76,13 @@ def build(
     jump: bool = True,
     lengths: AnswerLengths | None = None,
 ) -> tuple[ContinuousBatchEngine, str]:
-    """An engine over a loaded model, and the line about its attention. budget: bytes for this process (CUDA only)."""
+    """Build an engine for a loaded model. -> the engine and the names of its kernels.
+
+    budget: bytes of GPU memory for this process (CUDA only). Raises ModelError if the model does not fit.
+    """
     vision_config, text = model.config.vision_config, model.config.get_text_config()
     if fault := check_shape(vision_config):
-        raise ModelError(f"This model's vision tower cannot be run here: {fault}.")
+        raise ModelError(f"This model's vision encoder is not supported: {fault}.")
     device, dtype = model.device, model.dtype
     vision_head = vision_config.hidden_size // vision_config.num_heads
     text_head = text.hidden_size // text.num_attention_heads
@@ -115,7 +118,7 @@ def build(
 
 def _work_bytes(language: Language, vision: Vision, images: torch.Tensor, step_tokens: int, answers: int,
                 vision_tokens: int) -> int:  # fmt: skip
-    """Measures what the largest vision pass and the largest step take beside weights, pictures and the KV cache."""
+    """Measure the working memory of the largest vision pass and the largest step, in bytes."""
     text = language.config
     picture = np.random.default_rng(0).integers(0, 256, (CELL, CELL * 64, 3), dtype=np.uint8)
     pictures = [picture] * max(1, vision_tokens // 64)
@@ -136,4 +139,4 @@ def _work_bytes(language: Language, vision: Vision, images: torch.Tensor, step_t
         runner.sample(answers, True)
         torch.cuda.synchronize()
 
-    return memory_plan.peak_of(look) + memory_plan.peak_of(step)  # a step is a graph, whose memory is its own
+    return memory_plan.peak_of(look) + memory_plan.peak_of(step)  # graphs of steps have a memory pool of their own

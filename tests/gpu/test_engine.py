@@ -525,8 +525,8 @@ def told(
 
 
 def test_questions_are_told_as_their_answers_grow(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reply_builder, "TELL_S", 0.0)
-    monkeypatch.setattr(reply_builder, "TURN_S", 0.0)
+    monkeypatch.setattr(reply_builder, "SEQUENCE_PERIOD_S", 0.0)
+    monkeypatch.setattr(reply_builder, "ANY_PERIOD_S", 0.0)
     plain = tiny.ask([house.pages[0]], QUESTIONS[0], most=40)
     typed = watched(tiny.ask([house.pages[0]], QUESTIONS[1], YES_NO, most=40))
     asked = [watched(tiny.ask([house.pages[i]], QUESTIONS[2], most=40)) for i in range(3)]
@@ -543,8 +543,8 @@ def test_questions_are_told_as_their_answers_grow(house: House, monkeypatch: pyt
 
 
 def test_half_a_letter_is_not_told(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reply_builder, "TELL_S", 0.0)
-    monkeypatch.setattr(reply_builder, "TURN_S", 0.0)
+    monkeypatch.setattr(reply_builder, "SEQUENCE_PERIOD_S", 0.0)
+    monkeypatch.setattr(reply_builder, "ANY_PERIOD_S", 0.0)
     words = "发票总额 🧾 龘 é — 12,50 €"
     script = house.prompts.tokenizer(words, add_special_tokens=False)["input_ids"]
     assert len(script) > len(words) / 2
@@ -562,8 +562,8 @@ def test_telling_is_bounded(house: House, monkeypatch: pytest.MonkeyPatch) -> No
     looks: list[float] = []
     clock = iter(range(1 << 20))
     engine = house.engine()
-    monkeypatch.setattr(reply_builder, "TELL_S", 20.0)
-    monkeypatch.setattr(reply_builder, "TURN_S", 5.0)
+    monkeypatch.setattr(reply_builder, "SEQUENCE_PERIOD_S", 20.0)
+    monkeypatch.setattr(reply_builder, "ANY_PERIOD_S", 5.0)
     monkeypatch.setattr(reply_builder.time, "perf_counter", lambda: float(next(clock)))
     text = house.prompts.text
     monkeypatch.setattr(house.prompts, "text", lambda tokens: looks.append(1.0) or text(tokens))

@@ -1,4 +1,4 @@
-"""The tokens of one step, packed: pages to compute come first, then sequences, those about one page side by side."""
+"""Packs the tokens of one step: pages first, then sequences, those about the same page next to each other."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 
 from models.qwen_vl.compute.model_runner import TokenSpan
 
-from .scheduler import Part
 from .sequences import PrefixEntry, Sequence
+from .step import Part
 
 
 class Batch(NamedTuple):
-    """What the model runner takes, for `parts` in their order. `last` are the places of the tokens after which
-    `sampled` go on."""
+    """The input of the model runner for `parts`, in this order. `last`: the index of the last token of each sequence in
+    `sampled`."""
 
     parts: list[Part]
     source: list[int]
@@ -26,7 +26,7 @@ class Batch(NamedTuple):
 
 
 def pack(parts: Iterable[Part]) -> Batch:
-    """Changes nothing. Every owner has its rows in the KV cache."""
+    """Pack parts whose owners have rows in the KV cache. Changes no owner."""
     ordered = sorted(parts, key=_order)
     source: list[int] = []
     of_pages: list[NDArray[np.int32]] = []

@@ -17,8 +17,9 @@ from hypothesis import strategies as some
 from models.qwen_vl.answer_length_store import NAME, AnswerLengthStore
 from models.qwen_vl.compute.range_allocator import KVMemory, Move
 from models.qwen_vl.scheduling.answer_lengths import AnswerLengths, kind_of
-from models.qwen_vl.scheduling.scheduler import PASSED_BOUND, Step, StepScheduler
+from models.qwen_vl.scheduling.scheduler import PASSED_BOUND, StepScheduler
 from models.qwen_vl.scheduling.sequences import PrefixEntry, Sequence, Stage
+from models.qwen_vl.scheduling.step import Step
 from pipeline.core.types import Document
 from pipeline.engine import Reply, Request
 
@@ -193,14 +194,14 @@ def test_page_that_can_never_fit_is_refused_by_name() -> None:
     assert not chosen.schedule().parts
     ((refused, reason),) = chosen.refused
     assert refused.serial == 0
-    assert "the memory holds 96" in reason
+    assert "the KV cache holds 96" in reason
 
 
 def test_lone_answer_that_outgrows_the_memory_is_refused() -> None:
     chosen = scheduler(rows=192)
     chosen.add(sequence(0, page("a"), most=500))
     run(chosen, lambda each: False)
-    assert "outgrew the memory (192 tokens)" in chosen.refused[0][1]
+    assert "does not fit into the KV cache (192 tokens)" in chosen.refused[0][1]
 
 
 def test_vision_takes_the_oldest_first_and_halves_after_running_out_of_memory() -> None:
@@ -209,11 +210,11 @@ def test_vision_takes_the_oldest_first_and_halves_after_running_out_of_memory() 
         chosen.add(sequence(i, page(f"{i}", length=48)))
     tasks = chosen.vision.next_pass(chosen.waiting)
     assert [task.entry.key for task in tasks] == [b"1", b"2"]
-    assert chosen.vision.did_not_fit(tasks) is None
+    assert chosen.vision.out_of_memory(tasks) is None
     assert chosen.vision.tokens == 50
     tasks = chosen.vision.next_pass(chosen.waiting)
     assert [task.entry.key for task in tasks] == [b"1"]
-    assert chosen.vision.did_not_fit(tasks) is tasks[0].entry
+    assert chosen.vision.out_of_memory(tasks) is tasks[0].entry
     chosen.cannot_be_encoded(tasks[0].entry)
     assert chosen.refused[0][0].serial == 1
     for i in range(10, 40):
