@@ -391,7 +391,7 @@ def test_page_beyond_the_pool_is_asked_in_low_resolution_or_fails_alone(house: H
     replies = {r.request: r for r in engine.answer([good, tiny.ask([large], QUESTIONS[0], most=4)])}
     failed = next(r for r in replies.values() if r.request is not good)
     assert failed.finish == "error"
-    assert "memory holds 288" in (failed.error or "")
+    assert "KV cache holds 288" in (failed.error or "")
     assert_same(house, [replies[good]], 1)
     everything_free(engine)
 
