@@ -62,14 +62,8 @@ class ContinuousBatchEngine:
         jump: bool = True,
         lengths: AnswerLengths | None = None,
     ) -> None:
-        self.language, self.vision, self.prompts, self.page_spec, self.kv_cache = (
-            language,
-            vision,
-            prompts,
-            page_spec,
-            kv_cache,
-        )
-        self.grammar, self.images, self.jump = grammar, images, jump
+        self.language, self.vision, self.prompts, self.page_spec = language, vision, prompts, page_spec
+        self.kv_cache, self.grammar, self.images, self.jump = kv_cache, grammar, images, jump
         self.vision_tokens, self.most_answers = vision_tokens, answers
         self.ends = prompts.ends if ends is None else set(ends)
         self.lengths = AnswerLengths() if lengths is None else lengths
