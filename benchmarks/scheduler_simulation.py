@@ -1,10 +1,10 @@
-"""The GPU engine's scheduler under a virtual clock: many mixes of answer lengths, beside a packer that knows them all.
+"""Simulate the GPU engine's scheduler with a virtual clock, and compare it with packers that know all answer lengths.
 
     python benchmarks/scheduler_simulation.py            # the table; --mix NAME for one, --seed N for other lengths
 
-No torch and no device: `Scheduler` is the real one, only the model is played. The clock's costs are those of
-docs/performance.md (one H200 held to 24 GiB). `perfect` is the smallest number of steps that any of several packers
-reaches which know every length beforehand, and pay nothing for gaps in memory. Their steps have the same largest sizes.
+Needs no torch and no device: `StepScheduler` is the real one, only the model is simulated. The costs are those of
+docs/performance.md (one H200 limited to 24 GiB). `perfect` is the least number of steps of several packers that know
+every length in advance and have no gaps in memory. Their steps have the same maximum sizes.
 """
 
 # ruff: noqa: E402  the project is put on the path first
@@ -13,7 +13,7 @@ import heapq
 import random
 import sys
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,9 +24,10 @@ import numpy as np
 
 sys.path[:0] = [str(Path(__file__).parents[1])]
 from models.qwen_vl.scheduling.answer_lengths import AnswerLengths
-from models.qwen_vl.scheduling.scheduler import AHEAD, PASSED_BOUND, Scheduler, limit_of_step
+from models.qwen_vl.scheduling.scheduler import AHEAD, PASSED_BOUND, StepScheduler, limit_of_step
 from models.qwen_vl.scheduling.sequences import PrefixEntry, Stage
 from models.qwen_vl.scheduling.sequences import Sequence as Running
+from models.qwen_vl.scheduling.step import Step
 from pipeline.core.types import Document
 from pipeline.engine import Request
 
@@ -58,7 +59,7 @@ class Work:
 
 @dataclass
 class Outcome:
-    """What a schedule took, and how full its steps were."""
+    """The cost of a schedule, and how full its steps were."""
 
     steps: int = 0
     ms: float = 0.0
@@ -86,9 +87,9 @@ def simulate(
     max_running: int = MAX_RUNNING,
     steps: int = 200_000,
 ) -> Outcome:
-    """Run the scheduler over a mix until every request has its answer. Raises RuntimeError where it stands still."""
+    """Run the scheduler over a mix until every request has its answer. Raises RuntimeError if it makes no progress."""
     lengths = AnswerLengths() if lengths is None else lengths
-    scheduler = Scheduler(kv_rows, IMAGE_ROWS, step_sizes=STEP_SIZES, vision_tokens=VISION_TOKENS,
+    scheduler = StepScheduler(kv_rows, IMAGE_ROWS, step_sizes=STEP_SIZES, vision_tokens=VISION_TOKENS,
                           max_running=max_running, lengths=lengths)  # fmt: skip
     outcome, left, answers = Outcome(), deque(enumerate(mix)), dict[int, int]()
     pages: dict[int, PrefixEntry] = {}
@@ -116,14 +117,7 @@ def simulate(
         _count(outcome, scheduler, step)
         scheduler.executed(step)
         vision.go_on()
-        for owner, _ in step.parts:
-            if isinstance(owner, Running) and owner.stored == len(owner.tokens):
-                owner.add([1], True, 0.0, 0.0)
-                if owner.answered == answers[owner.serial]:
-                    lengths.add(owner.kind, owner.answered)
-                    outcome.longest_wait = max(outcome.longest_wait, owner.passed)
-                    outcome.order.append(owner.serial)
-                    scheduler.remove(owner)
+        _sample(outcome, scheduler, step, answers)
         if outcome.steps > steps:
             raise RuntimeError(f"more than {steps} steps")
     outcome.preemptions = scheduler.preemptions
@@ -132,7 +126,19 @@ def simulate(
     return outcome
 
 
-def _count(outcome: Outcome, scheduler: Scheduler, step: Any) -> None:
+def _sample(outcome: Outcome, scheduler: StepScheduler, step: Step, answers: Mapping[int, int]) -> None:
+    """Give each sequence that is computed its next token, and end those that have all of `answers[serial]`."""
+    for owner, _ in step.parts:
+        if isinstance(owner, Running) and owner.stored == len(owner.tokens):
+            owner.add([1], True, 0.0, 0.0)
+            if owner.answered == answers[owner.serial]:
+                scheduler.lengths.add(owner.kind, owner.answered)
+                outcome.longest_wait = max(outcome.longest_wait, owner.passed)
+                outcome.order.append(owner.serial)
+                scheduler.remove(owner)
+
+
+def _count(outcome: Outcome, scheduler: StepScheduler, step: Step) -> None:
     outcome.steps += 1
     decoding = [part.owner for part in step.parts if isinstance(part.owner, Running)]
     size = next(size for size in STEP_SIZES if size >= step.tokens)
@@ -147,7 +153,7 @@ def _count(outcome: Outcome, scheduler: Scheduler, step: Any) -> None:
 class _Vision:
     """The vision encoder: a pass in slices, as the engine runs it."""
 
-    def __init__(self, scheduler: Scheduler, outcome: Outcome) -> None:
+    def __init__(self, scheduler: StepScheduler, outcome: Outcome) -> None:
         self.scheduler, self.outcome = scheduler, outcome
         self.tasks: list[Any] = []
         self.slices = 0
@@ -167,7 +173,7 @@ class _Vision:
         return True
 
 
-# ---- the packer that knows every length
+# ---- packers that know every length
 def least_steps(mix: Sequence[Work], kv_rows: int = KV_ROWS, max_running: int = MAX_RUNNING) -> int:
     """No schedule takes fewer steps: rows of memory × steps, tokens, and the longest answer each set a bound."""
     pages = {work.page: work for work in mix}
@@ -259,7 +265,7 @@ def _fits(work: Work, ends: list[Any], held: dict[int, int], now: int, rows: int
 
 # ---- the mixes
 def mixes(scale: float = 1.0, seed: int = 0) -> dict[str, list[Work]]:
-    """The answer lengths that the scheduler must cope with, by name."""
+    """Mixes of answer lengths, by name."""
     dice = random.Random(seed)
 
     def of(count: int, length: Callable[[int], int], **more: Any) -> list[Work]:

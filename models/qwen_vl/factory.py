@@ -1,4 +1,4 @@
-"""The GPU engine before it is started: whether weights, torch and a GPU are here, without importing torch."""
+"""Registers the GPU engine: availability, checks and start. Does not import torch."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class QwenVLFactory(EngineFactory):
-    """`qwen_vl`: Qwen2.5-VL in a supervised process of its own, so that the run itself never loads torch."""
+    """`qwen_vl`: Qwen2.5-VL in a supervised process, so that the run itself does not load torch."""
 
     name = "qwen_vl"
     extra = "gpu"
@@ -41,7 +41,7 @@ class QwenVLFactory(EngineFactory):
 
     @classmethod
     def open(cls, settings: "Settings") -> "SupervisedEngine":
-        """Raises ModelError where it cannot run here; Unavailable where `auto` met weights, but torch finds no GPU."""
+        """Raises ModelError if it cannot run here, and Unavailable if `auto` chose it but torch finds no GPU."""
         from models.qwen_vl.answer_length_store import AnswerLengthStore
         from models.supervision.supervisor import supervised
 
@@ -57,7 +57,7 @@ class QwenVLFactory(EngineFactory):
 
 
 class EngineOptions(NamedTuple):
-    """What the settings say to the engine's process. `only_on_gpu`: refuse to start where torch finds no GPU."""
+    """Settings passed to the engine's process. `only_on_gpu`: refuse to start if torch finds no GPU."""
 
     weights: Path
     vram_gib: float | None
@@ -66,7 +66,7 @@ class EngineOptions(NamedTuple):
 
 
 def start(options: EngineOptions, lengths: "AnswerLengths", pulse: Callable[[], None]) -> "QwenVL":
-    """The engine, made in its own process. Raises ModelError."""
+    """Create the engine, in its own process. Raises ModelError."""
     from models.qwen_vl import QwenVL
 
     if options.only_on_gpu:

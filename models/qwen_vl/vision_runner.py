@@ -1,4 +1,4 @@
-"""Runs the vision encoder's passes in slices, so that steps of the language model come in between."""
+"""Runs the vision encoder in slices, between the steps of the language model."""
 
 from collections.abc import Iterator
 
@@ -6,22 +6,22 @@ import torch
 from torch import Tensor
 
 from .compute.vision_encoder import Vision
-from .scheduling.scheduler import Scheduler
+from .scheduling.scheduler import StepScheduler
 from .scheduling.vision_scheduler import EncodeTask
 
 SLICES = 4  # of a pass
 
 
 class VisionRunner:
-    """Encodes to `images` [rows, width] what the scheduler says."""
+    """Encodes the images that the scheduler chooses to `images` [rows, width]."""
 
-    def __init__(self, vision: Vision, scheduler: Scheduler, images: Tensor) -> None:
+    def __init__(self, vision: Vision, scheduler: StepScheduler, images: Tensor) -> None:
         self.vision, self.scheduler, self.images = vision, scheduler, images
         self._tasks: list[EncodeTask] = []
         self._pass: Iterator[None] | None = None
 
-    def go_on(self) -> bool:
-        """Queue the next slice. False where nothing is left to encode, or there are no free rows for it now."""
+    def advance(self) -> bool:
+        """Queue the next slice. False if nothing is left to encode, or no rows are free for it."""
         if self._pass is None:
             self._tasks = self.scheduler.vision.next_pass(self.scheduler.waiting)
             if not self._tasks:
@@ -38,7 +38,7 @@ class VisionRunner:
             self._pass = None
             if self.images.is_cuda:
                 torch.cuda.empty_cache()
-            lost = self.scheduler.vision.did_not_fit(self._tasks)
+            lost = self.scheduler.vision.out_of_memory(self._tasks)
             if lost is not None:
                 self.scheduler.cannot_be_encoded(lost)
         return True

@@ -14,7 +14,7 @@ torch = tiny.torch
 
 from models.qwen_vl.compute.attention import FULL, sdpa  # noqa: E402
 from models.qwen_vl.compute.kernel_choice import Choice  # noqa: E402
-from models.qwen_vl.compute.model_runner import Span, cut  # noqa: E402
+from models.qwen_vl.compute.model_runner import TokenSpan, cut  # noqa: E402
 from models.qwen_vl.compute.range_allocator import RangeAllocator  # noqa: E402
 from models.qwen_vl.compute.torch_ops import Plain  # noqa: E402
 from models.qwen_vl.inputs.grammar import Grammar, Unenforceable  # noqa: E402
@@ -51,7 +51,7 @@ def test_items_see_every_key_once(raw: list[tuple[int, int, int]], tile: tuple[i
     """However a step is cut, each token sees its page whole and its own tokens up to itself, each key in one item."""
     pages = [(0, 0), (10_000, 700), (20_000, 64), (30_000, 1300)]
     raw.sort(key=lambda span: span[2])
-    spans = [Span(n, 100_000 + 5_000 * i, stored, *pages[page]) for i, (n, stored, page) in enumerate(raw)]
+    spans = [TokenSpan(n, 100_000 + 5_000 * i, stored, *pages[page]) for i, (n, stored, page) in enumerate(raw)]
     items, counts = cut(spans, *tile, most)
     seen: list[list[int]] = [[] for _ in counts]
     parts: list[list[int]] = [[] for _ in counts]
@@ -74,7 +74,12 @@ def test_items_see_every_key_once(raw: list[tuple[int, int, int]], tile: tuple[i
 def test_cut_attention_equals_whole() -> None:
     dice = torch.Generator().manual_seed(0)
     q, k, v = (torch.randn(*shape, 16, generator=dice) for shape in ((40, 4), (2, 4000), (2, 4000)))
-    spans = [Span(33, 2000, 900), Span(1, 3000, 700, 0, 1200), Span(2, 3800, 9, 0, 1200), Span(4, 3900, 0, 1300, 40)]
+    spans = [
+        TokenSpan(33, 2000, 900),
+        TokenSpan(1, 3000, 700, 0, 1200),
+        TokenSpan(2, 3800, 9, 0, 1200),
+        TokenSpan(4, 3900, 0, 1300, 40),
+    ]
     ops = Plain(Choice("sdpa", sdpa, ""))
     whole = ops.attend(q, k, v, cut(spans)[0], 0.25)
     for tile, short in ((6, 2), (32, 8)):

@@ -23,7 +23,7 @@ from models.qwen_vl.compute.kv_cache import KVCache  # noqa: E402
 from models.qwen_vl.compute.language_model import Language  # noqa: E402
 from models.qwen_vl.compute.torch_ops import Plain  # noqa: E402
 from models.qwen_vl.compute.vision_encoder import Vision  # noqa: E402
-from models.qwen_vl.engine import Engine  # noqa: E402
+from models.qwen_vl.engine import ContinuousBatchEngine  # noqa: E402
 from models.qwen_vl.inputs.chat_template import Prompts  # noqa: E402
 from models.qwen_vl.inputs.grammar import Grammar  # noqa: E402
 from models.qwen_vl.scheduling import reply_builder  # noqa: E402
@@ -89,14 +89,14 @@ class House:
         jump: bool = True,
         images: int = 512,
         capture: bool = False,
-    ) -> Engine:
+    ) -> ContinuousBatchEngine:
         ops = ops or self.ops
         if ops not in self.weights:
             self.weights[ops] = (Language(self.reference, ops), Vision(self.reference.model.visual, ops))
         language, vision_ = self.weights[ops]
         cache = KVCache(3, 2, 16, kv, self.dtype, self.device)
         buffer = torch.zeros(images, 64, device=self.device)
-        made = Engine(language, vision_, self.prompts, page_spec(), cache, buffer, grammar=self.grammar,
+        made = ContinuousBatchEngine(language, vision_, self.prompts, page_spec(), cache, buffer, grammar=self.grammar,
                       step_tokens=step, vision_tokens=vision, answers=answers, jump=jump)  # fmt: skip
         if capture:
             made.runner.capture()
@@ -132,7 +132,7 @@ def assert_same(house: House, given: Sequence[Reply | Partial], count: int) -> N
         assert reply.finish == ("stop" if ended else "length")
 
 
-def everything_free(engine: Engine) -> None:
+def everything_free(engine: ContinuousBatchEngine) -> None:
     scheduler, cache, memory = engine.scheduler, engine.scheduler.cache, engine.scheduler.memory
     assert scheduler.idle
     kept = sum(-(-entry.length // 16) * 16 for entry in cache.idle.values())
@@ -391,7 +391,7 @@ def test_page_beyond_the_pool_is_asked_in_low_resolution_or_fails_alone(house: H
     replies = {r.request: r for r in engine.answer([good, tiny.ask([large], QUESTIONS[0], most=4)])}
     failed = next(r for r in replies.values() if r.request is not good)
     assert failed.finish == "error"
-    assert "memory holds 288" in (failed.error or "")
+    assert "KV cache holds 288" in (failed.error or "")
     assert_same(house, [replies[good]], 1)
     everything_free(engine)
 
@@ -431,7 +431,7 @@ def test_out_of_memory_halves_the_work_and_goes_on(house: House) -> None:
     everything_free(engine)
 
 
-def pictures_seen(engine: Engine) -> list[int]:
+def pictures_seen(engine: ContinuousBatchEngine) -> list[int]:
     """How many pictures the vision tower gets, a pass each, from now on."""
     seen: list[int] = []
     vision = engine.vision
@@ -509,7 +509,9 @@ def watched(request: Request) -> Request:
     return replace(request, job=asked)
 
 
-def told(engine: Engine, requests: list[Request]) -> tuple[dict[Request, list[str]], dict[Request, Reply]]:
+def told(
+    engine: ContinuousBatchEngine, requests: list[Request]
+) -> tuple[dict[Request, list[str]], dict[Request, Reply]]:
     """What was told of each request before its reply, and the replies."""
     partials: dict[Request, list[str]] = {request: [] for request in requests}
     replies: dict[Request, Reply] = {}
@@ -523,8 +525,8 @@ def told(engine: Engine, requests: list[Request]) -> tuple[dict[Request, list[st
 
 
 def test_questions_are_told_as_their_answers_grow(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reply_builder, "TELL_S", 0.0)
-    monkeypatch.setattr(reply_builder, "TURN_S", 0.0)
+    monkeypatch.setattr(reply_builder, "SEQUENCE_PERIOD_S", 0.0)
+    monkeypatch.setattr(reply_builder, "ANY_PERIOD_S", 0.0)
     plain = tiny.ask([house.pages[0]], QUESTIONS[0], most=40)
     typed = watched(tiny.ask([house.pages[0]], QUESTIONS[1], YES_NO, most=40))
     asked = [watched(tiny.ask([house.pages[i]], QUESTIONS[2], most=40)) for i in range(3)]
@@ -541,8 +543,8 @@ def test_questions_are_told_as_their_answers_grow(house: House, monkeypatch: pyt
 
 
 def test_half_a_letter_is_not_told(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reply_builder, "TELL_S", 0.0)
-    monkeypatch.setattr(reply_builder, "TURN_S", 0.0)
+    monkeypatch.setattr(reply_builder, "SEQUENCE_PERIOD_S", 0.0)
+    monkeypatch.setattr(reply_builder, "ANY_PERIOD_S", 0.0)
     words = "发票总额 🧾 龘 é — 12,50 €"
     script = house.prompts.tokenizer(words, add_special_tokens=False)["input_ids"]
     assert len(script) > len(words) / 2
@@ -560,8 +562,8 @@ def test_telling_is_bounded(house: House, monkeypatch: pytest.MonkeyPatch) -> No
     looks: list[float] = []
     clock = iter(range(1 << 20))
     engine = house.engine()
-    monkeypatch.setattr(reply_builder, "TELL_S", 20.0)
-    monkeypatch.setattr(reply_builder, "TURN_S", 5.0)
+    monkeypatch.setattr(reply_builder, "SEQUENCE_PERIOD_S", 20.0)
+    monkeypatch.setattr(reply_builder, "ANY_PERIOD_S", 5.0)
     monkeypatch.setattr(reply_builder.time, "perf_counter", lambda: float(next(clock)))
     text = house.prompts.text
     monkeypatch.setattr(house.prompts, "text", lambda tokens: looks.append(1.0) or text(tokens))

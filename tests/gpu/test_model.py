@@ -65,7 +65,7 @@ def test_job_with_a_form_that_cannot_be_enforced_is_refused(model: QwenVL) -> No
         def __init__(self, schema: dict[str, Any]) -> None:
             self.given = schema
 
-        def schema(self) -> dict[str, Any]:
+        def answer_schema(self) -> dict[str, Any]:
             return self.given
 
     good: Any = SimpleNamespace(fields={"a": Field({"type": "string"})})

@@ -206,7 +206,7 @@ def visit(chrome: Any, address: str) -> None:
     page.close()
 
 
-BENCHMARKS = ("accuracy", "gpu", "gpu_supervised", "pipeline", "tables")
+BENCHMARKS = ("accuracy", "gpu", "pipeline", "tables")
 STARTS = ["run_batch.py", "pipeline/system/worker_process.py", "models/supervision/engine_host.py",
           "models/ocr/engine.py", "web/serve.py",
           *(f"benchmarks/{name}.py" for name in BENCHMARKS)]  # fmt: skip

@@ -1,8 +1,8 @@
-"""Attention over ranges of keys, and which kernel does it on this machine.
+"""Attention over ranges of keys, with the kernels that can compute it.
 
 A token attends to a few *ranges* of one flat KV cache: its page (shared by every question about that page) and
-its own question and answer. `Item` is one such piece of work: some neighbouring tokens against one range. What several
-items found for one token is merged by log-sum-exp, which is exact. FlashAttention-2's varlen call takes
+its own question and answer. An `Item` is neighbouring tokens against one range. The results of several items for one
+token are merged by log-sum-exp, which is exact. FlashAttention-2's varlen call takes
 `cu_seqlens_k[b]` as the start of a range and `seqused_k[b]` as its length, so a range may begin anywhere and no block
 table is needed.
 """
@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-FULL = 1 << 30  # `Item.causal` of a range that every token of the item sees whole
+FULL = 1 << 30  # `Item.causal` of a range without a causal mask
 
 
 class Item(NamedTuple):
@@ -33,7 +33,7 @@ class Item(NamedTuple):
 
 
 class Ranges(NamedTuple):
-    """Ranges of queries (rows of a packed batch) against ranges of keys, as the varlen kernels take them."""
+    """Ranges of queries (rows of a packed batch) against ranges of keys, in the format of the varlen kernels."""
 
     query_starts: Tensor  # int32 [n+1]
     key_starts: Tensor  # int32 [n+1], the last one unused
@@ -48,7 +48,7 @@ Varlen = Callable[[Tensor, Tensor, Tensor, Ranges, bool, float], tuple[Tensor, T
 
 
 def flash_attn(q: Tensor, k: Tensor, v: Tensor, ranges: Ranges, causal: bool, scale: float) -> tuple[Tensor, Tensor]:
-    """The flash-attn package. Raises ImportError where it is not installed."""
+    """The package flash-attn. Raises ImportError if it is not installed."""
     forward = importlib.import_module("flash_attn.flash_attn_interface")._flash_attn_varlen_forward
     starts, keys, lengths, longest_q, longest_k = ranges
     out, lse, *_ = forward(q, k, v, starts, keys, longest_q, longest_k, 0.0, scale, causal, seqused_k=lengths)
@@ -56,7 +56,7 @@ def flash_attn(q: Tensor, k: Tensor, v: Tensor, ranges: Ranges, causal: bool, sc
 
 
 def torch_flash(q: Tensor, k: Tensor, v: Tensor, ranges: Ranges, causal: bool, scale: float) -> tuple[Tensor, Tensor]:
-    """FlashAttention-2 as built into PyTorch: the same kernels, nothing to install."""
+    """FlashAttention-2 as built into PyTorch: the same kernels."""
     starts, keys, lengths, longest_q, longest_k = ranges
     out, lse, *_ = torch.ops.aten._flash_attention_forward(
         q, k, v, starts, keys, longest_q, longest_k, 0.0, causal, False, scale=scale, seqused_k=lengths
@@ -65,7 +65,7 @@ def torch_flash(q: Tensor, k: Tensor, v: Tensor, ranges: Ranges, causal: bool, s
 
 
 def sdpa(q: Tensor, k: Tensor, v: Tensor, ranges: Ranges, causal: bool, scale: float) -> tuple[Tensor, Tensor]:
-    """One range after the other in plain PyTorch: any device, any type, slow. Sums in float32 at least."""
+    """One range after the other in plain PyTorch, for any device and type; slow. Accumulates in float32."""
     starts, keys, lengths = (x.tolist() for x in ranges[:3])
     out = torch.zeros_like(q)
     lse = torch.full((q.shape[1], q.shape[0]), -torch.inf, device=q.device)
@@ -93,7 +93,7 @@ def range_attention(q: Tensor, k: Tensor, v: Tensor, causal: int, scale: float) 
 
 
 def merged_attention(q: Tensor, k: Tensor, v: Tensor, items: Sequence[Item], scale: float) -> Tensor:
-    """What the step needs, from its items alone, in plain PyTorch: the measure for every faster way. -> [T,H,D]."""
+    """The attention of a step in plain PyTorch: the reference for the faster kernels. -> [T,H,D]."""
     out = torch.zeros(q.shape, dtype=torch.float32, device=q.device)
     total = torch.full(q.shape[:2], -torch.inf, device=q.device)
     for token, tokens, key, keys, causal, _ in items:
@@ -108,7 +108,7 @@ def merged_attention(q: Tensor, k: Tensor, v: Tensor, items: Sequence[Item], sca
 
 
 def flash_items(varlen: Varlen, q: Tensor, k: Tensor, v: Tensor, items: Sequence[Item], scale: float) -> Tensor:
-    """The step's attention in two varlen calls: own ranges (causal), then pages (whole). Items must not be split."""
+    """The attention of a step in two varlen calls: own ranges (causal), then pages. Items must not be split."""
     own = [item for item in items if item.causal != FULL]
     pages = [item for item in items if item.causal == FULL]
     out, lse = varlen(q, k, v, _ranges(own, q), True, scale)
@@ -124,7 +124,7 @@ def flash_items(varlen: Varlen, q: Tensor, k: Tensor, v: Tensor, items: Sequence
 
 
 def _ranges(items: Sequence[Item], q: Tensor) -> Ranges:
-    """Queries must be covered without gaps, so the tokens between two items become a range without keys."""
+    """The kernels need queries without gaps, so tokens between two items become a range without keys."""
     starts, keys, lengths, at = [0], [], [], 0
     for item in sorted(items):
         if item.token > at:
@@ -142,12 +142,12 @@ def _ranges(items: Sequence[Item], q: Tensor) -> Ranges:
     tensor = torch.tensor([*starts, *keys, 0, *lengths], dtype=torch.int32).to(q.device)
     n = len(lengths)
     longest = max(last - first for first, last in pairwise(starts))
-    # A longest query of 1 would make FlashAttention-2 lay its sums out differently.
+    # With a longest query of 1, FlashAttention-2 has another layout of the sums.
     return Ranges(tensor[: n + 1], tensor[n + 1 : 2 * n + 2], tensor[2 * n + 2 :], max(2, longest), max(lengths))
 
 
 class Choice(NamedTuple):
-    """The kernel that won, and why the ones before it were passed over."""
+    """The chosen kernel, and the reasons against the ones before it."""
 
     name: str
     varlen: Varlen

@@ -1,4 +1,4 @@
-"""Which kernels this machine can run, each proven on a small problem before it is trusted."""
+"""Chooses the kernels that work on this machine; each is tested on a small problem first."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from .torch_ops import Plain
 
 
 def choose(device: torch.device, dtype: torch.dtype, head_sizes: Sequence[int]) -> Choice:
-    """The first kernel that gives the reference's numbers on a small ragged problem for every head size."""
+    """The first kernel that agrees with the reference on a small ragged problem for every head size."""
     reasons: list[str] = []
     if device.type == "cuda" and dtype in (torch.bfloat16, torch.float16):
         for name, varlen in (("flash-attn", flash_attn), ("torch-flash", torch_flash)):
@@ -42,16 +42,16 @@ def _fault(varlen: Varlen, device: torch.device, dtype: torch.dtype, head_size: 
             torch.cuda.synchronize(device)
         except ImportError:
             return "not installed"
-        except (RuntimeError, TypeError, AttributeError) as error:  # no image for this card, another signature
+        except (RuntimeError, TypeError, AttributeError) as error:  # no binary for this GPU, another signature
             return str(error).strip().split("\n")[0][:120]
         want = sdpa(q, k, v, ranges, causal, head_size**-0.5)
         if not all(torch.allclose(a.float(), b.float(), atol=2e-2) for a, b in zip(got, want, strict=True)):
-            return "gives other numbers than the reference"
+            return "disagrees with the reference"
     return ""
 
 
 def pick(device: torch.device, dtype: torch.dtype, vision_head: int, text_head: int) -> tuple[Plain, str]:
-    """The operations to use, and one line that says which and why not others."""
+    """The operations to use, and one line that names them and the reasons against others."""
     choice = choose(device, dtype, (vision_head, text_head))
     passed = [choice.passed_over] if choice.passed_over else []
     plain = Plain(choice)
@@ -77,8 +77,8 @@ def _because(passed: list[str]) -> str:
 
 
 def _fused_fault(fused: Plain, plain: Plain, device: torch.device, dtype: torch.dtype, size: int) -> str:
-    """Runs every fused operation beside its plain one."""
-    from .model_runner import Work
+    """Compare every fused operation with the plain one."""
+    from .model_runner import AttentionWork
 
     dice = torch.Generator().manual_seed(0)
 
@@ -108,7 +108,7 @@ def _fused_fault(fused: Plain, plain: Plain, device: torch.device, dtype: torch.
             first = torch.arange(0, 18, 2, dtype=torch.int32, device=device)
             counts = torch.tensor([2] * 8 + [1], dtype=torch.int32, device=device)
             parts = torch.zeros(18, 8, size, device=device)
-            work = Work(tables[0], tables[1], first, counts, parts, parts[:, :, 0].clone())
+            work = AttentionWork(tables[0], tables[1], first, counts, parts, parts[:, :, 0].clone())
         results.append((q, kv, ops.attend(q, kv[0], kv[1], work, size**-0.5)))
     pairs += list(zip(*results, strict=True))
     keys, values = results[1][1].transpose(1, 2).float()
@@ -122,5 +122,5 @@ def _fused_fault(fused: Plain, plain: Plain, device: torch.device, dtype: torch.
     near = 2e-5 if dtype == torch.float32 else 3e-2
     for i, (a, b) in enumerate(pairs):
         if not torch.allclose(a.float(), b.float(), atol=near, rtol=near):
-            return f"operation {i} gives other numbers than the reference"
+            return f"operation {i} disagrees with the reference"
     return ""

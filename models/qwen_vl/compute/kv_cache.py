@@ -1,4 +1,4 @@
-"""The KV cache: one tensor of rows. Which rows are whose is decided in scheduling/."""
+"""The KV cache: one tensor of rows, allocated by the scheduler."""
 
 from collections.abc import Sequence
 
@@ -7,11 +7,11 @@ from torch import Tensor
 
 from .range_allocator import ALIGN, Move
 
-COPY_BYTES = 64 << 20  # that a copy of many ranges takes beside the cache, at most
+COPY_BYTES = 64 << 20  # at most, for the temporary tensors of a copy of many ranges
 
 
 class KVCache:
-    """kv is [layers, 2, key heads, rows, size]; the row `waste` takes what padding tokens write."""
+    """kv is [layers, 2, key heads, rows, size]; padding tokens write to the row `waste`."""
 
     def __init__(self, layers: int, heads: int, size: int, rows: int, dtype: torch.dtype, device: torch.device) -> None:
         self.rows = rows // ALIGN * ALIGN
@@ -20,7 +20,7 @@ class KVCache:
 
     @torch.inference_mode()
     def apply(self, moves: Sequence[Move]) -> None:
-        """Copy rows to other places, all at once: a target may be what another move reads."""
+        """Copy rows, all at once: the target of one move may be the source of another."""
         if len(moves) == 1 and abs(moves[0].source - moves[0].target) >= moves[0].rows:
             source, target, rows = moves[0]
             self.kv[:, :, :, target : target + rows].copy_(self.kv[:, :, :, source : source + rows])

@@ -1,4 +1,4 @@
-"""The language model over the shared KV cache: transformers' weights, one packed batch of tokens a pass."""
+"""The language model: transformers' weights, one packed batch of tokens a pass, one shared KV cache."""
 
 from typing import Any
 
@@ -33,15 +33,15 @@ class Language:
             qkv = fuse([attention.q_proj, attention.k_proj, attention.v_proj], device)
             self.layers.append((layer, *qkv, fuse([mlp.gate_proj, mlp.up_proj], device)[0]))
             if device.type == "cuda":
-                torch.cuda.empty_cache()  # else the next layer's matrices would settle in holes too large for them
+                torch.cuda.empty_cache()  # avoids fragmentation by the next layer's matrices
         norms = [norm for layer in self.text.layers for norm in (layer.input_layernorm, layer.post_attention_layernorm)]
         self.norms = [(norm.weight, norm.variance_epsilon) for norm in (*norms, self.text.norm)]
 
     def forward(self, source: Tensor, positions: Tensor, rows: Tensor, work: Any, images: Tensor, kv: Tensor) -> Tensor:
-        """-> the final hidden state [T, width] of every token; their keys and values are in the KV cache then.
+        """-> the final hidden state [T, width] of every token. Writes their keys and values to the KV cache.
 
-        source int32 [T]: a token id, or -(r+1) for row r of `images`. positions int32 [3, T]. rows int32 [T]: where in
-        the KV cache [layers, 2, Hkv, N, D] the token is kept. work: what `ops.attend` takes.
+        source int32 [T]: a token id, or -(r+1) for row r of `images`. positions int32 [3, T]. rows int32 [T]: the
+        token's row in the KV cache [layers, 2, Hkv, N, D]. work: the items for `ops.attend`.
         """
         ops, scale = self.ops, self.size**-0.5
         picture = (source < 0).unsqueeze(1)
@@ -60,5 +60,5 @@ class Language:
         return h
 
     def answer(self, hidden: Tensor, allowed: Tensor, constrained: bool) -> Tensor:
-        """hidden [S, width] -> what `ops.sample` gives: the next token of each row and its log-probabilities."""
+        """hidden [S, width] -> the next token of each row and its log-probabilities, as `ops.sample`."""
         return self.ops.sample(F.linear(hidden, self.head), allowed, constrained)

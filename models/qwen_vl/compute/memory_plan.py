@@ -1,4 +1,4 @@
-"""The memory plan: what the card has free, what each part takes, and how much is left for keys and values."""
+"""Plans the GPU memory: the budget, the size of each part, and what is left for the KV cache."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,13 +9,13 @@ from pipeline.core.errors import ModelError
 
 GIB = 1 << 30
 CONTEXT_GIB = 0.75  # CUDA context and loaded kernels, outside PyTorch's count; 0.72 measured on an H200
-GRAPHS_GIB = 0.35  # CUDA graphs beyond the largest step's own memory
-MARGIN_GIB = 0.35  # PyTorch's caching and cutting of blocks
+GRAPHS_GIB = 0.35  # CUDA graphs, without the memory of the largest step
+MARGIN_GIB = 0.35  # fragmentation in PyTorch's allocator
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """GiB, and three numbers of tokens. `budget` is the smaller of what was free and the config's `vram_gib`."""
+    """Sizes in GiB, and three token counts. `budget`: the smaller of the free memory and the config's `vram_gib`."""
 
     budget: float
     weights: float
@@ -37,9 +37,9 @@ class Plan:
 
 
 def budget_bytes(device: torch.device, vram_gib: float | None) -> int:
-    """What this process may take, from what is free now. Call before anything is loaded."""
+    """The memory that this process may use, in bytes. Call before anything is loaded."""
     free, total = torch.cuda.mem_get_info(device)
-    held = int(CONTEXT_GIB * GIB)  # our own context is no longer free, and is ours
+    held = int(CONTEXT_GIB * GIB)  # the context of this process is already allocated
     allowed = min(total, free + held)
     budget = min(allowed, int(vram_gib * GIB)) if vram_gib else allowed
     torch.cuda.set_per_process_memory_fraction(max(0.01, (budget - held) / total), device.index or 0)
@@ -47,7 +47,7 @@ def budget_bytes(device: torch.device, vram_gib: float | None) -> int:
 
 
 def kv_budget(budget: int, work: int, row: int) -> int:
-    """Rows of keys and values that fit beside what is held now (weights, pictures) and what the work will take."""
+    """Rows of the KV cache that fit beside the memory in use (weights, images) and the working memory."""
     torch.cuda.empty_cache()
     fixed = int((CONTEXT_GIB + GRAPHS_GIB + MARGIN_GIB) * GIB)
     return max(0, budget - fixed - torch.cuda.memory_reserved() - work) // row
@@ -56,13 +56,13 @@ def kv_budget(budget: int, work: int, row: int) -> int:
 def too_small(budget: int, rows: int, needed: int) -> ModelError:
     return ModelError(
         f"Qwen2.5-VL does not fit: with {budget / GIB:.1f} GiB for this process, room for {max(0, rows):,} tokens of "
-        f"keys and values is left beside the weights, and one page needs {needed:,}. Free memory on the card, raise "
+        f"keys and values is left beside the weights, and one page needs {needed:,}. Free GPU memory, raise "
         "`vram_gib`, or set `low_resolution: true` (configs/low_memory.yaml)."
     )
 
 
 def peak_of(run: Any) -> int:
-    """Bytes that `run()` took at its highest above what was allocated before."""
+    """The peak memory of `run()` in bytes, above what was allocated before."""
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()

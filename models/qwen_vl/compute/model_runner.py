@@ -1,6 +1,6 @@
-"""One pass over a packed batch of tokens: what each token is, where it goes, what it may see. On a GPU, a CUDA graph.
+"""Runs the language model over packed batches of tokens; on a GPU, as CUDA graphs.
 
-All that a step needs travels in one buffer of integers. Graphs exist for a few sizes; a step is padded to the next.
+All inputs of a step are copied in one buffer of integers. Graphs exist for a few sizes; a step is padded to the next.
 """
 
 from collections.abc import Sequence
@@ -21,10 +21,10 @@ ROWS = (8, 32, 64, 128, 256)  # tokens sampled in a step
 SHORT_RANGE, LONG_RANGE = 512, 1024  # keys of one item, for decode and for prompts
 
 
-class Span(NamedTuple):
-    """`tokens` neighbouring tokens of the batch. `stored` tokens are at `own` in the KV cache; these follow there.
+class TokenSpan(NamedTuple):
+    """`tokens` neighbouring tokens of the batch. They follow `stored` tokens at `own` in the KV cache.
 
-    All of them see the page of `page_rows` rows at `page` whole. Spans of one page should stand side by side.
+    All of them attend to the whole page of `page_rows` rows at `page`. Spans of one page should be adjacent.
     """
 
     tokens: int
@@ -34,9 +34,12 @@ class Span(NamedTuple):
     page_rows: int = 0
 
 
-def cut(spans: Sequence[Span], tile: int = 0, short: int = 0, most: int = 4) -> tuple[list[Item], list[int]]:
-    """The items of a batch, and how many of them each token has. tile: tokens an item may hold (0: any number, never
-    split); short: up to so many tokens an item counts as short; most: into how many items a range may be split."""
+def cut(spans: Sequence[TokenSpan], tile: int = 0, short: int = 0, most: int = 4) -> tuple[list[Item], list[int]]:
+    """The items of a batch, and the number of items of each token.
+
+    tile: the most tokens of an item (0: any number, never split). short: the most tokens of a short item. most: the
+    most items that a range is split into.
+    """
     items: list[Item] = []
     counts = [0] * sum(span.tokens for span in spans)
 
@@ -70,8 +73,8 @@ def cut(spans: Sequence[Span], tile: int = 0, short: int = 0, most: int = 4) -> 
     return items, counts
 
 
-class Work(NamedTuple):
-    """The items of a step on the device, as the Triton kernels read them."""
+class AttentionWork(NamedTuple):
+    """The items of a step on the device, in the layout of the Triton kernels."""
 
     short: Tensor
     long: Tensor
@@ -82,7 +85,7 @@ class Work(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """A pass that waits in one of the runner's host buffers, up to `end`. `items`: where no graphs are used."""
+    """A pass whose inputs are in one of the host buffers, up to `end`. `items`: used without graphs."""
 
     size: int
     end: int
@@ -90,7 +93,7 @@ class Prepared(NamedTuple):
 
 
 class ModelRunner:
-    """Runs steps of up to `tokens` tokens, of which up to `rows` are answered with a next token."""
+    """Runs steps of up to `tokens` tokens, and samples the next token of up to `rows` of them."""
 
     def __init__(self, language: Language, cache: KVCache, images: Tensor, tokens: int, rows: int) -> None:
         self.language, self.cache, self.images = language, cache, images
@@ -103,7 +106,7 @@ class ModelRunner:
         room = rows + self._offsets(tokens)[-1]
         cuda = self.device.type == "cuda"
         make = lambda *shape: torch.zeros(*shape, dtype=torch.int32, pin_memory=cuda)  # noqa: E731
-        self._hosts = [make(room), make(room)]  # two, so that one can be filled while the other's copy still waits
+        self._hosts = [make(room), make(room)]  # two: one is filled while the other is copied
         self._copied: list[Any] = [None, None]
         self._turn = 0
         self.ints = torch.zeros(room, dtype=torch.int32, device=self.device)
@@ -121,7 +124,7 @@ class ModelRunner:
         self._answered: Any = None
 
     def _offsets(self, size: int) -> list[int]:
-        """Where the parts of the buffer end for a step of `size` tokens, counted from behind the rows to answer."""
+        """The ends of the parts of the buffer for a step of `size` tokens, relative to the end of the sampled rows."""
         short, long = self._room(size)
         ends, at = [], 0
         for part in (size, 3 * size, size, size, size, short * 6, long * 6):
@@ -130,19 +133,19 @@ class ModelRunner:
         return ends
 
     def _room(self, size: int) -> tuple[int, int]:
-        """How many short and long items a step may have; unsplit items always fit."""
+        """The most short and long items of a step; unsplit items always fit."""
         return (min(8 * size, max(1024, 2 * size)), min(8 * size, max(512, size))) if self.ops.graphs else (0, 0)
 
     def run(self, source: Sequence[int], positions: NDArray[np.int32], rows: Sequence[int],
-            spans: Sequence[Span], last: Sequence[int]) -> None:  # fmt: skip
+            spans: Sequence[TokenSpan], last: Sequence[int]) -> None:  # fmt: skip
         """`prepare` and `forward` at once."""
         self.forward(self.prepare(positions, rows, spans, last), source)
 
-    def prepare(self, positions: NDArray[np.int32], rows: Sequence[int], spans: Sequence[Span],
+    def prepare(self, positions: NDArray[np.int32], rows: Sequence[int], spans: Sequence[TokenSpan],
                 last: Sequence[int]) -> "Prepared":  # fmt: skip
-        """All of a pass but its tokens, while another may run. The next `prepare` overwrites it.
+        """Write all inputs of a pass but its tokens to a host buffer; another pass may run meanwhile.
 
-        positions, rows: see Language.forward; last: the tokens that `sample` answers.
+        The next `prepare` overwrites it. positions, rows: see Language.forward; last: the tokens to sample after.
         """
         tokens = len(rows)
         size = next(size for size in self.sizes if size >= tokens)
@@ -181,7 +184,7 @@ class ModelRunner:
         else:
             self._pass(size, self._work(size))
 
-    def _write_items(self, host: NDArray[np.int32], ends: list[int], size: int, spans: Sequence[Span]) -> None:
+    def _write_items(self, host: NDArray[np.int32], ends: list[int], size: int, spans: Sequence[TokenSpan]) -> None:
         short_room, long_room = self._room(size)
         for most in (4, 2, 1):
             items, counts = cut(spans, self.tile, self.short, most)
@@ -195,10 +198,10 @@ class ModelRunner:
             if table:
                 host[start : start + 6 * len(table)] = np.array(table, dtype=np.int32).ravel()
 
-    def _work(self, size: int) -> Work:
+    def _work(self, size: int) -> AttentionWork:
         ends = [end + self.row_sizes[-1] for end in self._offsets(size)]
         cuts = [self.ints[first:last] for first, last in pairwise(ends)]
-        return Work(cuts[4].view(-1, 6), cuts[5].view(-1, 6), cuts[2], cuts[3], self._parts, self._sums)
+        return AttentionWork(cuts[4].view(-1, 6), cuts[5].view(-1, 6), cuts[2], cuts[3], self._parts, self._sums)
 
     def _pass(self, size: int, work: Any) -> None:
         ends = [end + self.row_sizes[-1] for end in self._offsets(size)]
@@ -208,7 +211,7 @@ class ModelRunner:
 
     @torch.inference_mode()
     def sample(self, rows: int, constrained: bool) -> None:
-        """Queues the next tokens of the last step's `last`, held to the first rows of `allowed` where constrained."""
+        """Queue the sampling after the `last` tokens of the step; constrained by the first rows of `allowed`, if so."""
         size = next(size for size in self.row_sizes if size >= rows) if self.ops.graphs else rows
         if constrained:
             self._allowed[:rows].copy_(self._allowed_host[:rows], non_blocking=True)
@@ -227,7 +230,7 @@ class ModelRunner:
         return self.language.answer(self.hidden[self.ints[:size]], self._allowed[:size], constrained)
 
     def answers(self, rows: int) -> tuple[list[int], list[float], list[float]]:
-        """Waits for `sample`: tokens, log-probabilities among the allowed tokens, and among all tokens."""
+        """Wait for `sample`: tokens, log-probabilities among the allowed tokens, and among all tokens."""
         if self._answered is not None:
             self._answered.synchronize()
         tokens = self._answer[0, :rows].tolist()
@@ -236,7 +239,7 @@ class ModelRunner:
 
     @torch.inference_mode()
     def capture(self) -> None:
-        """Makes the graphs, the largest first so that the smaller ones share its memory. No work may be under way."""
+        """Capture the graphs, the largest first so that the smaller ones share its memory. The device must be idle."""
         if not self.ops.graphs:
             return
         self.ints.zero_()
@@ -245,10 +248,10 @@ class ModelRunner:
         for size in reversed(self.row_sizes):
             for constrained in (False, True):
                 self._capture(("rows", size, constrained), lambda size=size, c=constrained: self._choose(size, c))
-        self.cache.kv[:, :, :, 0].zero_()  # the rehearsal wrote there
+        self.cache.kv[:, :, :, 0].zero_()  # written during the capture
 
     def _capture(self, key: Any, run: Any) -> None:
-        run()  # compiles kernels and sets up the matrix library, neither of which a graph may hold
+        run()  # compiles kernels and initializes cuBLAS, which cannot be captured
         torch.cuda.synchronize(self.device)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._memory):

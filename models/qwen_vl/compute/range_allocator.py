@@ -1,8 +1,8 @@
-"""Ranges of rows: who holds which rows of the KV cache or of the image buffer. Needs no torch."""
+"""Allocates ranges of rows in the KV cache and the image buffer. Needs no torch."""
 
 from typing import NamedTuple, Protocol
 
-ALIGN = 16  # rows; ranges begin and end on whole multiples
+ALIGN = 16  # rows; ranges begin and end at multiples of it
 
 
 def aligned(rows: int) -> int:
@@ -14,7 +14,7 @@ class RangeAllocator:
 
     def __init__(self, rows: int) -> None:
         self.rows = rows // ALIGN * ALIGN
-        self.free: list[tuple[int, int]] = [(0, self.rows)]  # (start, length), in order, never touching
+        self.free: list[tuple[int, int]] = [(0, self.rows)]  # (start, length), sorted, not adjacent
 
     def take(self, rows: int, high: bool = False) -> int | None:
         """The start of a range of `rows` rows, from the lowest free range that fits (or the highest), or None."""
@@ -29,7 +29,7 @@ class RangeAllocator:
         return None
 
     def extend(self, start: int, rows: int, new_rows: int) -> bool:
-        """Lengthen a held range in place. False where the rows behind it are not free."""
+        """Extend a range in place. False if the rows after it are not free."""
         end, more = start + aligned(rows), aligned(new_rows) - aligned(rows)
         for i, (at, length) in enumerate(self.free):
             if at == end and length >= more:
@@ -52,7 +52,7 @@ class RangeAllocator:
 
 
 class Move(NamedTuple):
-    """Rows to be copied to another place."""
+    """Rows to copy."""
 
     source: int
     target: int
@@ -60,7 +60,7 @@ class Move(NamedTuple):
 
 
 class Holder(Protocol):
-    """What holds a range of the KV cache: `room` rows from `start` on, the first `filled` of them in use."""
+    """The owner of a range of the KV cache: `room` rows from `start` on, the first `filled` of them in use."""
 
     start: int | None
     room: int
@@ -70,9 +70,9 @@ class Holder(Protocol):
 
 
 class KVMemory:
-    """Prefixes at the low end, sequences at the high end, so that ranges of one kind fill each other's gaps.
+    """Allocates prefixes from the low end and sequences from the high end, so that similar sizes reuse their gaps.
 
-    `moves` lists what the device has to copy before its next step: batch after batch, each batch all at once.
+    `moves`: the copies before the next step, batch after batch; the copies of one batch happen all at once.
     """
 
     def __init__(self, rows: int) -> None:
@@ -101,7 +101,7 @@ class KVMemory:
             del self._holders[id(holder)]
 
     def grow(self, holder: Holder, rows: int) -> bool:
-        """A range of `rows` rows for a holder that has fewer: in place, or at another place."""
+        """Grow a holder's range to `rows` rows, in place or by a move."""
         assert holder.start is not None
         if self.allocator.extend(holder.start, holder.room, rows):
             holder.room = rows
@@ -115,11 +115,11 @@ class KVMemory:
         return True
 
     def can_compact(self, rows: int, holder: Holder | None = None) -> bool:
-        """Whether `rows` rows (for `holder`, instead of those that it has) fit once no gaps are left."""
+        """Whether `rows` rows (for `holder`, instead of its own) fit after compaction."""
         return aligned(rows) - (aligned(holder.room) if holder is not None else 0) <= self.free_rows
 
     def compact(self, holder: Holder | None = None, rows: int = 0) -> None:
-        """Close all gaps, and give `holder` a range of `rows` rows on the way. `can_compact` must hold."""
+        """Close all gaps, and give `holder` `rows` rows. Requires `can_compact`."""
         if holder is not None:
             holder_rows, holder.room = holder.room, rows
         batch: list[Move] = []

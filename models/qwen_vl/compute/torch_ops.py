@@ -1,4 +1,4 @@
-"""The small operations of a step in plain PyTorch: any device, any type. triton_ops.py has them fused, in Triton."""
+"""The operations of a step except matrix products, in plain PyTorch; triton_ops.py has fused versions."""
 
 from collections.abc import Sequence
 
@@ -10,10 +10,10 @@ from .attention import Choice, Item, flash_items, merged_attention
 
 
 class Plain:
-    """Every operation of a forward pass that is not a matrix product. Numbers are rounded where transformers rounds."""
+    """The operations for any device and type. They round at the same places as transformers."""
 
-    graphs = False  # may a step be captured in a CUDA graph?
-    tile_rows = 0  # 0: items are never cut into tiles
+    graphs = False  # whether a step can be captured in a CUDA graph
+    tile_rows = 0  # 0: items are not split into tiles
 
     def __init__(self, choice: Choice) -> None:
         self.choice = choice
@@ -24,7 +24,7 @@ class Plain:
         return weight * (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps)).to(x.dtype)
 
     def add_rms_norm(self, x: Tensor, more: Tensor, weight: Tensor, eps: float) -> Tensor:
-        """x += more, in place; the norm of the sum comes back."""
+        """x += more, in place. -> the norm of the sum."""
         x += more
         return self.rms_norm(x, weight, eps)
 
@@ -33,14 +33,14 @@ class Plain:
         return F.silu(gate) * up
 
     def rotate(self, qk: Tensor, cos: Tensor, sin: Tensor) -> None:
-        """Rotary position, in place: qk [T, heads, D] (may be a strided view), cos and sin float32 [T, D/2]."""
+        """Rotary embedding, in place: qk [T, heads, D] (may be a strided view), cos and sin float32 [T, D/2]."""
         half = qk.shape[-1] // 2
         cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)
         a, b = qk[..., :half].float(), qk[..., half:].float()
         qk[..., :half], qk[..., half:] = (a * cos - b * sin).to(qk.dtype), (b * cos + a * sin).to(qk.dtype)
 
     def rotate_store(self, qkv: Tensor, cos: Tensor, sin: Tensor, rows: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Rotates q and k of qkv [T, heads, D] in place, writes k and v to `rows` of the KV cache [Hkv, N, D]. -> q."""
+        """Rotate q and k of qkv [T, heads, D] in place, write k and v to `rows` of the KV cache [Hkv, N, D]. -> q."""
         kv = k.shape[0]
         self.rotate(qkv[:, :-kv], cos, sin)
         k.index_copy_(1, rows.long(), qkv[:, -2 * kv : -kv].transpose(0, 1))

@@ -1,10 +1,10 @@
-"""The operations of plain.py fused in Triton, and the attention of a step as one kernel that reads each range once.
+"""Triton kernels: the operations of torch_ops.py fused, and the attention of a step in one kernel.
 
 Attention: a program takes one item (some tokens, one range of keys) and one key head; the query heads of that key head
-are packed as rows, so keys are read once for all of them. Long ranges are cut into several items, whose results are
+are packed as rows, so keys are read once for all of them. Long ranges are split into several items, whose results are
 merged. Short items (decode) run with 16 rows a program, long ones (prompts, pages) with 64.
 """
-# Triton's functions are compiled from their text; what their arguments are is Triton's own typing.
+# Triton compiles the source of its functions; their arguments have no Python types.
 # mypy: disable-error-code="no-untyped-def, attr-defined"
 
 from typing import Any
@@ -57,7 +57,7 @@ def _rotate(qkv, cos, sin, rows, k, v, stride, pool_stride, heads, kv_heads, hal
     place = qkv + token * stride + head * 2 * half + d
     a = tl.load(place, mask=live, other=0.0)
     b = tl.load(place + half, mask=live, other=0.0)
-    turned = head < heads - kv_heads  # with STORE, the last kv_heads are values, which do not turn
+    turned = head < heads - kv_heads  # with STORE, the last kv_heads are values, which are not rotated
     wide_a, wide_b = a.to(tl.float32), b.to(tl.float32)
     first = tl.where(turned, wide_a * c - wide_b * s, wide_a).to(a.dtype)
     second = tl.where(turned, wide_b * c + wide_a * s, wide_b).to(a.dtype)
@@ -102,7 +102,7 @@ def _attend(q, k, v, items, part_rows, parts, sums, q_stride, pool_stride, scale
     high = tl.full((ROWS,), -float("inf"), tl.float32)
     total = tl.zeros((ROWS,), tl.float32)
     acc = tl.zeros((ROWS, D), tl.float32)
-    last = causal + nth  # the last key that a row sees
+    last = causal + nth  # the last key that a row attends to
     for start in range(0, keys, KEYS):
         col = start + tl.arange(0, KEYS)
         there = col < keys
@@ -200,12 +200,12 @@ def _power(n: int) -> int:
 
 
 class Fused(Plain):
-    """plain.py's operations in Triton. The attention takes its items from device memory, so a step can be a graph."""
+    """The operations in Triton. Attention reads its items from device memory, so that a step can be a CUDA graph."""
 
     graphs = True
     tile_rows = 64
     short_rows = 16
-    pieces = 32  # of the vocabulary, searched side by side
+    pieces = 32  # of the vocabulary, searched in parallel
 
     def __init__(self, choice: Choice) -> None:
         super().__init__(choice)
@@ -221,7 +221,7 @@ class Fused(Plain):
         out = torch.empty_like(x)
         width = x.shape[-1]
         block = _power(width)
-        # No more threads than elements: a second thread on an element would read the sum that the first has written.
+        # At most one thread an element: a second one would read the sum that the first has written.
         warps = max(1, min(8, block // 64))
         _norm[(x.numel() // width,)](x, more, weight, out, eps, width, add, block, num_warps=warps)
         return out
@@ -246,7 +246,7 @@ class Fused(Plain):
         return qkv[:, : -2 * kv]
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, items: Any, scale: float) -> Tensor:
-        """`items` is a `step.Work`: tables of short and long items on the device, and room for their results."""
+        """`items` is a `model_runner.AttentionWork`: short and long items on the device, and room for their results."""
         tokens, heads, size = q.shape
         kv = k.shape[0]
         out = torch.empty(tokens, heads * size, dtype=q.dtype, device=q.device)

@@ -1,4 +1,4 @@
-"""The vision tower: transformers' weights, all pictures of a batch packed in one pass, given up in slices."""
+"""The vision encoder: transformers' weights, all images of a batch packed in one pass, which runs in slices."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,11 +15,11 @@ from models.qwen_vl.weights.load_weights import bring_back, fuse, set_aside, wid
 from .attention import Ranges
 from .torch_ops import Plain
 
-PAD = 64  # the MLP's 3420 columns become 3456: exact, and matrix kernels like it
+PAD = 64  # the MLP's 3,420 columns are padded to 3,456 with zeros: same results, faster matrix kernels
 
 
 class Vision:
-    """`tower` is transformers' `model.visual`; its weights are shared, not copied."""
+    """`tower`: transformers' `model.visual`; its weights are shared, not copied."""
 
     def __init__(self, tower: Any, ops: Plain) -> None:
         self.ops, self.tower = ops, tower
@@ -41,9 +41,9 @@ class Vision:
     def encode(
         self, images: Sequence[NDArray[np.uint8]], starts: Sequence[int], out: Tensor, slice_layers: int
     ) -> Iterator[None]:
-        """Writes picture i's tokens to the rows of `out` from starts[i] on; yields between slices of the tower.
+        """Write the tokens of image i to the rows of `out` from starts[i] on; yield between slices of layers.
 
-        On a GPU a slice only queues its work. Memory: about 60 KiB a patch, see memory_plan.py.
+        On a GPU a slice is only queued. Memory: about 60 KiB a patch, see memory_plan.py.
         """
         cells = [(image.shape[0] // CELL, image.shape[1] // CELL) for image in images]
         layouts = [layout(high, wide, self.config.window_size // CELL) for high, wide in cells]
@@ -94,7 +94,7 @@ class Vision:
 
 
 def check_shape(config: Any) -> str:
-    """What in a vision config this code does not serve, or ""."""
+    """The first unsupported value of a vision config, or ""."""
     if (config.patch_size, config.spatial_merge_size, config.temporal_patch_size) != (PATCH, MERGE, 2):
-        return f"patches of {config.patch_size} px in groups of {config.spatial_merge_size}² are not served"
-    return "" if config.hidden_act == "silu" else f"the activation {config.hidden_act} is not served"
+        return f"patches of {config.patch_size} px in groups of {config.spatial_merge_size}² are not supported"
+    return "" if config.hidden_act == "silu" else f"the activation {config.hidden_act} is not supported"

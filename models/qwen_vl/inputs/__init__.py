@@ -1,1 +1,1 @@
-"""Requests as the model reads them: chat template, images, grammar of the answer."""
+"""Model inputs: chat template, images, grammar of the answer."""

@@ -1,4 +1,4 @@
-"""Requests as token ids: the folder's own chat template, cut after the last picture into the shared and the rest."""
+"""Tokenizes requests with the chat template of the weights folder, split after the last image."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -15,7 +15,7 @@ PICTURE = "<|vision_start|><|image_pad|><|vision_end|>"
 
 
 class Prompts:
-    """Reads tokenizer and template from the weights folder. Raises ModelError where they are not of this model."""
+    """The tokenizer and chat template of the weights folder. Raises ModelError if they are not of Qwen2.5-VL."""
 
     def __init__(self, folder: Path) -> None:
         from transformers import PreTrainedTokenizerFast
@@ -33,20 +33,22 @@ class Prompts:
     def _id(self, word: str) -> int:
         found = self.tokenizer.convert_tokens_to_ids(word)
         if not isinstance(found, int):
-            raise ModelError(f"The tokenizer in the weights folder does not know {word}: it is not Qwen2.5-VL's.")
+            raise ModelError(
+                f"The tokenizer in the weights folder has no token {word}: it is not the tokenizer of Qwen2.5-VL."
+            )
         return found
 
     def _parts(
         self, system: str, pictures: int, question: str, earlier: tuple[tuple[str, str], ...] = ()
     ) -> tuple[list[int], list[int]]:
-        """Ids up to the last picture (one <|image_pad|> each), and the ids after it. Raises ValueError.
+        """Ids up to the last image (one <|image_pad|> each), and the ids after it. Raises ValueError.
 
-        Turns of a conversation stand behind the pictures, which belong to the first: so they change nothing before.
+        The images belong to the first turn of a conversation, so later turns do not change the ids before them.
         """
         shown: list[dict[str, str]] = [{"type": "image"}] * pictures
         messages: list[dict[str, Any]] = []
-        for said, answered in (*earlier, (question, None)):
-            messages.append({"role": "user", "content": [*shown, {"type": "text", "text": said}]})
+        for asked, answered in (*earlier, (question, None)):
+            messages.append({"role": "user", "content": [*shown, {"type": "text", "text": asked}]})
             shown = []
             if answered is not None:
                 messages.append({"role": "assistant", "content": answered})
@@ -60,14 +62,14 @@ class Prompts:
             at = text.index(PICTURE, at) + len(PICTURE)
         before, after = (self.tokenizer(part, add_special_tokens=False)["input_ids"] for part in (text[:at], text[at:]))
         if before.count(self.picture) != pictures or self.picture in after:
-            raise ValueError("the words of the job hold the model's own marker for a picture, <|image_pad|>")
+            raise ValueError("the prompt contains the model's marker of an image, <|image_pad|>")
         return before, after
 
     def text(self, tokens: Sequence[int]) -> str:
         return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     def byte_ends(self, tokens: Sequence[int]) -> list[int]:
-        """Where each token's bytes end in the UTF-8 text; byte-level BPE writes one character a byte."""
+        """The end of each token in the UTF-8 text, in bytes. Byte-level BPE has one character for each byte."""
         for token in tokens:
             if token not in self._lengths:
                 self._lengths[token] = len(self.tokenizer.convert_ids_to_tokens(token) or "")
@@ -87,8 +89,11 @@ def _template(folder: Path, settings: dict[str, Any]) -> str:
 def lay_out(
     ids: Sequence[int], picture: int, cells: Sequence[tuple[int, int]]
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], int]:
-    """A page's ids as Language.forward's `source`, the pictures' rows counted from 0; their positions [3, n] in time,
-    height and width; and the position that comes next. ids holds one `picture` a picture, of `cells` (high, wide)."""
+    """Expand the image tokens of a prompt.
+
+    ids: one `picture` for each image, of `cells` (high, wide). -> the `source` of Language.forward with image rows from
+    0; positions [3, n] in time, height and width; and the next position.
+    """
     source: list[NDArray[np.int32]] = []
     positions: list[NDArray[np.int32]] = []
     at = row = 0

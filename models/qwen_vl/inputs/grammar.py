@@ -1,4 +1,4 @@
-"""Answers held to a JSON schema by llguidance: which tokens may come next, and which must."""
+"""Constrains answers to a JSON schema with llguidance: token masks and forced tokens."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# As json.dumps writes. With free whitespace nearly nothing would be forced, and forced tokens cost no step.
+# The whitespace of json.dumps. With free whitespace hardly any token is forced, and forced tokens cost no step.
 STYLE = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
 
 class Unenforceable(ValueError):
-    """The schema asks for something that decoding cannot guarantee; the text is llguidance's reason."""
+    """llguidance cannot enforce the schema; the text is its reason."""
 
 
 class Grammar:
-    """Schemas compiled once, a matcher for each answer. `vocabulary` counts the model's logits, not its words."""
+    """Compiles each schema once, and makes a matcher for each answer. `vocabulary`: the number of logits."""
 
     def __init__(self, tokenizer_json: str, vocabulary: int, end: int, threads: int | None = None) -> None:
         from llguidance import LLExecutor, LLTokenizer
@@ -26,7 +26,7 @@ class Grammar:
         )
         self.executor = LLExecutor(threads)
         self.words = -(-vocabulary // 32)
-        self.jump = bool(self.tokenizer.is_canonical)  # only then are forced tokens those that the model would see
+        self.jump = bool(self.tokenizer.is_canonical)  # only then forced tokens equal the model's own
         self._compiled: dict[str, Any] = {}
 
     def matcher(self, schema: Mapping[str, Any]) -> Any:
@@ -47,7 +47,7 @@ class Grammar:
         return self._compiled[key].deep_copy()
 
     def fill(self, matchers: Sequence[Any | None], allowed: NDArray[np.int32]) -> None:
-        """Row i of `allowed` [rows, words] becomes matcher i's mask; without a matcher every token may come."""
+        """Write the mask of matcher i to row i of `allowed` [rows, words]; None allows every token."""
         live = [(matcher, i) for i, matcher in enumerate(matchers) if matcher is not None]
         if len(live) < len(matchers):
             allowed[[i for i, matcher in enumerate(matchers) if matcher is None]] = -1
@@ -55,12 +55,12 @@ class Grammar:
             self.executor.unsafe_compute_mask_ptr(live, allowed.ctypes.data, self.words * 4, len(allowed))
 
     def consume(self, pairs: Sequence[tuple[Any, int]]) -> None:
-        """Tells each matcher its sampled token, all at once. A matcher that fails stays in its error state."""
+        """Advance all matchers by their sampled tokens, in parallel. A matcher that fails stays in its error state."""
         if pairs:
             self.executor.consume_token_par(list(pairs))
 
     def forced(self, matcher: Any) -> list[int]:
-        """The tokens that must come next, already consumed."""
+        """Consume and return the tokens that must come next."""
         if not self.jump or matcher.is_stopped():
             return []
         tokens: list[int] = matcher.compute_ff_tokens()

@@ -1,4 +1,4 @@
-"""A page's pixels as the vision tower wants them: the numbers of transformers' image processor, made on the device."""
+"""Prepares page images for the vision encoder; equals transformers' image processor, but runs on the device."""
 
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -11,39 +11,36 @@ from torch import Tensor
 
 from pipeline.engine import PageSpec
 
-PATCH, MERGE, FRAMES = (
-    14,
-    2,
-    2,
-)  # pixels a patch side, patches a token side, and the frames that a still picture stands for
+# Pixels of a patch's side, patches of a token's side, and frames of a still image.
+PATCH, MERGE, FRAMES = 14, 2, 2
 CELL = PATCH * MERGE
-MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's, as the processor's
-MOST_LOPSIDED = 200  # the reference refuses pictures longer than this times their width
+MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # of CLIP
+MAX_ASPECT = 200  # the reference refuses images with a larger ratio of the sides
 
 
 class Unfit(ValueError):
-    """The picture cannot be shown to the model; the text says why."""
+    """The image cannot be given to the model; the text is the reason."""
 
 
 def prepare(image: NDArray[Any], page_spec: PageSpec) -> NDArray[np.uint8]:
-    """RGB of a size the model takes: sides in whole cells of 28 px, within `wants`. Grey and alpha are put right.
+    """Convert to RGB with sides in multiples of 28 px, within `page_spec`. Accepts grey and alpha.
 
     Raises Unfit.
     """
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or 0 in image.shape:
-        raise Unfit(f"a picture must be uint8 with height, width and colours; this one is {image.dtype} {image.shape}")
+        raise Unfit(f"an image must be uint8 [height, width, channels]; this one is {image.dtype} {image.shape}")
     if image.ndim == 2:
         image = image[:, :, None]
-    if image.shape[2] in (2, 4):  # transparent means white paper
+    if image.shape[2] in (2, 4):  # transparent becomes white
         alpha = image[:, :, -1:].astype(np.uint16)
         image = ((image[:, :, :-1] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
     if image.shape[2] == 1:
         image = np.repeat(image, 3, axis=2)
     if image.shape[2] != 3:
-        raise Unfit(f"a picture must have 1 to 4 colours; this one has {image.shape[2]}")
+        raise Unfit(f"an image must have 1 to 4 channels; this one has {image.shape[2]}")
     high, wide = image.shape[:2]
-    if max(high, wide) > MOST_LOPSIDED * min(high, wide):
-        raise Unfit(f"the picture is too long and thin ({wide}×{high} px); the model takes up to {MOST_LOPSIDED}:1")
+    if max(high, wide) > MAX_ASPECT * min(high, wide):
+        raise Unfit(f"the image is too long and thin ({wide}×{high} px); the model accepts up to {MAX_ASPECT}:1")
     fitted = page_spec.fit(wide, high)
     if fitted != (wide, high):
         return np.array(Image.fromarray(image).resize(fitted, Image.Resampling.BICUBIC))
@@ -59,14 +56,14 @@ def patches(image: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 
 
 def tokens_of(image: NDArray[np.uint8]) -> int:
-    """Visual tokens of a prepared picture."""
+    """Visual tokens of a prepared image."""
     return (image.shape[0] // CELL) * (image.shape[1] // CELL)
 
 
 class Layout(NamedTuple):
-    """How the tower reads a picture of some size: attention windows are made contiguous first."""
+    """The order of an image's cells in the vision encoder, with each attention window contiguous."""
 
-    order: NDArray[np.int32]  # [cells] which cell comes n-th
+    order: NDArray[np.int32]  # [cells] the n-th cell
     rows: NDArray[np.int32]  # [patches] in that order
     columns: NDArray[np.int32]
     windows: NDArray[np.int32]  # lengths in patches
@@ -74,7 +71,7 @@ class Layout(NamedTuple):
 
 @lru_cache(maxsize=64)
 def layout(high: int, wide: int, window: int) -> Layout:
-    """For a picture of `high` × `wide` cells and windows of `window` × `window` cells."""
+    """For an image of `high` × `wide` cells and windows of `window` × `window` cells."""
     index = np.arange(high * wide, dtype=np.int32).reshape(high, wide)
     blocks = [
         index[top : top + window, left : left + window].ravel()
@@ -89,6 +86,6 @@ def layout(high: int, wide: int, window: int) -> Layout:
 
 
 def to_device(array: NDArray[Any], device: torch.device) -> Tensor:
-    """Through pinned memory, so that the copy waits in the stream and not in this thread."""
+    """Copy through pinned memory, so that the copy is asynchronous."""
     tensor = torch.from_numpy(array)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor

@@ -1,4 +1,4 @@
-"""How long the answers of each job are: measured as they end, and carried from run to run. Needs no torch."""
+"""Statistics of the answer lengths of each job, kept from run to run. Needs no torch."""
 
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from pipeline.engine import Request
 
-KEPT = 256  # the latest answers of a kind that count
-KINDS = 256  # kinds of answers that are remembered, the latest ones
+KEPT = 256  # latest answers of each kind
+KINDS = 256  # latest kinds of answers
 PRIOR = (1 / 16, 1 / 8, 1 / 4, 1.0)  # before anything is measured: four answers of these shares of the allowed length
 
 
 def kind_of(request: Request) -> str:
-    """Answers of one kind have similar lengths: those to one job, or to one part of it."""
+    """The kind of an answer: its job, or the part of the job. Answers of one kind have similar lengths."""
     name = str(request.job.name)
     return name if request.parts == 1 else f"{name}#{request.part}"
 
@@ -56,13 +56,16 @@ class AnswerLengths:
         return {kind: list(lengths) for kind, lengths in self._seen.items()}
 
     def p90(self, kind: str) -> int | None:
-        """The running 90th percentile, None where nothing was measured."""
+        """The 90th percentile, or None if nothing was measured."""
         lengths = self._lengths(kind)
         return int(np.quantile(lengths, 0.9, method="higher")) if len(lengths) else None
 
     def curve(self, kind: str, under_way: Iterable[int], allowed: int) -> "LengthCurve":
-        """How long answers of a kind last, by Kaplan and Meier's estimate. `under_way`: the lengths so far of those
-        that have not ended. They count as longer; else the short ones, which end first, would pass for all."""
+        """The survival curve of the lengths of a kind, by the Kaplan-Meier estimate.
+
+        `under_way`: the lengths so far of answers that have not ended. They count as censored; without them, short
+        answers, which end first, would bias the curve.
+        """
         prior = [int(allowed * share) for share in PRIOR]
         ended = np.concatenate([np.minimum(self._lengths(kind), allowed), prior])
         lengths, count = np.unique(ended, return_counts=True)

@@ -1,18 +1,18 @@
-"""How sure the model was of each value: log-probabilities of tokens brought to the leaves of a JSON answer."""
+"""The probability of each leaf value of a JSON answer, from the log-probabilities of its tokens."""
 
 import json
 import math
 from bisect import bisect_right
 from collections.abc import Generator, Sequence
 
-Walk = Generator[tuple[str, int, int], None, int]  # leaves; in the end, where the value ends
+Walk = Generator[tuple[str, int, int], None, int]  # yields leaves, returns the end of the value
 
 
 def leaves(text: str) -> Generator[tuple[str, int, int], None, None]:
     """Path, first and last+1 character of every leaf value: `total`, `lines[0].amount`. Raises ValueError."""
     end = yield from _value(text, _skip(text, 0), "")
     if _skip(text, end) != len(text):
-        raise ValueError("words after the JSON value")
+        raise ValueError("text after the JSON value")
 
 
 def _skip(text: str, at: int) -> int:
@@ -56,7 +56,7 @@ def _inside(text: str, at: int, path: str) -> Walk:
 
 
 def confidences(text: str, byte_ends: Sequence[int], logprobs: Sequence[float]) -> dict[str, float]:
-    """The probability that the model gave each leaf's tokens, one after the other; {} where the text is no whole JSON.
+    """The product of the probabilities of each leaf's tokens; {} if the text is not complete JSON.
 
     byte_ends: where each token ends in the UTF-8 bytes of `text`.
     """

@@ -1,9 +1,8 @@
-"""How many rows of the KV cache the running sequences will need, step by step from now on. Needs no torch.
+"""Forecasts the rows of the KV cache that the running sequences will need in the next steps. Needs no torch.
 
 Each answer's rows count with the probability that it still runs, taken from the measured lengths of its kind
-(answer_lengths.py). A sequence is admitted where the sum, with a margin, stays below the memory at every moment.
-So short answers leave room for others while they run, and long ones get theirs before they need it. (The idea is
-LightLLM's "past-future" scheduler.)
+(answer_lengths.py). A sequence is admitted if the sum, with a margin, stays below the memory at every step.
+(The idea is LightLLM's "past-future" scheduler.)
 """
 
 from collections.abc import Sequence as SequenceOf
@@ -25,7 +24,7 @@ Rows = NDArray[np.float64]  # [len(AHEAD)]
 
 class MemoryForecast:
     """`kept`: rows that stay in use. `slack`: rows that a sequence holds on average beyond its tokens. `preempted`:
-    sequences without rows of their own, of which it is known how long they are already."""
+    sequences without rows, whose lengths so far count in the statistics."""
 
     def __init__(
         self,
@@ -42,7 +41,7 @@ class MemoryForecast:
         self._curves: dict[str, LengthCurve] = {}
         self._mean = np.full(len(AHEAD), float(kept))
         self._variance = np.zeros(len(AHEAD))
-        youngest = {id(sequence.prefix): sequence for sequence in running}  # a page counts with its youngest user
+        youngest = {id(sequence.prefix): sequence for sequence in running}  # a page counts for its youngest user
         kinds: dict[str, list[Sequence]] = {}
         for sequence in running:
             kinds.setdefault(sequence.kind, []).append(sequence)
@@ -53,7 +52,7 @@ class MemoryForecast:
             self._variance += variance
 
     def admit(self, sequence: Sequence) -> bool:
-        """Whether there will be room for one more; if so, it counts from now on."""
+        """Whether one more sequence will fit; if so, it is added to the forecast."""
         prefix = sequence.prefix
         counted = prefix.users or (prefix.preempted and prefix.start is not None)
         mean, variance = self._needs(sequence.kind, [sequence], [0 if counted else prefix.length])
@@ -64,7 +63,7 @@ class MemoryForecast:
         return True
 
     def _needs(self, kind: str, group: SequenceOf[Sequence], pages: SequenceOf[int]) -> tuple[Rows, Rows]:
-        """Mean and variance of the rows that sequences of a kind will hold, with these rows of pages each."""
+        """Mean and variance of the rows that sequences of a kind will hold. `pages`: rows of the page of each."""
         answered = np.array([sequence.answered for sequence in group], dtype=np.int64)
         allowed = np.array([sequence.max_new_tokens for sequence in group], dtype=np.int64)
         if kind not in self._curves:

@@ -1,4 +1,4 @@
-"""The prefixes in the KV cache: found again by their pixels, evicted when memory is needed. Needs no torch."""
+"""The prefix cache: encoded pages in the KV cache, found by a digest of their pixels. Needs no torch."""
 
 from collections import OrderedDict
 
@@ -6,11 +6,11 @@ from models.qwen_vl.compute.range_allocator import KVMemory, RangeAllocator
 
 from .sequences import PrefixEntry, Sequence
 
-UNWANTED, QUEUED, PREEMPTED = range(3)  # how dear an idle prefix is: who waits for it
+UNUSED, QUEUED, PREEMPTED = range(3)  # priority of an idle prefix, by the sequences that wait for it
 
 
 class PrefixCache:
-    """All prefixes that are known. A prefix that no running sequence uses is idle, and may be evicted."""
+    """All known prefixes. A prefix that no running sequence uses is idle and may be evicted."""
 
     def __init__(self, memory: KVMemory, images: RangeAllocator) -> None:
         self.memory, self.images = memory, images
@@ -24,9 +24,9 @@ class PrefixCache:
         self.hits += found is not None
         return found
 
-    # ---- who uses it
+    # ---- users
     def wait(self, sequence: Sequence) -> None:
-        """A sequence begins to wait for its prefix."""
+        """Register a sequence that waits for its prefix."""
         entry = sequence.prefix
         if entry.key not in self.entries:
             self._serial += 1
@@ -36,7 +36,7 @@ class PrefixCache:
         entry.preempted += sequence.preemptions > 0
 
     def unwait(self, sequence: Sequence) -> None:
-        """It waits no more. The entry stays as it is: `use` or `tidy` follows."""
+        """Unregister a waiting sequence. Call `use` or `release_unused` next."""
         sequence.prefix.waiting -= 1
         sequence.prefix.preempted -= sequence.preemptions > 0
 
@@ -49,8 +49,8 @@ class PrefixCache:
         if not entry.users and entry.start is not None:
             self.idle[entry.key] = entry
 
-    def tidy(self, entry: PrefixEntry) -> None:
-        """Forget a prefix that nobody needs and that is not whole; of one that is, keep the keys and values."""
+    def release_unused(self, entry: PrefixEntry) -> None:
+        """Drop a prefix without users if it is incomplete; of a complete one, keep only the keys and values."""
         if entry.users or entry.waiting or entry.encoding:
             return
         if entry.ready and (entry.start is not None or not entry.length):
@@ -59,17 +59,17 @@ class PrefixCache:
         self._drop(entry)
 
     # ---- memory
-    def place(self, entry: PrefixEntry, dearest: int) -> bool:
-        return self._place(entry, entry.length, False, dearest)
+    def place(self, entry: PrefixEntry, priority: int) -> bool:
+        return self._place(entry, entry.length, False, priority)
 
-    def place_sequence(self, sequence: Sequence, rows: int, dearest: int) -> bool:
-        return self._place(sequence, rows, True, dearest)
+    def place_sequence(self, sequence: Sequence, rows: int, priority: int) -> bool:
+        return self._place(sequence, rows, True, priority)
 
-    def _place(self, holder: PrefixEntry | Sequence, rows: int, high: bool, dearest: int) -> bool:
-        """Rows for a holder that has none. Evicts idle prefixes up to `dearest`, and closes gaps before dear ones."""
-        for dear in range(dearest + 1):
+    def _place(self, holder: PrefixEntry | Sequence, rows: int, high: bool, priority: int) -> bool:
+        """Allocate rows for a holder without any. Evicts idle prefixes up to `priority`; compacts between levels."""
+        for level in range(priority + 1):
             while not self.memory.place(holder, rows, high):
-                if not self._evict(dear):
+                if not self._evict(level):
                     break
             else:
                 return True
@@ -78,11 +78,11 @@ class PrefixCache:
                 return self.memory.place(holder, rows, high)
         return False
 
-    def grow(self, sequence: Sequence, rows: int, dearest: int) -> bool:
-        """More rows for a running sequence; what it has stored moves along."""
-        for dear in range(dearest + 1):
+    def grow(self, sequence: Sequence, rows: int, priority: int) -> bool:
+        """Allocate more rows for a running sequence; its stored tokens may move."""
+        for level in range(priority + 1):
             while not self.memory.grow(sequence, rows):
-                if not self._evict(dear):
+                if not self._evict(level):
                     break
             else:
                 return True
@@ -95,20 +95,20 @@ class PrefixCache:
         return sum(entry.room for entry in self.idle.values() if not entry.preempted)
 
     def kept_rows(self) -> int:
-        """Rows of idle prefixes that preempted sequences come back to."""
+        """Rows of idle prefixes that preempted sequences will use again."""
         return sum(entry.room for entry in self.idle.values() if entry.preempted)
 
-    def _evict(self, dear: int) -> bool:
-        """Evict the least recently used idle prefix that is just so dear; of the preempted ones, the youngest."""
-        order = reversed(self.idle.values()) if dear == PREEMPTED else iter(self.idle.values())
-        victim = next((entry for entry in order if _dearness(entry) == dear), None)
+    def _evict(self, level: int) -> bool:
+        """Evict the least recently used idle prefix of a priority; at PREEMPTED, the most recently used."""
+        order = reversed(self.idle.values()) if level == PREEMPTED else iter(self.idle.values())
+        victim = next((entry for entry in order if _priority(entry) == level), None)
         if victim is None:
             return False
         self.evict(victim)
         return True
 
     def evict(self, entry: PrefixEntry) -> None:
-        """Free its rows. One that somebody waits for is computed again, and encoded again if its images are gone."""
+        """Free the rows of an entry. If sequences wait for it, it is computed again, and encoded again if needed."""
         self.idle.pop(entry.key, None)
         self.memory.release(entry)
         entry.computed = 0
@@ -118,7 +118,7 @@ class PrefixCache:
             self._drop(entry)
 
     def drop_images(self, entry: PrefixEntry) -> None:
-        """Its keys and values are (queued to be) in the KV cache, or it is not wanted: the encoded images may go."""
+        """Free the encoded images, once the keys and values are queued or the entry is not needed."""
         if entry.image_row is not None:
             self.images.give_back(entry.image_row, entry.image_tokens)
         entry.image_row, entry.encoded_images = None, 0
@@ -131,5 +131,5 @@ class PrefixCache:
         self.entries.pop(entry.key, None)
 
 
-def _dearness(entry: PrefixEntry) -> int:
-    return PREEMPTED if entry.preempted else QUEUED if entry.waiting else UNWANTED
+def _priority(entry: PrefixEntry) -> int:
+    return PREEMPTED if entry.preempted else QUEUED if entry.waiting else UNUSED

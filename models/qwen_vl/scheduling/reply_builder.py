@@ -1,4 +1,4 @@
-"""Replies: the final one of each sequence, and how far a watched one is while it grows."""
+"""Builds replies: the final one of each sequence, and partial ones of watched sequences."""
 
 import time
 from collections.abc import Sequence as SequenceOf
@@ -10,15 +10,15 @@ from pipeline.schema.fields import column, leaves
 from .confidence import confidences
 from .sequences import Sequence
 
-TELL_S, TURN_S = 0.3, 0.05  # between two looks at one answer that is watched, and at any: most decode 20 a second
+SEQUENCE_PERIOD_S, ANY_PERIOD_S = 0.3, 0.05  # least time between partial replies of one sequence, and of any
 
 
 class ReplyBuilder:
-    """Changes nothing of a sequence but `told_s`."""
+    """Changes only `reported_s` of a sequence."""
 
     def __init__(self, prompts: Prompts) -> None:
         self.prompts = prompts
-        self._next_look_s = 0.0
+        self._next_partial_s = 0.0
 
     def reply(self, sequence: Sequence, finish: Finish) -> Reply:
         tokens = sequence.tokens[sequence.prompt_length :]
@@ -29,7 +29,7 @@ class ReplyBuilder:
         sure = (
             confidences(text, self.prompts.byte_ends(tokens), logprobs) if sequence.request.schema is not None else {}
         )
-        # of a long text these very tokens are never probable, however right it is
+        # the exact tokens of a long text are never probable, even if it is right
         long = {path for path, leaf in leaves(sequence.request.job.fields) if leaf.long_text}
         sure = {path: each for path, each in sure.items() if column(path) not in long}
         prompt = sequence.prefix.length + sequence.prompt_length
@@ -40,23 +40,28 @@ class ReplyBuilder:
             first_token_s=sequence.first_token_s)  # fmt: skip
 
     def partial(self, running: SequenceOf[Sequence]) -> Partial | None:
-        """How far one of the watched answers is, the one that was told of the longest ago. Costs the others nothing:
-        its tokens are here already, and the device is at work on the step that was just queued."""
+        """A partial reply of the watched sequence whose last one is the oldest, if one is due.
+
+        The device runs the step that was just queued meanwhile.
+        """
         now = time.perf_counter()
-        if now < self._next_look_s:
+        if now < self._next_partial_s:
             return None
-        watched = [sequence for sequence in running if sequence.request.watched and sequence.told_s <= now - TELL_S]
-        self._next_look_s = now + (TURN_S if watched else TELL_S)
-        sequence = min(watched, key=lambda each: each.told_s, default=None)
+        watched = [
+            sequence
+            for sequence in running
+            if sequence.request.watched and sequence.reported_s <= now - SEQUENCE_PERIOD_S
+        ]
+        self._next_partial_s = now + (ANY_PERIOD_S if watched else SEQUENCE_PERIOD_S)
+        sequence = min(watched, key=lambda each: each.reported_s, default=None)
         if sequence is None or not sequence.answered:
             return None
-        text = self.prompts.text(sequence.tokens[sequence.prompt_length :]).rstrip(
-            "\ufffd"
-        )  # half a letter is not told
-        sequence.told_s = now if len(text) < PARTIAL_LETTERS else float("inf")
+        text = self.prompts.text(sequence.tokens[sequence.prompt_length :])
+        text = text.rstrip("\ufffd")  # an incomplete character
+        sequence.reported_s = now if len(text) < PARTIAL_LETTERS else float("inf")
         return Partial(sequence.request, text[:PARTIAL_LETTERS]) if text else None
 
 
 def failure(request: Request, reason: str, began: float, low_resolution: bool) -> Reply:
-    """`began`: by `time.perf_counter`; `low_resolution`: asked in low resolution."""
+    """An error reply. `began`: by `time.perf_counter`."""
     return Reply(request, "", "error", reason, seconds=time.perf_counter() - began, low_resolution=low_resolution)

@@ -1,58 +1,40 @@
-"""What runs when: admission, growth, preemption, and what goes into each step. Needs no torch and no device.
+"""The scheduler of the language model: admission, growth, preemption, and the content of each step. Needs no torch.
 
-The engine's loop asks for a step (`schedule`), runs it and says so (`executed`); nothing here waits or computes.
+The engine's loop asks for a step (`schedule`), queues it on the device and reports it (`executed`).
 
-- Sequences are admitted oldest first; one that cannot go now is passed by younger ones, at most PASSED_BOUND times.
-- A sequence gets memory as it grows. `MemoryForecast` keeps admission below what all will need in the end.
-- Where memory runs out all the same, the youngest sequence is preempted. It keeps its tokens, and its pages stay in the
-  KV cache as long as anything else can be evicted or preempted.
-- A step takes every sequence that decodes, and prompts beside them: many when there is much to prefill, few when the
-  decode steps to come can take them along at no cost.
+- Sequences are admitted oldest first. At most PASSED_BOUND younger ones may pass one that lacks memory.
+- A sequence gets memory as it grows. `MemoryForecast` limits admission to what all will need in the end.
+- If memory runs out, the youngest sequence is preempted. It keeps its tokens, and its pages stay in the KV cache as
+  long as anything else can be evicted or preempted.
+- A step has one token of every decoding sequence, and prompt tokens: many if the backlog is long, few if the next
+  decode steps can take them at no cost.
 """
 
 from bisect import insort
 from collections.abc import Sequence as SequenceOf
-from typing import NamedTuple
 
-from models.qwen_vl.compute.range_allocator import KVMemory, Move, RangeAllocator, aligned
+from models.qwen_vl.compute.range_allocator import KVMemory, RangeAllocator, aligned
 
 from .answer_lengths import AnswerLengths
 from .memory_forecast import MemoryForecast
-from .prefix_cache import PREEMPTED, QUEUED, UNWANTED, PrefixCache
+from .prefix_cache import PREEMPTED, QUEUED, UNUSED, PrefixCache
 from .sequences import PrefixEntry, Sequence
+from .step import Part, Step
 from .vision_scheduler import VisionScheduler
 
 AHEAD = 32  # requests held that are not running
-PASSED_BOUND = 32  # younger sequences that may pass one that waits for memory
-TRIED = 4  # sequences that are tried in vain at a step before admission stops
-GROWTH = 128  # tokens of an answer that get memory at a time
-FILL = 0.97  # of the memory that is planned for: the rest lets sequences grow without closing gaps each time
+PASSED_BOUND = 32  # younger sequences that may be admitted before one that waits for memory
+TRIED = 4  # sequences that fail to be admitted before admission stops for this step
+GROWTH = 128  # tokens of an answer for which memory is allocated at a time
+FILL = 0.97  # of the memory is planned: with the rest, sequences grow without a compaction each time
 SPREAD = 8  # steps over which the prompts that are in memory are spread
-BUSY = 32  # with so many sequences decoding a step takes half as many tokens: measured, see docs/performance.md
-LEAST_PREFILL = 128  # prompt tokens of a step, where there are any: below about 200 tokens a step costs the same
+BUSY = 32  # decoding sequences from which a step has half as many tokens: measured, see docs/performance.md
+LEAST_PREFILL = 128  # prompt tokens of a step, if there are any: below about 200 tokens all steps cost the same
 
 
-class Part(NamedTuple):
-    """Some tokens of a sequence or of a prefix that go into the next step."""
-
-    owner: Sequence | PrefixEntry
-    tokens: int
-
-
-class Step(NamedTuple):
-    """`moves` are to be copied in the KV cache before the `parts` run."""
-
-    parts: list[Part]
-    moves: list[list[Move]]
-
-    @property
-    def tokens(self) -> int:
-        return sum(part.tokens for part in self.parts)
-
-
-class Scheduler:
-    """`step_sizes`: tokens of a step, ascending; a step costs as much as the next larger size. `image_rows`: rows of
-    the buffer of encoded images. `vision_tokens`: of a pass of the vision encoder."""
+class StepScheduler:
+    """`step_sizes`: token counts of a step, ascending; a step costs as much as the next larger size. `image_rows`: rows
+    of the buffer of encoded images. `vision_tokens`: tokens of a pass of the vision encoder."""
 
     def __init__(
         self,
@@ -71,12 +53,12 @@ class Scheduler:
         self.step_sizes, self.step_limit, self.max_running = list(step_sizes), step_sizes[-1], max_running
         self.waiting: list[Sequence] = []  # by age
         self.running: list[Sequence] = []  # by age
-        self.refused: list[tuple[Sequence, str]] = []  # they fit in no memory; the engine tells why
+        self.refused: list[tuple[Sequence, str]] = []  # too large for the memory, with the reason
         self.preemptions = 0
-        self._memory_bound = False  # whoever could be admitted waits for memory, until somebody leaves
-        self._tried = 0  # sequences that could be admitted when that was found
+        self._memory_bound = False  # all candidates wait for memory, until a running sequence ends
+        self._tried = 0  # candidates at that time
 
-    # ---- sequences come and go
+    # ---- add and remove sequences
     @property
     def wants_more(self) -> bool:
         return len(self.waiting) < AHEAD
@@ -86,7 +68,7 @@ class Scheduler:
         return not self.waiting and not self.running and not self.refused
 
     def fits(self, prefix_length: int, tokens: int) -> bool:
-        """Whether a prefix and so many tokens of a sequence could be in memory if they had it alone."""
+        """Whether a prefix and `tokens` tokens of a sequence fit into an otherwise empty memory."""
         return aligned(prefix_length) + aligned(tokens + 1) <= self.memory.rows
 
     def add(self, sequence: Sequence) -> None:
@@ -94,14 +76,14 @@ class Scheduler:
         self.cache.wait(sequence)
 
     def remove(self, sequence: Sequence) -> None:
-        """It has ended, or nobody waits for it any more; its memory is free again."""
+        """Remove a sequence that has ended or is no longer needed, and free its memory."""
         if sequence.running:
             self._stop(sequence)
         elif sequence in self.waiting:
             self.waiting.remove(sequence)
             self.cache.unwait(sequence)
         sequence.finished = True
-        self.cache.tidy(sequence.prefix)
+        self.cache.release_unused(sequence.prefix)
 
     def _stop(self, sequence: Sequence) -> None:
         self.running.remove(sequence)
@@ -122,12 +104,12 @@ class Scheduler:
 
     # ---- admission
     def _admit(self) -> None:
-        """Admit who can go, oldest first."""
+        """Admit waiting sequences, oldest first."""
         forecast: MemoryForecast | None = None
         blocked: list[Sequence] = []
         candidates = [each for each in self.waiting if each.prefix.available]
         if self._memory_bound and len(candidates) == self._tried:
-            return  # nobody has left since, and nobody has come
+            return  # no sequence has ended or arrived since
         self._memory_bound, self._tried = False, len(candidates)
         backlog = self._backlog() if candidates else 0
         for sequence in candidates:
@@ -142,7 +124,7 @@ class Scheduler:
                     older.passed += 1
             elif not self.running:
                 need = sequence.prefix.length + len(sequence.tokens) + 1
-                reason = f"page and answer take {need:,} tokens; the memory holds {self.memory.rows:,}"
+                reason = f"page and answer need {need:,} tokens; the KV cache holds {self.memory.rows:,}"
                 self._refuse(sequence, reason)
             else:
                 self._memory_bound = True
@@ -157,16 +139,16 @@ class Scheduler:
         return MemoryForecast(self.lengths, self.running, preempted, rows=rows, kept=kept, slack=GROWTH // 2)
 
     def _start(self, sequence: Sequence, alone: bool) -> bool:
-        """Give a waiting sequence memory. False, and nothing has changed, where there is none."""
-        entry, dearest = sequence.prefix, PREEMPTED if alone else UNWANTED
+        """Allocate memory for a waiting sequence. False, with nothing changed, if there is none."""
+        entry, priority = sequence.prefix, PREEMPTED if alone else UNUSED
         self.waiting.remove(sequence)
         self.cache.unwait(sequence)
         self.cache.use(entry)
-        placed = entry.start is not None or not entry.length or self.cache.place(entry, dearest)
+        placed = entry.start is not None or not entry.length or self.cache.place(entry, priority)
         rows = min(len(sequence.tokens) + GROWTH, max(len(sequence.tokens), sequence.longest)) + 1
         if placed and (
-            self.cache.place_sequence(sequence, rows, dearest)
-            or (alone and self.cache.place_sequence(sequence, len(sequence.tokens) + 1, dearest))
+            self.cache.place_sequence(sequence, rows, priority)
+            or (alone and self.cache.place_sequence(sequence, len(sequence.tokens) + 1, priority))
         ):
             sequence.stored, sequence.prefill_to, sequence.running = 0, len(sequence.tokens), True
             sequence.decoding = False
@@ -180,7 +162,7 @@ class Scheduler:
 
     @property
     def starved(self) -> bool:
-        """The next step would not be full for want of encoded pages, though there is memory for more."""
+        """The next step would not be full because pages are not encoded yet, though there is memory for more."""
         if self._memory_bound or len(self.running) >= self.max_running:
             return False
         first = next((each for each in self.waiting if not each.prefix.available), None)
@@ -192,7 +174,7 @@ class Scheduler:
 
     # ---- one step
     def schedule(self) -> Step:
-        """The next step; without parts where there is nothing to compute."""
+        """The next step; without parts if there is nothing to compute."""
         self._admit()
         parts: list[Part] = []
         chosen: set[int] = set()
@@ -205,9 +187,11 @@ class Scheduler:
         return Step(parts, self.memory.take_moves())
 
     def _prefill_tokens(self, decoding: int, limit: int) -> int:
-        """How many prompt tokens go beside `decoding` tokens: all that fit, or, where memory decides how many sequences
-        decode, such a share of the backlog that steps stay even, since the weights are read once a step. In both cases
-        up to a size that a step is padded to."""
+        """The prompt tokens of a step with `decoding` decode tokens.
+
+        All that fit; or, if memory limits the number of sequences, a share of the backlog that keeps steps even, since
+        each step reads the weights once. In both cases up to a size that a step is padded to.
+        """
         backlog = self._backlog()
         if not backlog or decoding >= limit:
             return 0
@@ -221,14 +205,14 @@ class Scheduler:
         return size - decoding
 
     def _backlog(self) -> int:
-        """Prompt tokens that are in memory and not computed; those of a shared prefix once."""
+        """Prompt tokens of running sequences that are not computed; those of a shared prefix count once."""
         prefilling = [each for each in self.running if not each.decoding]
         entries = {id(each.prefix): each.prefix for each in prefilling if not each.prefix.ready}
         own = sum(max(0, sequence.prefill_to - sequence.stored) for sequence in prefilling)
         return own + sum(entry.length - entry.computed for entry in entries.values())
 
     def _take_prompts(self, prefilling: list[Sequence], left: int, parts: list[Part], chosen: set[int]) -> None:
-        """Prompts behind pages that are computed, then pages by the age of who waits for them."""
+        """Prompts whose pages are computed, then pages by the age of the sequences that wait for them."""
         for sequence in [each for each in prefilling if each.prefix.ready]:
             left -= self._take(sequence, left, parts, chosen)
         for entry in {id(each.prefix): each.prefix for each in prefilling if not each.prefix.ready}.values():
@@ -252,7 +236,7 @@ class Scheduler:
         return tokens
 
     def _grow(self, sequence: Sequence, rows: int, chosen: set[int]) -> bool:
-        """More memory for the sequence; the youngest others are preempted for it. False: it waits for this step."""
+        """Allocate more memory; preempt younger sequences if needed. False: the sequence is not part of this step."""
         more = max(GROWTH, sequence.stored // 4)
         wanted = min(max(rows, sequence.room + more), max(rows, sequence.longest + 1))
         while not self.cache.grow(sequence, wanted, QUEUED):
@@ -267,12 +251,12 @@ class Scheduler:
             elif self.cache.grow(sequence, rows, PREEMPTED):
                 return True
             else:
-                self._refuse(sequence, f"the answer outgrew the memory ({self.memory.rows:,} tokens)")
+                self._refuse(sequence, f"the answer does not fit into the KV cache ({self.memory.rows:,} tokens)")
                 return False
         return True
 
     def executed(self, step: Step) -> list[PrefixEntry]:
-        """The step is queued on the device. -> the prefixes that it completes."""
+        """Record that the step is queued on the device. -> the prefixes that it completes."""
         whole: list[PrefixEntry] = []
         for owner, tokens in step.parts:
             if isinstance(owner, Sequence):
@@ -285,23 +269,24 @@ class Scheduler:
                 self.cache.drop_images(owner)
         return whole
 
-    def too_long_a_step(self, step: Step) -> None:
-        """The step did not fit in the device's memory: the next one is half as long."""
+    def step_out_of_memory(self, step: Step) -> None:
+        """Halve the next step after this one ran out of device memory."""
         if step.tokens > 1:
             self.step_limit = max(1, step.tokens // 2)
             return
         owner = step.parts[0].owner
         for sequence in [each for each in self.running if owner in (each, each.prefix)]:
-            self._refuse(sequence, "a step of one token does not fit into the card's memory")
+            self._refuse(sequence, "a step of one token does not fit into the GPU's memory")
 
     # ---- the vision encoder
     def cannot_be_encoded(self, entry: PrefixEntry) -> None:
+        """Refuse the sequences that wait for a page too large for the vision encoder."""
         for sequence in [each for each in self.waiting if each.prefix is entry]:
-            self._refuse(sequence, "the page does not fit into the card's memory, not even in low resolution")
+            self._refuse(sequence, "the page does not fit into the GPU's memory, not even in low resolution")
 
 
 def limit_of_step(tokens: int, decoding: int) -> int:
-    """The most tokens of a step beside so many sequences that decode, where `tokens` are the most of any."""
+    """The most tokens of a step with `decoding` decoding sequences, if `tokens` is the most of any step."""
     return tokens if decoding < BUSY else max(-(-tokens // 2), decoding)
 
 

@@ -1,4 +1,4 @@
-"""The states of a request under way: `Sequence` (a question and its answer) and `PrefixEntry` (the pages before it)."""
+"""The state of requests in flight: `Sequence` (a question and its answer) and `PrefixEntry` (the pages before it)."""
 
 import hashlib
 from collections.abc import Sequence as SequenceOf
@@ -11,27 +11,27 @@ from numpy.typing import NDArray
 
 from pipeline.engine import Request
 
-# A piece of up to LONGEST_LOOP tokens that repeats for LOOP_TOKENS tokens is a loop. Fewer are none: the empty cells of
-# a table, or rows of nulls, are hundreds of equal tokens.
+# Up to LONGEST_LOOP tokens that repeat for LOOP_TOKENS tokens are a loop. Shorter repetitions are legitimate: the empty
+# cells of a table, or rows of nulls, are hundreds of equal tokens.
 LOOP_TOKENS, LONGEST_LOOP = 1024, 64
 
 
 class Stage(Enum):
-    """Where a sequence is. A preempted one is ENCODED again while its pages are still there, else QUEUED."""
+    """The stage of a sequence. A preempted one is ENCODED again while its pages are cached, else QUEUED."""
 
     QUEUED = "waits for the vision encoder"
     ENCODED = "waits for memory"
-    PREFILLING = "its pages or its own tokens are being computed"
+    PREFILLING = "computes its pages or its prompt"
     READY = "decodes"
-    FINISHED = "is replied to"
+    FINISHED = "has its reply"
 
 
 @dataclass(eq=False)
 class PrefixEntry:
-    """Pages with the words before them: encoded once, and shared by all questions about them."""
+    """Pages and the prompt before them: encoded once, shared by all questions about them."""
 
     key: bytes
-    source: NDArray[np.int32]  # token ids; images as -(row+1), counted from `image_row` once that is known
+    source: NDArray[np.int32]  # token ids; images as -(row+1), relative to `image_row`
     positions: NDArray[np.int32]  # [3, n]
     next_position: int
     image_sizes: tuple[int, ...]  # tokens of each image
@@ -39,13 +39,13 @@ class PrefixEntry:
     serial: int = 0
     image_row: int | None = None  # first row in the buffer of encoded images
     encoded_images: int = 0  # images whose encoding is queued on the device
-    encoding: bool = False  # some of its images are in the vision pass under way
+    encoding: bool = False  # some of its images are in the current vision pass
     start: int | None = None  # first row in the KV cache
-    room: int = 0  # rows held there
+    room: int = 0  # rows allocated
     computed: int = 0  # tokens whose keys and values are (queued to be) in the KV cache
     users: int = 0  # running sequences
     waiting: int = 0  # waiting sequences
-    preempted: int = 0  # those of them that ran before
+    preempted: int = 0  # waiting sequences that ran before
     encodings: int = 0  # how many times its images were encoded
 
     @property
@@ -70,20 +70,20 @@ class PrefixEntry:
 
     @property
     def available(self) -> bool:
-        """Whether the vision encoder has nothing (more) to do for it."""
+        """Whether the vision encoder has nothing left to do for it."""
         return self.encoded or self.ready
 
 
 @dataclass(eq=False)
 class Sequence:
-    """One request. `tokens` are the ids of its prompt behind the pages and, from `prompt_length` on, of its answer."""
+    """One request. `tokens`: the ids of its prompt after the pages and, from `prompt_length` on, of its answer."""
 
     request: Request
     prefix: PrefixEntry
     tokens: list[int]
     prompt_length: int
     max_new_tokens: int
-    matcher: Any  # holds the answer to its schema; None for free text
+    matcher: Any  # llguidance matcher of the schema; None for free text
     low_resolution: bool
     began: float
     kind: str = ""  # answers of one kind have similar lengths, see answer_lengths.py
@@ -91,18 +91,18 @@ class Sequence:
     start: int | None = None  # first row in the KV cache
     room: int = 0
     stored: int = 0  # tokens whose keys and values are (queued to be) in the KV cache
-    prefill_to: int = 0  # tokens that are prompt for this admission
-    running: bool = False  # it holds memory
-    decoding: bool = False  # its prompt is computed, or queued to be
+    prefill_to: int = 0  # tokens to prefill in this admission
+    running: bool = False  # has memory allocated
+    decoding: bool = False  # the prompt is (queued to be) computed
     finished: bool = False
     preemptions: int = 0
-    passed: int = 0  # younger sequences admitted while this one could have gone, had there been memory
+    passed: int = 0  # younger sequences admitted while this one waited for memory
     sampled: list[bool] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     free_logprobs: list[float] = field(default_factory=list)
     first_token_s: float = 0.0
-    checked_for_loop: int = 0  # tokens of the answer when `loops` last looked
-    told_s: float = 0.0  # when a Partial was last given; infinite once no more is to be given
+    checked_for_loop: int = 0  # tokens of the answer at the last check of `loops`
+    reported_s: float = 0.0  # time of the last Partial; infinite once no more follow
 
     @property
     def stage(self) -> Stage:
@@ -122,12 +122,12 @@ class Sequence:
 
     @property
     def longest(self) -> int:
-        """Rows of its own that it may come to need."""
+        """The most rows of its own that it can need."""
         return self.prompt_length + self.max_new_tokens
 
     @property
     def to_prefill(self) -> int:
-        """Tokens to compute until it decodes."""
+        """Tokens to compute before it decodes."""
         return self.prefix.length - self.prefix.computed + max(0, self.prefill_to - self.stored)
 
     def add(self, tokens: SequenceOf[int], sampled: bool, logprob: float, free: float) -> None:
@@ -137,7 +137,7 @@ class Sequence:
         self.free_logprobs += [free] * len(tokens)
 
     def loops(self) -> bool:
-        """The last LOOP_TOKENS tokens of the answer are one piece over and over."""
+        """Whether the last LOOP_TOKENS tokens of the answer repeat a short piece."""
         if self.answered < max(LOOP_TOKENS, self.checked_for_loop + 16):
             return False
         self.checked_for_loop = self.answered
@@ -154,5 +154,5 @@ def pixel_digest(images: SequenceOf[NDArray[np.uint8]]) -> bytes:
 
 
 def prefix_key(words: SequenceOf[int], pixels: bytes) -> bytes:
-    """The same pixels under the same words give the same keys and values."""
+    """A key of the prompt and the pixels: equal keys mean equal keys and values in the KV cache."""
     return hashlib.sha256(np.array(words, dtype=np.int64).tobytes() + pixels).digest()

@@ -1,4 +1,4 @@
-"""Which images the vision encoder takes next, and what follows when a pass does not fit. Needs no torch."""
+"""Chooses the images of each pass of the vision encoder, and halves passes that ran out of memory. Needs no torch."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -6,7 +6,7 @@ from typing import NamedTuple
 from .prefix_cache import PrefixCache
 from .sequences import PrefixEntry, Sequence
 
-RECOVERY = 16  # passes without running out of memory, after which the next one may be twice as large again
+RECOVERY = 16  # passes without running out of memory before the pass size is doubled again
 
 
 class EncodeTask(NamedTuple):
@@ -18,9 +18,9 @@ class EncodeTask(NamedTuple):
 
 
 class VisionScheduler:
-    """Images in the order of the age of the sequences that wait for them, as many a pass as `tokens` allow.
+    """Takes images in the order of the age of the sequences that wait for them, up to `tokens` a pass.
 
-    The order is strict, so no young sequence holds buffer rows that an older one waits for.
+    The order is strict, so that no younger sequence holds buffer rows that an older one waits for.
     """
 
     def __init__(self, cache: PrefixCache, tokens: int) -> None:
@@ -28,7 +28,7 @@ class VisionScheduler:
         self._passes = 0
 
     def next_pass(self, waiting: Iterable[Sequence]) -> list[EncodeTask]:
-        """Empty where nothing waits for the encoder, or there are no free rows in the image buffer now."""
+        """The images of the next pass; empty if none waits, or the image buffer has no free rows."""
         tasks: list[EncodeTask] = []
         tokens = 0
         for sequence in waiting:
@@ -48,25 +48,25 @@ class VisionScheduler:
         return tasks
 
     def encoded(self, tasks: Iterable[EncodeTask]) -> None:
-        """A pass is queued whole."""
+        """Record that all slices of a pass are queued."""
         for entry, nth, _ in tasks:
             entry.encoding, entry.encoded_images = False, nth + 1
             entry.encodings += entry.encoded
         for entry in {id(task.entry): task.entry for task in tasks}.values():
-            self.cache.tidy(entry)
+            self.cache.release_unused(entry)
         self._passes += 1
         if self._passes >= RECOVERY and self.tokens < self._most:
             self.tokens, self._passes = min(self._most, 2 * self.tokens), 0
 
-    def did_not_fit(self, tasks: list[EncodeTask]) -> PrefixEntry | None:
-        """A pass ran out of memory: the next is half as large. -> the prefix whose image does not fit even alone."""
+    def out_of_memory(self, tasks: list[EncodeTask]) -> PrefixEntry | None:
+        """Halve the next pass after one ran out of memory. -> the prefix whose image does not fit even alone."""
         for entry, _, _ in tasks:
             entry.encoding = False
         self._passes = 0
         if len(tasks) > 1:
             self.tokens = max(1, self.tokens // 2)
             for entry in {id(task.entry): task.entry for task in tasks}.values():
-                self.cache.tidy(entry)
+                self.cache.release_unused(entry)
             return None
         entry = tasks[0].entry
         self.cache.drop_images(entry)

@@ -1,1 +1,1 @@
-"""The weights folder: what must be in it, and how it is loaded."""
+"""The weights folder: checks and loading."""

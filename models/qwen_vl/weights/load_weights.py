@@ -1,4 +1,4 @@
-"""The loaded modules, laid out for speed."""
+"""Loads the model and fuses its matrices."""
 
 from pathlib import Path
 
@@ -12,40 +12,43 @@ from .weights_folder import check
 
 
 def load(folder: Path, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """transformers' model, straight onto the device, from this folder alone. Raises ModelError where it cannot."""
+    """Load transformers' model from this folder to the device, without a network. Raises ModelError."""
     check(folder)
     from transformers import Qwen2_5_VLForConditionalGeneration
 
-    # A CPU needs no map of devices, and so not the package accelerate.
+    # Without a device map the package accelerate is not needed.
     onto = {"device_map": {"": device}} if device.type != "cpu" else {}
     try:
         model: nn.Module = Qwen2_5_VLForConditionalGeneration.from_pretrained(
             folder, local_files_only=True, dtype=dtype, **onto
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise ModelError(f"The weights in {folder} do not load: {error}") from error
+        raise ModelError(f"The weights in {folder} cannot be loaded: {error}") from error
     return model.eval()
 
 
 def set_aside(tower: nn.Module) -> None:
-    """Takes a tower off the card while its matrices are laid out anew. Its many small tensors share blocks of memory,
-    and freeing some in place would leave holes that nothing else fits into (0.9 GiB for the 7B's vision tower)."""
+    """Move a tower to the CPU while its matrices are fused.
+
+    Its many small tensors share blocks of GPU memory. Freeing some in place leaves holes that cannot be used (0.9 GiB
+    for the 7B's vision encoder).
+    """
     tower.to("cpu")
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
 def bring_back(tower: nn.Module, device: torch.device) -> None:
-    """What is still off the card goes back. Views of fused matrices are there already."""
+    """Move what is still on the CPU back. Views of fused matrices are on the device already."""
     for tensor in (*tower.parameters(), *tower.buffers()):
         if tensor.device != device:
             tensor.data = tensor.data.to(device)
 
 
 def fuse(layers: list[nn.Linear], device: torch.device, step: int = 1) -> tuple[Tensor, Tensor | None]:
-    """One matrix (and bias) for several layers that read the same input; each padded with zero rows to whole `step`s.
+    """Fuse layers with the same input into one matrix and bias, each padded with zero rows to a multiple of `step`.
 
-    The layers' own weights become views of it, so nothing is held twice and transformers' modules go on working.
+    The layers' own weights become views of it, so transformers' modules still work and nothing is stored twice.
     """
     sizes = [layer.out_features for layer in layers]
     padded = [-(-size // step) * step for size in sizes]
@@ -64,7 +67,7 @@ def fuse(layers: list[nn.Linear], device: torch.device, step: int = 1) -> tuple[
 
 
 def widen(layer: nn.Linear, device: torch.device, step: int) -> Tensor:
-    """The layer's matrix with zero columns up to whole `step`s of inputs; its own weight becomes a view."""
+    """Pad a layer's matrix with zero columns to a multiple of `step` inputs; its own weight becomes a view."""
     with torch.no_grad():
         weight = F.pad(layer.weight, (0, -layer.in_features % step)).to(device)
         layer.weight.data = weight[:, : layer.in_features]

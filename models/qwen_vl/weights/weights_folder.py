@@ -1,4 +1,4 @@
-"""The weights folder, without torch: is it whole, what is its digest, and how to fetch it."""
+"""Checks the weights folder, computes its digest, and tells how to download it. Needs no torch."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ NEEDED = ("config.json", "tokenizer.json", "tokenizer_config.json", "preprocesso
 
 
 def check(folder: Path) -> None:
-    """Raises ModelError that says what the folder lacks and how to fetch it. Reads no tensor."""
+    """Raises ModelError with all faults of the folder and how to download it. Reads no tensor."""
     if found := faults(folder):
         listed = "\n".join(f"  - {fault}" for fault in found)
         raise ModelError(f"The weights folder {folder} cannot be used:\n{listed}\n{how_to_fetch(folder)}")
@@ -27,7 +27,7 @@ def how_to_fetch(folder: Path) -> str:
 
 
 def faults(folder: Path) -> list[str]:
-    """What the folder lacks, a few words each; empty when every file is there and no tensor is cut off."""
+    """The faults of the folder; empty if every file is complete."""
     if not folder.is_dir():
         return ["there is no such folder"]
     found = [f"{name} is missing" for name in NEEDED if not (folder / name).is_file()]
@@ -48,7 +48,7 @@ def faults(folder: Path) -> list[str]:
 
 
 def read_json(path: Path) -> dict[str, Any] | str:
-    """The object in the file, or what is wrong with it."""
+    """The JSON object in the file, or the fault."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -65,7 +65,7 @@ def shards(folder: Path) -> list[str]:
 
 
 def _shard_fault(path: Path) -> str:
-    """A safetensors file says in its head where its last byte must lie."""
+    """The header of a safetensors file gives the size that the file must have."""
     if not path.is_file():
         return f"{path.name} is missing"
     size = path.stat().st_size
@@ -83,9 +83,9 @@ def _shard_fault(path: Path) -> str:
 
 
 def digest(folder: Path) -> str:
-    """Names the weights in every record: SHA-256 over the small files, and each shard's name, size, head and samples.
+    """The digest of the weights for provenance: SHA-256 over the small files and samples of each shard.
 
-    Samples are 64 KiB at 256 even places of each shard: seconds instead of minutes, and any other training shows in it.
+    Samples are 64 KiB at 256 evenly spaced offsets: seconds instead of minutes, and other training changes the digest.
     """
     total = hashlib.sha256()
     for name in sorted((*NEEDED, *shards(folder))):

@@ -17,8 +17,9 @@ from hypothesis import strategies as some
 from models.qwen_vl.answer_length_store import NAME, AnswerLengthStore
 from models.qwen_vl.compute.range_allocator import KVMemory, Move
 from models.qwen_vl.scheduling.answer_lengths import AnswerLengths, kind_of
-from models.qwen_vl.scheduling.scheduler import PASSED_BOUND, Scheduler, Step
+from models.qwen_vl.scheduling.scheduler import PASSED_BOUND, StepScheduler
 from models.qwen_vl.scheduling.sequences import PrefixEntry, Sequence, Stage
+from models.qwen_vl.scheduling.step import Step
 from pipeline.core.types import Document
 from pipeline.engine import Reply, Request
 
@@ -28,11 +29,11 @@ SIZES = (8, 16, 32, 64, 128)
 
 def scheduler(
     rows: int = 2000, images: int = 400, running: int = 32, lengths: AnswerLengths | None = None
-) -> Scheduler:
-    return Scheduler(rows, images, step_sizes=SIZES, vision_tokens=100, max_running=running, lengths=lengths)
+) -> StepScheduler:
+    return StepScheduler(rows, images, step_sizes=SIZES, vision_tokens=100, max_running=running, lengths=lengths)
 
 
-def surprised(rows: int) -> Scheduler:
+def surprised(rows: int) -> StepScheduler:
     """It expects short answers, and admits too many of the long ones that come."""
     return scheduler(rows, lengths=AnswerLengths({"job": [5] * 200}))
 
@@ -52,7 +53,7 @@ def sequence(serial: int, entry: PrefixEntry, most: int = 40, prompt: int = 10) 
     return Sequence(request(most=most), entry, [1] * prompt, prompt, most, None, False, 0.0, kind="job", serial=serial)
 
 
-def encode(chosen: Scheduler) -> int:
+def encode(chosen: StepScheduler) -> int:
     """Whole passes of the vision encoder until nothing can be encoded. -> images."""
     count = 0
     while tasks := chosen.vision.next_pass(chosen.waiting):
@@ -61,7 +62,7 @@ def encode(chosen: Scheduler) -> int:
     return count
 
 
-def run(chosen: Scheduler, ends: Callable[[Sequence], bool], steps: int = 4000) -> list[int]:
+def run(chosen: StepScheduler, ends: Callable[[Sequence], bool], steps: int = 4000) -> list[int]:
     """Steps until nothing is left; `ends` says whose answer is whole. -> the order in which they ended."""
     order: list[int] = []
     for _ in range(steps):
@@ -80,7 +81,7 @@ def run(chosen: Scheduler, ends: Callable[[Sequence], bool], steps: int = 4000) 
     return order
 
 
-def assert_sound(chosen: Scheduler, step: Step) -> None:
+def assert_sound(chosen: StepScheduler, step: Step) -> None:
     """No row is held twice, nobody writes beyond its rows, and no part's owner was preempted within the step."""
     entries = [entry for entry in chosen.cache.entries.values() if entry.start is not None]
     spans = sorted((held.start or 0, -(-held.room // 16) * 16) for held in [*chosen.running, *entries])
@@ -193,14 +194,14 @@ def test_page_that_can_never_fit_is_refused_by_name() -> None:
     assert not chosen.schedule().parts
     ((refused, reason),) = chosen.refused
     assert refused.serial == 0
-    assert "the memory holds 96" in reason
+    assert "the KV cache holds 96" in reason
 
 
 def test_lone_answer_that_outgrows_the_memory_is_refused() -> None:
     chosen = scheduler(rows=192)
     chosen.add(sequence(0, page("a"), most=500))
     run(chosen, lambda each: False)
-    assert "outgrew the memory (192 tokens)" in chosen.refused[0][1]
+    assert "does not fit into the KV cache (192 tokens)" in chosen.refused[0][1]
 
 
 def test_vision_takes_the_oldest_first_and_halves_after_running_out_of_memory() -> None:
@@ -209,11 +210,11 @@ def test_vision_takes_the_oldest_first_and_halves_after_running_out_of_memory() 
         chosen.add(sequence(i, page(f"{i}", length=48)))
     tasks = chosen.vision.next_pass(chosen.waiting)
     assert [task.entry.key for task in tasks] == [b"1", b"2"]
-    assert chosen.vision.did_not_fit(tasks) is None
+    assert chosen.vision.out_of_memory(tasks) is None
     assert chosen.vision.tokens == 50
     tasks = chosen.vision.next_pass(chosen.waiting)
     assert [task.entry.key for task in tasks] == [b"1"]
-    assert chosen.vision.did_not_fit(tasks) is tasks[0].entry
+    assert chosen.vision.out_of_memory(tasks) is tasks[0].entry
     chosen.cannot_be_encoded(tasks[0].entry)
     assert chosen.refused[0][0].serial == 1
     for i in range(10, 40):
