@@ -14,7 +14,9 @@ PACKAGES = re.findall(r"^\| `(\w+)` \| [^|]+ \| (.+) \|$", DOC, re.MULTILINE)
 def test_the_rows_are_those_that_import_linter_checks() -> None:
     config = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]
     layers = next(each["layers"] for each in config["contracts"] if each.get("containers") == ["pipeline"])
-    rows = next(block.splitlines() for block in re.findall(r"```\n(.*?)```", DOC, re.DOTALL) if block.startswith("eval"))
+    rows = next(
+        block.splitlines() for block in re.findall(r"```\n(.*?)```", DOC, re.DOTALL) if block.startswith("eval")
+    )
     assert rows == layers
     assert {name for name, _ in PACKAGES} == {name for row in layers for name in row.split(" | ")}
 
