@@ -1,4 +1,4 @@
-"""Figures in docs/*.md are those of the code: each case is a sentence with the value of a constant or a default put in."""
+"""Figures in docs/*.md are those of the code: each case is a sentence with the value of a constant put in."""
 
 from importlib import import_module
 from pathlib import Path
