@@ -14,7 +14,6 @@ CONSTANTS = [
     ("operations.md", "A login lasts {0} hours", "web.auth.logins", "LIFETIME_S", 3600),
     ("operations.md", "no whole request after {0} s", "web.auth.connections", "HEADERS_S", 1),
     ("operations.md", "one address has {0} connections at most", "web.auth.connections", "OF_ONE_CLIENT", 1),
-    ("web.md", "cells are cut at {0:,} letters", "web.pages.export", "CELL_LETTERS", 1),
     ("jobs.md", "one of more than {0:,} is null", "pipeline.schema.fields.long_text", "MOST_CHARACTERS", 1),
     ("jobs.md", "or GB18030, up to {0} KiB", "pipeline.inbox.question_files", "QUESTION_BYTES", 1024),
     ("design.md", "progress has {0} s (`GRACE_S`)", "pipeline.runs.scheduler", "GRACE_S", 1),
