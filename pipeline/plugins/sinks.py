@@ -1,7 +1,7 @@
 """Sinks: where the rows of a job's table go. Each one follows the JSON records, and can be made from them again.
 
 `table.Table` hands every sink the same rows. A new sink is a class that extends `Sink` and an entry point in the group
-`scanmill.sinks`; docs/extending.md shows one.
+`scanmill.sinks`; docs/extending_sink.md shows one.
 """
 
 from abc import ABC, abstractmethod

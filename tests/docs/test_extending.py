@@ -24,7 +24,7 @@ def package_of(title: str, site: Path) -> Path:
     return installed(site, project["name"], project["entry-points"], modules, project["version"])
 
 
-@pytest.mark.parametrize("title", ["A field type", "An engine", "A file format", "A sink"])
+@pytest.mark.parametrize("title", ["A field type", "An engine", "A file format"])
 def test_each_example_is_short(title: str) -> None:
     assert len([line for line in block(title, "python").splitlines() if line.strip()]) < LINES
 

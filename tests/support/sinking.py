@@ -21,10 +21,15 @@ from tests.support.packages import installed
 NAMES = ("parquet", "duckdb", "sqlite")
 
 
+def example() -> str:
+    """The Python of the sink in docs/extending.md."""
+    return block("A sink", "python")
+
+
 def package(site: Path) -> Path:
     """The example, installed as pip would, below `site`."""
     project = tomllib.loads(block("A sink", "toml"))["project"]
-    return installed(site, project["name"], project["entry-points"], {module("A sink"): block("A sink", "python")})
+    return installed(site, project["name"], project["entry-points"], {module("A sink"): example()})
 
 
 def class_of(name: str, site: Path) -> type[Sink]:

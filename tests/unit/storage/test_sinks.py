@@ -1,4 +1,4 @@
-"""One suite for every sink: Parquet, DuckDB, and the one that docs/extending.md shows, as an installed package."""
+"""One suite for every sink: Parquet, DuckDB, and the one that docs/extending_sink.md shows, as an installed package."""
 
 import json
 import os
@@ -24,7 +24,7 @@ from pipeline.storage.arrow_schema import schema
 from pipeline.storage.deletion import delete
 from pipeline.storage.job_table import JobTable
 from pipeline.storage.record_store import RecordStore, record_file
-from tests.support.sinking import NAMES, class_of, package, shown, table_of
+from tests.support.sinking import NAMES, class_of, example, package, shown, table_of
 from tests.unit.storage.test_parquet_table import FIELDS, FULL, JOB, START, failed, record
 
 PROJECT = Path(__file__).parents[3]
@@ -545,6 +545,10 @@ def test_settings_name_sinks_and_what_is_missing(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("pipeline.storage.duckdb_sink.find_spec", lambda name: None)
     said = "1: sinks: duckdb: duckdb is not installed: pip install -e '.[duckdb]'"
     assert fault("sinks: [parquet, duckdb]") == said
+
+
+def test_the_example_is_short() -> None:
+    assert len([line for line in example().splitlines() if line.strip()]) < 60
 
 
 @pytest.fixture
