@@ -1,7 +1,7 @@
 """The registry and interface of sinks, which store a job's table and can be rebuilt from the JSON records.
 
 `job_table.JobTable` gives every sink the same rows. A new sink is a class that extends `Sink` and an entry point in the
-group `scanmill.sinks`; docs/extending_sink.md shows one.
+group `scanmill.sinks`; docs/extending.md shows one.
 """
 
 from abc import ABC, abstractmethod

@@ -1,7 +1,6 @@
-"""docs/extending_*.md work as they stand: each page's package is installed, and the real command line uses it."""
+"""docs/extending.md: its engine and its format, installed as packages, are used by the real command line."""
 
 import json
-import re
 import subprocess
 import sys
 import tomllib
@@ -10,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tests.support.extending import block, module
 from tests.support.handmade import Leaf, pdf, text
 from tests.support.packages import installed
 
@@ -17,15 +17,16 @@ PROJECT = Path(__file__).parents[2]
 LINES = 60  # of code, at most
 
 
-def package_of(page: str, site: Path) -> Path:
-    """Installs what a page of the docs shows: the module of its Python block under the names of its TOML block."""
-    shown = (PROJECT / "docs" / page).read_text("utf-8")
-    (code,) = re.findall(r"```python\n(.*?)```", shown, re.DOTALL)
-    (told,) = re.findall(r"```toml\n(.*?)```", shown, re.DOTALL)
-    assert len([line for line in code.splitlines() if line.strip()]) < LINES
-    project = tomllib.loads(told)["project"]
-    module = code.splitlines()[0].removeprefix("# ")
-    return installed(site, project["name"], project["entry-points"], {module: code}, project["version"])
+def package_of(title: str, site: Path) -> Path:
+    """Install the package of a section: its module, under the names and entry points of its TOML block."""
+    project = tomllib.loads(block(title, "toml"))["project"]
+    modules = {module(title): block(title, "python")}
+    return installed(site, project["name"], project["entry-points"], modules, project["version"])
+
+
+@pytest.mark.parametrize("title", ["A field type", "An engine", "A file format"])
+def test_each_example_is_short(title: str) -> None:
+    assert len([line for line in block(title, "python").splitlines() if line.strip()]) < LINES
 
 
 def root_of(place: Path, **config: object) -> Path:
@@ -53,7 +54,7 @@ def scanmill(place: Path, site: Path, *words: str) -> "subprocess.CompletedProce
 
 
 def test_the_engine_of_the_page_reads_a_document(tmp_path: Path) -> None:
-    site = package_of("extending_engine.md", tmp_path / "site")
+    site = package_of("An engine", tmp_path / "site")
     root = root_of(tmp_path, engine="labels")
     pdf(root / "inbox/note/a.pdf", [Leaf(text("Number: A-17 of this order")), Leaf(text("Amount: 12.50 in all"))])
     done = scanmill(tmp_path, site, "run")
@@ -69,7 +70,7 @@ def test_the_engine_of_the_page_reads_a_document(tmp_path: Path) -> None:
 
 
 def test_a_job_that_the_engine_of_the_page_cannot_answer_waits(tmp_path: Path) -> None:
-    site = package_of("extending_engine.md", tmp_path / "site")
+    site = package_of("An engine", tmp_path / "site")
     root = root_of(tmp_path, engine="labels")
     (tmp_path / "jobs" / "note.yaml").write_text(
         "name: note\nfields:\n  lines: {type: list, fields: {name: {type: text}}}\n"
@@ -89,7 +90,7 @@ def test_without_the_package_the_name_is_unknown(tmp_path: Path) -> None:
 
 
 def test_the_format_of_the_page_is_read_by_the_cpu_engine(tmp_path: Path) -> None:
-    site = package_of("extending_format.md", tmp_path / "site")
+    site = package_of("A file format", tmp_path / "site")
     root = root_of(tmp_path, engine="ocr")
     pages = ["Number: A-17", *["filled"] * 64, "Amount: 12.50"]
     (root / "inbox/note/order.log").write_text("\n".join(pages))
@@ -112,7 +113,7 @@ def test_the_format_of_the_page_is_read_by_the_cpu_engine(tmp_path: Path) -> Non
 
 def test_the_format_of_the_page_is_drawn_where_an_engine_looks(tmp_path: Path) -> None:
     """`echo` asks for pictures, smaller ones than the format draws: boxes come back in the pixels of the format."""
-    site = package_of("extending_format.md", tmp_path / "site")
+    site = package_of("A file format", tmp_path / "site")
     (tmp_path / "says.json").write_text('{"*": "{\\"number\\": \\"A-17\\", \\"total\\": null}"}')
     root = root_of(tmp_path, engine="echo", weights="says.json")
     (root / "inbox/note/order.log").write_text("Number: A-17")

@@ -90,6 +90,31 @@ def test_values_say_where_they_stand(demo: tuple[Path, dict[str, object]]) -> No
     assert seen["text"] == table.loc["english_two_pages.pdf", "invoice_number"]
     assert seen["page"] == 1
     assert seen["width"] > seen["height"] > 5
+    assert unplaced(root) == []
+
+
+def places(data: object, path: str = "") -> list[str]:
+    """The paths of all values: `lines[0].amount`."""
+    if isinstance(data, dict):
+        return [place for key, value in data.items() for place in places(value, f"{path}.{key}" if path else key)]
+    if isinstance(data, list):
+        return [place for index, value in enumerate(data) for place in places(value, f"{path}[{index}]")]
+    return [] if data is None else [path]
+
+
+def unplaced(root: Path) -> list[str]:
+    """The values without page, box or printed text, and those without confidence except the free text of `ask`."""
+    found, values = [], 0
+    for path in root.glob("records/*/*.json"):
+        record = json.loads(path.read_text("utf-8"))
+        for place in places(record["data"] or {}):
+            values += 1
+            known = record["fields"].get(place, {})
+            wanted = {"page", "box", "printed", "confidence"} - ({"confidence"} if record["job"] == "ask" else set())
+            if any(known.get(key) is None for key in wanted):
+                found.append(f"{path}: {place}")
+    assert values > 500
+    return found
 
 
 def test_a_folder_that_no_demo_made_is_left_alone(tmp_path: Path) -> None:

@@ -1,10 +1,10 @@
-"""Every sink for the tests: the two that come along, and the one of docs/extending_sink.md as an installed package."""
+"""Every sink for the tests: the two that come along, and the one of docs/extending.md as an installed package."""
 
 import json
-import re
 import sqlite3
 import subprocess
 import sys
+import tomllib
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -15,23 +15,21 @@ from pipeline.storage.arrow_schema import schema
 from pipeline.storage.duckdb_sink import DuckDBSink
 from pipeline.storage.job_table import JobTable
 from pipeline.storage.parquet_sink import ParquetSink
+from tests.support.extending import block, module
 from tests.support.packages import installed
 
-PAGE = Path(__file__).parents[2] / "docs" / "extending_sink.md"
 NAMES = ("parquet", "duckdb", "sqlite")
 
 
 def example() -> str:
-    """The Python of docs/extending_sink.md."""
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
-    assert isinstance(code, str)
-    return code
+    """The Python of the sink in docs/extending.md."""
+    return block("A sink", "python")
 
 
 def package(site: Path) -> Path:
     """The example, installed as pip would, below `site`."""
-    points = dict(re.findall(r'^(sqlite) = "(.*)"$', PAGE.read_text("utf-8"), re.MULTILINE))
-    return installed(site, "acme-sqlite", {"scanmill.sinks": points}, {"acme_sqlite.py": example()})
+    project = tomllib.loads(block("A sink", "toml"))["project"]
+    return installed(site, project["name"], project["entry-points"], {module("A sink"): example()})
 
 
 def class_of(name: str, site: Path) -> type[Sink]:

@@ -1,7 +1,7 @@
 """The base class of field types: their YAML keys, and the hooks that the stages call.
 
 Stages call hooks and never test the type of a field, so a new type is one class. Abstract hooks have no safe default: a
-class without one fails at its definition. docs/extending_field.md shows a complete type.
+class without one fails at its definition. docs/extending.md shows a complete type.
 """
 
 import re

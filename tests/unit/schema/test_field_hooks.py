@@ -32,6 +32,7 @@ from pipeline.schema.fields import (
 from pipeline.schema.fields.plugins import installed
 from pipeline.schema.fields.text import TEXT_KINDS
 from pipeline.schema.job import Job, parse_job
+from tests.support.extending import section
 
 PROJECT = Path(__file__).parents[3]
 FOLDERS = ("pipeline", "models", "web", "commands", "operations", "benchmarks", "tests/stress")
@@ -129,7 +130,7 @@ def test_a_missing_hook_fails_where_the_class_is_defined(hook: str) -> None:
 
 
 def test_the_hooks_without_a_default_are_those_of_the_page() -> None:
-    page = (PROJECT / "docs" / "extending_field.md").read_text("utf-8").partition("### The hooks")[2]
+    page = section("A field type").partition("### The hooks")[2]
     told = [line.split("`")[1].partition("(")[0] for line in page.splitlines() if line.startswith("| `")]
     assert set(told[: len(HOOKS)]) == set(HOOKS) == {"type_name", *Field.__abstractmethods__}
 

@@ -1,4 +1,4 @@
-"""One suite for every sink: Parquet, DuckDB, and the one that docs/extending_sink.md shows, as an installed package."""
+"""One suite for every sink: Parquet, DuckDB, and the one that docs/extending.md shows, as an installed package."""
 
 import json
 import os
