@@ -27,7 +27,7 @@ NO_GL = "raise ImportError('libGL.so.1: cannot open shared object file: No such 
 NO_DL = "import ctypes\nctypes.CDLL('libpdfium-of-nowhere.so.7')\n"
 ONLY_DRAWING = f"""
 import sys
-if "pipeline.drawing" in sys.modules:
+if "pipeline.preprocessing.annotate" in sys.modules:
     {NO_GL}
 sys.path.remove(__path__[0].rpartition("/")[0])
 del sys.modules["cv2"]
