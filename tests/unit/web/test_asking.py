@@ -209,7 +209,7 @@ def test_what_is_forgotten_is_gone_from_record_table_and_folders(client: Questio
 
 
 def test_an_empty_name_discards_nothing(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="not the beginning"):
+    with pytest.raises(ValueError, match="is not a name prefix"):
         discard(tmp_path, "ask", "")
 
 
