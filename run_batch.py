@@ -30,7 +30,8 @@ except (ImportError, MemoryError) as error:
     if __name__ != "__main__":
         raise
     missing_package = (
-        f"A package is missing or cannot be loaded ({error}). Install Scanmill's packages: pip install -e ."
+        f"A package is missing or cannot be loaded ({error}). "
+        "Install Scanmill's packages: pip install -c constraints.txt -e ."
     )
     sys.stderr.write(f"{shortage(error) or missing_package}\n")
     sys.exit(3)

@@ -57,7 +57,7 @@ class DuckDBSink(Sink):
 
     @classmethod
     def missing(cls) -> str | None:
-        return None if find_spec("duckdb") else "duckdb is not installed: pip install -e '.[duckdb]'"
+        return None if find_spec("duckdb") else "duckdb is not installed: pip install -c constraints.txt -e '.[duckdb]'"
 
     def upsert(self, document_id: str, rows: Sequence[Row]) -> None:
         self._pending[document_id] = rows

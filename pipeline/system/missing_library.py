@@ -84,7 +84,10 @@ def _library_error(error: BaseException, module: str) -> LibraryError:
     top = module.partition(".")[0]
     package = PACKAGES.get(top, top)
     if isinstance(error, ModuleNotFoundError):
-        again = "Install Scanmill's packages again: pip install -e . (`run_batch.py doctor` names all that is missing)."
+        again = (
+            "Install Scanmill's packages again: pip install -c constraints.txt -e . "
+            "(`run_batch.py doctor` names all that is missing)."
+        )
         return LibraryError(f"the package {top or '?'} is missing: {text}", again)
     return LibraryError(f"the library {top or '?'} cannot be loaded: {text}", _cure(text, top, package))
 
@@ -96,7 +99,7 @@ def _cure(text: str, top: str, package: str) -> str:
         return f"{HEADLESS} Or install the system's library: apt install {DEBIAN[lacking]}."
     if lacking in DEBIAN:
         return f"Install the system's library; on Debian and Ubuntu: apt install {DEBIAN[lacking]}."
-    again = f"pip install --force-reinstall --no-deps {package}" if package else "pip install -e ."
+    again = f"pip install --force-reinstall --no-deps {package}" if package else "pip install -c constraints.txt -e ."
     if lacking:
         return f"Install the system's package that has {lacking}, or the Python package again: {again}."
     return f"Install it again: {again}."

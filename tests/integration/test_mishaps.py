@@ -251,7 +251,7 @@ def test_memory_that_runs_out_during_a_run_gives_the_documents_back(here: Root) 
     for number in range(3):
         here.drop(f"{number}.png", number)
     here.config.write_text(here.config.read_text() + "limits: {memory_mib: 256}\n")
-    hog = Path(__file__).parent / "hog.py"
+    hog = PROJECT / "tests" / "support" / "hog.py"
     done = subprocess.run(
         [here.command("run")[0], str(hog), *here.command("run")[1:]],
         capture_output=True,

@@ -552,7 +552,7 @@ def test_settings_name_sinks_and_what_is_missing(tmp_path: Path, monkeypatch: py
     assert fault("root: x\nsinks: [parquet, duck]") == '2: sinks: "duck": unknown sink; did you mean duckdb?'
     assert fault("sinks: [duckdb]").startswith("1: sinks: must name parquet, which the Review list")
     monkeypatch.setattr("pipeline.storage.duckdb_sink.find_spec", lambda name: None)
-    said = "1: sinks: duckdb: duckdb is not installed: pip install -e '.[duckdb]'"
+    said = "1: sinks: duckdb: duckdb is not installed: pip install -c constraints.txt -e '.[duckdb]'"
     assert fault("sinks: [parquet, duckdb]") == said
 
 
