@@ -85,7 +85,7 @@ def test_a_stopped_run_gives_back_what_it_has_not_begun(command: Callable[..., l
     assert len(list((tmp_path / "inbox" / "note").iterdir())) == 250 - counts["done"]
 
 
-class StuckMill:
+class StuckSession:
     """Stands in for a root with one file that can never be taken; notes when what was asked of it."""
 
     def __init__(self) -> None:
@@ -98,12 +98,12 @@ class StuckMill:
         self.said.append(("batch", time.monotonic()))
         return RunReport("nothing was taken")
 
-    def rest(self) -> None:
+    def unload_engine(self) -> None:
         self.said.append(("rest", time.monotonic()))
 
 
 def test_a_file_that_cannot_be_taken_does_not_keep_the_engine_awake(tmp_path: Path) -> None:
-    stuck = StuckMill()
+    stuck = StuckSession()
     session = cast(Session, stuck)
 
     def rested() -> list[int]:
