@@ -199,7 +199,7 @@ def visit(chrome: Any, address: str) -> None:
     page.set_default_timeout(60_000)
     page.goto(address)
     page.locator("tbody tr", has_text="english_two_pages.pdf").click()
-    page.wait_for_selector("#review .sheet[data-shown]")
+    page.wait_for_selector("#review .viewer[data-shown]")
     for name in ("Ask", "Runs"):
         page.get_by_role("link", name=name).click()
         page.get_by_role("heading").first.wait_for()

@@ -191,8 +191,8 @@ class _Refuses(EchoEngine):
 def test_jobs_that_wait_for_another_engine_keep_their_documents(settings: Settings) -> None:
     describe = parse_job(b"name: describe\nfields: {words: {type: text}}\n")
     drop_image(settings.root, "a.png")
-    drop_image(settings.root, "b.png", box="describe")
-    drop_image(settings.root, "c.png", box="dials")
+    drop_image(settings.root, "b.png", inbox="describe")
+    drop_image(settings.root, "c.png", inbox="dials")
     gauge, needle = (parse_job(f"name: {name}\ninbox: dials\nfields: {{x: {{type: text}}}}".encode()) for name in "gn")
     idle = parse_job(b"name: idle\nfields: {x: {type: text}}\n")
     ear = Ear()

@@ -129,7 +129,7 @@ def _leaves(call: str, rest: str) -> bool:
     families = _FAMILY.findall(rest)
     addresses = _ADDRESS.findall(rest)
     if any(f'sun_path="{path}' in rest for path in _NAME_SOCKETS):
-        return True
+        return "-1 ENOENT" not in rest  # glibc tries nscd for users too; a name look-up goes on to _NAME_PATHS
     if any(port in _NAME_PORTS for _, port in families):
         return True
     if sum(family not in _LOCAL for family, _ in families) > len(addresses):
