@@ -55,11 +55,6 @@ class AnswerLengths:
     def as_dict(self) -> dict[str, list[int]]:
         return {kind: list(lengths) for kind, lengths in self._seen.items()}
 
-    def p90(self, kind: str) -> int | None:
-        """The 90th percentile, or None if nothing was measured."""
-        lengths = self._lengths(kind)
-        return int(np.quantile(lengths, 0.9, method="higher")) if len(lengths) else None
-
     def curve(self, kind: str, under_way: Iterable[int], allowed: int) -> "LengthCurve":
         """The survival curve of the lengths of a kind, by the Kaplan-Meier estimate.
 
